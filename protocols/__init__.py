@@ -1,0 +1,21 @@
+"""What registry and agent say to each other: pure types and rules, no I/O, no clock, no sibling imports.
+
+One module per idea; import from the module that owns the name (`from protocols.manifest import Manifest`).
+"""
+
+__all__ = [
+    "assignment",
+    "asyncapi",
+    "blocks",
+    "enrolment",
+    "errors",
+    "manifest",
+    "messages",
+    "names",
+    "payloads",
+    "reference",
+    "resources",
+    "sketches",
+    "topics",
+    "trust",
+]

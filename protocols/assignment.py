@@ -1,0 +1,115 @@
+"""An assignment: what one device should run, and how its sensor topics bind to models."""
+
+import msgspec
+
+from protocols.errors import MessageRefusedError, UnknownVersionError
+from protocols.names import ReleaseRef, check_name
+from protocols.payloads import parse_path
+
+ASSIGNMENT_VERSION = 1
+
+
+class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Sensor messages in, predictions out.
+
+    Attributes:
+        name: the stream's name on this device.
+        model: which of the assigned releases serves it.
+        topic: MQTT topic of the sensor messages (JSON objects); no wildcards.
+        output_topic: where each prediction goes.
+        inputs: model input -> JSON path in the message; an input that is absent is read from the key of its name.
+        key: JSON path of a value that is copied to the prediction, so that a consumer can match the two.
+        queue_limit: messages that may wait; beyond it the oldest is dropped, and counted.
+        max_batch: most messages served in one call of the model.
+    """
+
+    name: str
+    model: str
+    topic: str
+    output_topic: str
+    inputs: dict[str, str] = {}
+    key: str | None = None
+    queue_limit: int = 10_000
+    max_batch: int = 256
+
+
+class AssignedRelease(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One release to run. `attempt` rises when an operator asks for a refused release once more."""
+
+    model: str
+    version: int
+    attempt: int = 1
+    allow_fallback: bool = False
+
+    @property
+    def ref(self) -> ReleaseRef:
+        return ReleaseRef(self.model, self.version)
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything one device should run. It travels as a target of the director repository, so it is signed."""
+
+    device: str
+    revision: int
+    releases: tuple[AssignedRelease, ...] = ()
+    streams: tuple[StreamBinding, ...] = ()
+    window_s: float = 60.0
+    confirm_s: float = 30.0
+    v: int = ASSIGNMENT_VERSION
+
+
+_decoder = msgspec.json.Decoder(Assignment)
+
+
+def encode_assignment(assignment: Assignment) -> bytes:
+    return msgspec.json.encode(assignment, order="deterministic")
+
+
+def decode_assignment(data: bytes) -> Assignment:
+    """Read an assignment and check it.
+
+    Raises:
+        MessageRefusedError: unreadable or contradictory; the text names the field.
+        UnknownVersionError: written by a newer Genba.
+        NameRefusedError, PathRefusedError: a name or path in it is refused.
+    """
+    try:
+        assignment = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageRefusedError("assignment", str(error)) from error
+    if assignment.v != ASSIGNMENT_VERSION:
+        raise UnknownVersionError("assignment", assignment.v, ASSIGNMENT_VERSION)
+    check_assignment(assignment)
+    return assignment
+
+
+def check_assignment(assignment: Assignment) -> None:
+    """Raise what `decode_assignment` raises if the assignment contradicts itself."""
+    check_name("device", assignment.device)
+    models = [release.model for release in assignment.releases]
+    if len(set(models)) != len(models):
+        raise MessageRefusedError("assignment", f"releases: one release per model, got {models}")
+    if assignment.window_s <= 0 or assignment.confirm_s < 0:
+        raise MessageRefusedError("assignment", "window_s must be above 0 and confirm_s at least 0")
+    streams = [stream.name for stream in assignment.streams]
+    if len(set(streams)) != len(streams):
+        raise MessageRefusedError("assignment", f"streams: each name once, got {streams}")
+    for stream in assignment.streams:
+        _check_stream(stream, models)
+
+
+def _check_stream(stream: StreamBinding, models: list[str]) -> None:
+    check_name("stream", stream.name)
+    if stream.model not in models:
+        raise MessageRefusedError("assignment", f"stream {stream.name!r}: model {stream.model!r} is not among {models}")
+    for field, topic in (("topic", stream.topic), ("output_topic", stream.output_topic)):
+        if not topic or any(sign in topic for sign in "+#\x00") or topic.startswith("genba/"):
+            raise MessageRefusedError(
+                "assignment", f"stream {stream.name!r}: {field} {topic!r} must be a plain topic outside genba/"
+            )
+    if stream.topic == stream.output_topic:
+        raise MessageRefusedError("assignment", f"stream {stream.name!r}: topic and output_topic are the same")
+    if stream.queue_limit < 1 or stream.max_batch < 1:
+        raise MessageRefusedError("assignment", f"stream {stream.name!r}: queue_limit and max_batch count from 1")
+    for path in [*stream.inputs.values(), *([stream.key] if stream.key else [])]:
+        parse_path(path)

@@ -1,0 +1,70 @@
+"""Every error that the shared rules raise.
+
+ProtocolError
+├── NameRefusedError        a name that cannot travel in topics and paths        (caller)
+├── MessageRefusedError     bytes that are not a message we speak               (sender)
+│   └── UnknownVersionError a message of a version newer than ours              (sender)
+├── ManifestError           a release manifest that contradicts itself          (publisher)
+├── PathRefusedError        a JSON path that cannot be parsed                   (caller)
+├── SketchError             sketch bytes that cannot be read                    (sender)
+└── DisagreementError       image and director repositories say different things (attacker or publisher)
+"""
+
+
+class ProtocolError(Exception):
+    """Root of all errors raised by `protocols`."""
+
+
+class NameRefusedError(ProtocolError):
+    """A name is not one that topics, paths and certificates can carry."""
+
+    def __init__(self, noun: str, value: str) -> None:
+        super().__init__(
+            f"{noun} name {value!r} is refused: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"
+        )
+        self.noun = noun
+        self.value = value
+
+
+class MessageRefusedError(ProtocolError):
+    """Bytes from the wire are not a valid message of the expected type."""
+
+    def __init__(self, expected: str, reason: str) -> None:
+        super().__init__(f"not a valid {expected}: {reason}")
+        self.expected = expected
+        self.reason = reason
+
+
+class UnknownVersionError(MessageRefusedError):
+    """A message carries a protocol version that this release does not speak."""
+
+    def __init__(self, expected: str, version: int, spoken: int) -> None:
+        super().__init__(expected, f"version {version}, and this release speaks {spoken}; update Genba on this side")
+        self.version = version
+
+
+class ManifestError(ProtocolError):
+    """A release manifest is unreadable or contradicts itself or its files."""
+
+
+class PathRefusedError(ProtocolError):
+    """A JSON path cannot be parsed."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"JSON path {path!r}: {reason}; write it like $.line.temperature, a[0].b or $['Torque [Nm]']")
+        self.path = path
+
+
+class SketchError(ProtocolError):
+    """Sketch bytes cannot be read."""
+
+
+class DisagreementError(ProtocolError):
+    """The image and the director repository disagree on a target, so it must not be installed."""
+
+    def __init__(self, target: str, field: str, image: object, director: object) -> None:
+        super().__init__(
+            f"{target}: the image repository says {field} {image!r}, the director says {director!r}; not installed"
+        )
+        self.target = target
+        self.field = field

@@ -1,0 +1,179 @@
+"""The release manifest (`release.json`): what a release is, takes in, gives out, and was proven to do."""
+
+import math
+from typing import Literal
+
+import msgspec
+
+from protocols.errors import ManifestError
+from protocols.names import ReleaseRef, check_name
+
+MANIFEST_VERSION = 1
+
+Task = Literal["classification", "regression"]
+Dtype = Literal["float32", "string", "int64"]
+
+
+class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One input or output of the graph.
+
+    An input is one raw column, shape (rows, 1). Missing is NaN for float32 and "" for string.
+    `low` and `high` are the range seen in training, in `unit`; `categories` the values seen, most frequent first.
+    """
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int | None, ...] = (None, 1)
+    unit: str | None = None
+    low: float | None = None
+    high: float | None = None
+    categories: tuple[str, ...] | None = None
+
+
+class FileInfo(msgspec.Struct, frozen=True):
+    """Digest and size of one file of the release."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Tolerance(msgspec.Struct, frozen=True):
+    """How far an output may lie from the golden one: |got - want| <= absolute + relative * |want|."""
+
+    absolute: float
+    relative: float
+
+
+class ParityCase(msgspec.Struct, frozen=True):
+    """ONNX against the fitted model on one set of rows (`held-out`, `missing`, `unseen`, `edges`)."""
+
+    name: str
+    rows: int
+    largest_difference: float
+    mean_difference: float
+    label_flips: int
+    passed: bool
+
+
+class ParityCertificate(msgspec.Struct, frozen=True):
+    """Proof that the exported graph computes what the fitted model computes. No certificate, no release."""
+
+    tolerance: Tolerance
+    cases: tuple[ParityCase, ...]
+    onnxruntime: str
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.cases) and all(case.passed for case in self.cases)
+
+
+class Importance(msgspec.Struct, frozen=True):
+    """Mean absolute SHAP contribution of one input, in the output's unit (log-odds for classifiers)."""
+
+    feature: str
+    value: float
+    direction: Literal["rises", "falls", "mixed"] = "mixed"
+
+
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the release comes from: enough to train it again and get the same model digest."""
+
+    data_sha256: str
+    data_name: str
+    rows: int
+    columns: tuple[str, ...]
+    target: str
+    code_version: str
+    pins: dict[str, str]
+    seed: int
+    budget_s: float
+    trials: int
+    parameters: dict[str, str | int | float | bool | None]
+    cut_short: bool = False
+    parent: str | None = None
+
+
+class Footprint(msgspec.Struct, frozen=True):
+    """What serving this model took on the machine that proved it; a device measures its own in preflight."""
+
+    memory_bytes: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    measured_on: str
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One release. `version` 0 is a candidate: it gets its version when the registry publishes it."""
+
+    model: str
+    task: Task
+    target: str
+    created: str
+    files: dict[str, FileInfo]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: dict[str, int]
+    operators: tuple[str, ...]
+    providers: dict[str, Tolerance]
+    footprint: Footprint
+    lineage: Lineage
+    parity: ParityCertificate
+    metric: str
+    metrics: dict[str, float]
+    importance: tuple[Importance, ...] = ()
+    classes: tuple[str, ...] = ()
+    version: int = 0
+    licence: str | None = None
+    author: str | None = None
+    profiles: tuple[str, ...] = ()
+    v: int = MANIFEST_VERSION
+
+    @property
+    def release(self) -> ReleaseRef:
+        return ReleaseRef(self.model, self.version)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of model.onnx, as hex."""
+        return self.files["model.onnx"].sha256
+
+
+_decoder = msgspec.json.Decoder(Manifest)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the manifest as `release.json`: indented, keys in declared order, so equal manifests are equal bytes."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Read `release.json` and check that it does not contradict itself.
+
+    Raises:
+        ManifestError: unreadable, of another version, or contradictory; the text names the field.
+    """
+    try:
+        manifest = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(f"release.json: {error}") from error
+    if manifest.v != MANIFEST_VERSION:
+        raise ManifestError(f"release.json: version {manifest.v}, and this release of Genba reads {MANIFEST_VERSION}")
+    _check(manifest)
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    check_name("model", manifest.model)
+    if manifest.version < 0:
+        raise ManifestError(f"release.json: version is {manifest.version}; it counts from 1")
+    if "model.onnx" not in manifest.files:
+        raise ManifestError("release.json: files has no model.onnx")
+    for side, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        names = [spec.name for spec in specs]
+        if not names or len(set(names)) != len(names):
+            raise ManifestError(f"release.json: {side} must be named, each once; got {names}")
+    if manifest.task == "classification" and len(manifest.classes) < 2:
+        raise ManifestError("release.json: a classifier names at least two classes")
+    for spec in manifest.inputs:
+        if spec.low is not None and spec.high is not None and not (math.isfinite(spec.low) and spec.low <= spec.high):
+            raise ManifestError(f"release.json: input {spec.name!r} has the range {spec.low} to {spec.high}")

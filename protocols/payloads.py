@@ -1,0 +1,70 @@
+"""Sensor payloads: JSON paths into a line's messages, and the prediction that answers one."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from protocols.errors import PathRefusedError
+
+Path = tuple[str | int, ...]
+
+_STEP = re.compile(
+    r"""\.?(?P<name>[^.\[\]'"$]+) | \[(?P<index>\d{1,9})\] | \['(?P<quoted>(?:[^'\\]|\\.)*)'\]""", re.VERBOSE
+)
+
+#: The value that `extract` returns for a path that leads nowhere; JSON null is None.
+ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "ABSENT", "__bool__": lambda self: False})()
+
+
+def parse_path(path: str) -> Path:
+    """Read a JSON path: `$.a.b`, `a[0].b`, `$['Torque [Nm]']`. No wildcards, filters or slices.
+
+    Raises:
+        PathRefusedError: it is not one; the text shows the form.
+
+    Source: the singular queries of RFC 9535, section 2.3.5.1, with the leading `$.` optional.
+    """
+    rest = path[1:] if path.startswith("$") else path
+    steps: list[str | int] = []
+    while rest:
+        match = _STEP.match(rest)
+        if match is None:
+            raise PathRefusedError(path, f"cannot read {rest!r}")
+        if match["index"] is not None:
+            steps.append(int(match["index"]))
+        elif match["quoted"] is not None:
+            steps.append(re.sub(r"\\(.)", r"\1", match["quoted"]))
+        else:
+            steps.append(match["name"])
+        rest = rest[match.end() :]
+    if not steps:
+        raise PathRefusedError(path, "it is empty")
+    return tuple(steps)
+
+
+def quote_name(name: str) -> str:
+    """Return the JSON path of the top-level key `name`, whatever characters it holds."""
+    return "$['" + name.replace("\\", "\\\\").replace("'", "\\'") + "']"
+
+
+def extract(document: Any, path: Path) -> Any:
+    """Return the value at `path`, or ABSENT."""
+    for step in path:
+        if isinstance(step, int):
+            if not isinstance(document, list) or step >= len(document):
+                return ABSENT
+        elif not isinstance(document, dict) or step not in document:
+            return ABSENT
+        document = document[step]
+    return document
+
+
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a stream publishes for one sensor message."""
+
+    prediction: float | int | str | None
+    model: str
+    version: int
+    key: str | int | float | None = None
+    probabilities: dict[str, float] | None = None
