@@ -1,17 +1,22 @@
 """Every error that the shared rules raise.
 
-ProtocolError
-├── NameRefusedError        a name that cannot travel in topics and paths        (caller)
-├── MessageRefusedError     bytes that are not a message we speak               (sender)
-│   └── UnknownVersionError a message of a version newer than ours              (sender)
-├── ManifestError           a release manifest that contradicts itself          (publisher)
-├── PathRefusedError        a JSON path that cannot be parsed                   (caller)
-├── SketchError             sketch bytes that cannot be read                    (sender)
-└── DisagreementError       image and director repositories say different things (attacker or publisher)
+GenbaError                  what the `genba` command shows as one line, in every package
+└── ProtocolError
+    ├── NameRefusedError        a name that cannot travel in topics and paths    (caller)
+    ├── MessageRefusedError     bytes that are not a message we speak            (sender)
+    │   └── UnknownVersionError a message of a version newer than ours           (sender)
+    ├── ManifestError           a release manifest that contradicts itself       (publisher)
+    ├── PathRefusedError        a JSON path that cannot be parsed                (caller)
+    ├── SketchError             sketch bytes that cannot be read                 (sender)
+    └── DisagreementError       image and director repositories say different things (attacker or publisher)
 """
 
 
-class ProtocolError(Exception):
+class GenbaError(Exception):
+    """Root of the errors that a person should read as one line: every package's own root derives from it."""
+
+
+class ProtocolError(GenbaError):
     """Root of all errors raised by `protocols`."""
 
 

@@ -1,0 +1,102 @@
+"""The front door: the `genba` command. Each verb is loaded only when it is called."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from protocols.errors import GenbaError
+
+__all__ = ["__version__", "main"]
+__version__ = "0.1.0"
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, the extra that brings what it imports, and one line of help."""
+
+    target: str
+    extra: str | None
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("registry.demo.cli:demo", "demo", "run the whole loop on this machine and explain each step"),
+    "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
+    "train": Verb("trainer.cli:train", "trainer", "train a release candidate from a table"),
+    "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
+    "import": Verb("trainer.cli:import_model", "trainer", "turn a model of another framework into a candidate"),
+    "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
+    "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
+    "score": Verb("edge_agent.cli:score", "cpu", "score a file with a release, offline"),
+    "bundle": Verb("registry.client.cli:bundle", None, "carry a release on a stick: export, install"),
+    "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine"),
+    "simulate": Verb("registry.demo.cli:simulate", "demo", "publish a table as a production line's sensors"),
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<10} {verb.help}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: genba VERB ...",
+            "",
+            "Genba trains, proves, signs, delivers, serves and watches ONNX models on a factory's own machines.",
+            "",
+            *lines,
+            "",
+            "`genba VERB --help` explains one; `genba --version` names this release.",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Returns the exit status: 0 done, 1 failed, 2 wrong usage."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"genba {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in VERBS:
+        return _fail(f"no verb {name!r}; `genba --help` lists them", 2)
+    try:
+        return _load(VERBS[name])(rest)
+    except GenbaError as error:
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+class MissingExtraError(GenbaError):
+    """A verb needs a package that is not installed."""
+
+
+def _load(verb: Verb) -> Callable[[list[str]], int]:
+    module, _, function = verb.target.partition(":")
+    try:
+        loaded: Callable[[list[str]], int] = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name is None or verb.extra is None or error.name.split(".")[0] in _OURS:
+            raise
+        raise MissingExtraError(
+            f"this needs the package {error.name!r}, which is not installed: pip install 'genba[{verb.extra}]'"
+        ) from error
+    return loaded
+
+
+_OURS = ("protocols", "devices", "edge_agent", "trainer", "registry")
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"genba: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
