@@ -1,0 +1,69 @@
+"""What a device may fetch: resource name -> bytes, read in spans so that memory does not grow with size."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocols.resources import parse_resource
+from registry.blobs import Blobs
+from registry.errors import ResourceMissingError
+from registry.signing.director import DirectorRepository
+from registry.signing.image import ImageRepository
+from registry.signing.metadata import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that can travel in blocks: bytes in memory (metadata) or a file (a release's blob)."""
+
+    size: int
+    _bytes: bytes | None = None
+    _path: Path | None = None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset`; fewer at the end."""
+        if self._bytes is not None:
+            return self._bytes[offset : offset + length]
+        assert self._path is not None  # noqa: S101 - one of the two is always given
+        with self._path.open("rb") as file:
+            return os.pread(file.fileno(), length, offset)
+
+
+class Source:
+    """Resolves the resource names of `protocols.resources` for one asking device."""
+
+    def __init__(self, home: Path, clock: Clock = time.time) -> None:
+        self._image = ImageRepository(home, clock)
+        self._director = DirectorRepository(home, clock)
+        self._blobs = Blobs(home)
+
+    def open(self, device: str, resource: str) -> Resource:
+        """Return the resource as this device may see it.
+
+        Raises:
+            ResourceMissingError: there is nothing of that name for this device.
+        """
+        parsed = parse_resource(resource)
+        if parsed is None:
+            raise ResourceMissingError(resource)
+        repository, kind, name = parsed
+        if repository == "image" and kind == "targets":
+            return self._release_file(device, resource, name)
+        if repository == "image":
+            data = self._image.metadata(name)
+        elif kind == "metadata":
+            data = self._director.metadata(device, name)
+        else:
+            data = self._director.assignment(device, name)
+        if data is None:
+            raise ResourceMissingError(resource)
+        return Resource(len(data), _bytes=data)
+
+    def _release_file(self, device: str, resource: str, name: str) -> Resource:
+        folder, _, prefixed = name.rpartition("/")
+        digest, _, file = prefixed.partition(".")
+        if not self._director.directs(device, f"{folder}/{file}", digest):
+            raise ResourceMissingError(resource)
+        path = self._blobs.path(digest)
+        return Resource(path.stat().st_size, _path=path)
