@@ -1,0 +1,90 @@
+"""Merging: telemetry windows of many devices and times become one set of sketches."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from protocols.errors import SketchError
+from protocols.messages import Telemetry
+from protocols.sketches import CategorySketch, NumericSketch
+
+
+class DeviceWindow(msgspec.Struct, frozen=True):
+    """One telemetry window and the device that it came from."""
+
+    device: str
+    telemetry: Telemetry
+
+
+@dataclass(slots=True)
+class MergedWindow:
+    """What one model's streams have seen over devices and time. `start`, `end`: seconds since the epoch."""
+
+    start: float
+    end: float
+    devices: set[str] = field(default_factory=set)
+    rows: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    unreadable: int = 0
+    numeric: dict[str, NumericSketch] = field(default_factory=dict)
+    categories: dict[str, CategorySketch] = field(default_factory=dict)
+    outputs: dict[str, NumericSketch] = field(default_factory=dict)
+
+
+def merge(windows: Sequence[DeviceWindow]) -> MergedWindow:
+    """Merge windows, in any order. A window with a sketch that cannot be read is left out and counted.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not windows:
+        raise ValueError("no windows to merge")
+    merged = MergedWindow(
+        min(window.telemetry.start for window in windows), max(window.telemetry.end for window in windows)
+    )
+    for window in windows:
+        try:
+            _add(merged, window)
+        except SketchError:
+            merged.unreadable += 1
+    return merged
+
+
+def _add(merged: MergedWindow, window: DeviceWindow) -> None:
+    telemetry = window.telemetry
+    # All sketches are read before any is merged, so that a damaged window adds nothing at all.
+    numeric = {name: NumericSketch.of(summary) for name, summary in telemetry.numeric.items()}
+    categories = {name: CategorySketch.of(summary) for name, summary in telemetry.categories.items()}
+    outputs = {name: NumericSketch.of(summary) for name, summary in telemetry.outputs.items()}
+    for name, sketch in numeric.items():
+        merged.numeric.setdefault(name, NumericSketch()).merge(sketch)
+    for name, category in categories.items():
+        merged.categories.setdefault(name, CategorySketch()).merge(category)
+    for name, sketch in outputs.items():
+        merged.outputs.setdefault(name, NumericSketch()).merge(sketch)
+    merged.devices.add(window.device)
+    merged.rows += telemetry.predictions
+    merged.rejected += sum(telemetry.rejected.values())
+    merged.dropped += telemetry.dropped
+
+
+def complete_interval(
+    pending: Sequence[DeviceWindow], expected: Iterable[str], min_rows: int
+) -> Sequence[DeviceWindow] | None:
+    """Return the pending windows if they make an interval that can be judged, else None.
+
+    They do once they hold `min_rows` predictions and either every expected device has sent one, or some device has
+    sent a second for the same stream: the others are then late, and are not waited for.
+
+    Args:
+        pending: the windows of one release that no report has covered, in any order.
+        expected: the devices that should be running the release.
+    """
+    if sum(window.telemetry.predictions for window in pending) < min_rows:
+        return None
+    streams = [(window.device, window.telemetry.stream) for window in pending]
+    if set(expected) <= {device for device, _ in streams} or len(set(streams)) < len(streams):
+        return pending
+    return None
