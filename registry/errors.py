@@ -1,0 +1,282 @@
+"""Every error that the registry raises, grouped by who must act.
+
+RegistryError
+├── CallerError                     who asked: a person or a program behind the API or the command line
+│   ├── RequestRefusedError         a request that cannot be understood; names the field
+│   ├── TooLargeError               a request larger than what it may be
+│   ├── NotAuthorisedError          no API token, or a wrong one
+│   ├── UnknownDeviceError          no device of that name
+│   ├── UnknownModelError           no model of that name
+│   ├── UnknownReleaseError         no release of that model and version
+│   ├── UnknownFileError            the release has no such file
+│   ├── UnknownJobError             no job of that number
+│   ├── UnknownDatasetError         no dataset of that digest
+│   └── AssignmentRefusedError      an assignment that could not run
+├── PublisherError                  who made a release
+│   ├── CandidateRefusedError       a candidate that is incomplete, edited or unproven
+│   └── ReleaseExistsError          a release of that name is signed already
+├── DeviceError                     a device, or who set it up
+│   ├── TokenRefusedError           an enrolment token that is unknown, used, expired or another device's
+│   ├── CertificateRefusedError     a certificate request for the wrong name or with a weak key
+│   ├── ResourceMissingError        there is no such resource for this device (404)
+│   └── ResourceGoneError           there was one, and it is gone for good (410)
+├── OperatorError                   who runs the registry
+│   ├── NotInitialisedError         the home lacks what `genba registry init` makes
+│   ├── SettingsError               registry.toml cannot be read
+│   ├── CatalogueError              the catalogue cannot be opened
+│   ├── PortInUseError              another process listens there
+│   └── BrokerUnreachableError      no broker answers
+└── ClientError                     who runs a client command against a registry
+    ├── RegistryUnreachableError    nothing answers at that address
+    └── RegistryRefusedError        the registry answered with a problem
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from protocols.errors import GenbaError
+from protocols.names import ReleaseRef
+
+#: A message lists at most this many known names.
+LISTED_NAMES = 8
+
+
+class RegistryError(GenbaError):
+    """Root of all errors raised by `registry`."""
+
+
+# --- who asked -------------------------------------------------------------------------------------------------------
+
+
+class CallerError(RegistryError):
+    """Who asked must ask differently."""
+
+
+class RequestRefusedError(CallerError):
+    """A request cannot be understood. `field` says where."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class TooLargeError(CallerError):
+    """A request is larger than what it may be."""
+
+    def __init__(self, what: str, limit_bytes: int) -> None:
+        super().__init__(f"{what} is larger than the {limit_bytes:,} bytes that are allowed")
+        self.limit_bytes = limit_bytes
+
+
+class NotAuthorisedError(CallerError):
+    """A request lacks the API token, or carries a wrong one. The text never quotes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}; send the API token that `genba registry init` printed as `Authorization: Bearer TOKEN` "
+            "(on the command line: --token or GENBA_TOKEN)"
+        )
+
+
+class UnknownDeviceError(CallerError):
+    """No device of that name is enrolled."""
+
+    def __init__(self, device: str, known: Iterable[str]) -> None:
+        names = list(known)
+        way_out = (
+            f"known devices: {_listed(names)}"
+            if names
+            else "none is enrolled yet; `genba registry token` makes a token that enrols one"
+        )
+        super().__init__(f"device {device!r} is not known; {way_out}")
+        self.device = device
+        self.known = tuple(names)
+
+
+class UnknownModelError(CallerError):
+    """The catalogue has no model of that name."""
+
+    def __init__(self, model: str, known: Iterable[str]) -> None:
+        names = list(known)
+        way_out = f"known models: {_listed(names)}" if names else "none is published yet; `genba publish DIR` does it"
+        super().__init__(f"model {model!r} is not known; {way_out}")
+        self.model = model
+        self.known = tuple(names)
+
+
+class UnknownReleaseError(CallerError):
+    """The catalogue has no release of that model and version."""
+
+    def __init__(self, ref: ReleaseRef, known: Iterable[int]) -> None:
+        versions = list(known)
+        way_out = (
+            f"{ref.model} has the versions {_listed([str(version) for version in versions])}"
+            if versions
+            else f"nothing is published under the model name {ref.model!r}; `genba publish DIR` does it"
+        )
+        super().__init__(f"release {ref} is not known; {way_out}")
+        self.ref = ref
+        self.known = tuple(versions)
+
+
+class UnknownFileError(CallerError):
+    """A release has no file of that name."""
+
+    def __init__(self, ref: ReleaseRef, file: str, known: Iterable[str]) -> None:
+        super().__init__(f"release {ref} has no file {file!r}; it has {_listed(known)}")
+        self.ref = ref
+        self.file = file
+
+
+class UnknownJobError(CallerError):
+    """There is no job of that number."""
+
+    def __init__(self, job: int) -> None:
+        super().__init__(f"job {job} is not known; GET /api/v1/jobs lists the jobs")
+        self.job = job
+
+
+class UnknownDatasetError(CallerError):
+    """The registry does not hold a dataset of that digest."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"dataset {sha256!r} is not known; upload it with POST /api/v1/datasets")
+        self.sha256 = sha256
+
+
+class AssignmentRefusedError(CallerError):
+    """An assignment could not run on the device it is for."""
+
+
+# --- who made a release ----------------------------------------------------------------------------------------------
+
+
+class PublisherError(RegistryError):
+    """Who made the release must make it anew."""
+
+
+class CandidateRefusedError(PublisherError):
+    """A candidate is incomplete, was edited after it was made, or lacks its proof."""
+
+    def __init__(self, candidate: str, reason: str) -> None:
+        super().__init__(f"candidate {candidate}: {reason}")
+        self.candidate = candidate
+        self.reason = reason
+
+
+class ReleaseExistsError(PublisherError):
+    """A release of this name is signed already: releases never change."""
+
+    def __init__(self, ref: ReleaseRef) -> None:
+        super().__init__(f"release {ref} is signed already and never changes; publish again to get the next version")
+        self.ref = ref
+
+
+# --- a device, or who set it up --------------------------------------------------------------------------------------
+
+
+class DeviceError(RegistryError):
+    """A device, or who set it up, must ask differently."""
+
+
+class TokenRefusedError(DeviceError):
+    """An enrolment token is unknown, used, expired or made for another device. The text never quotes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"enrolment token refused: {reason}; make a new one with `genba registry token --device NAME --site SITE`"
+        )
+        self.reason = reason
+
+
+class CertificateRefusedError(DeviceError):
+    """A certificate request is unreadable, for the wrong name, or with a key that is too weak."""
+
+
+class ResourceMissingError(DeviceError):
+    """There is no such resource for this device."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"resource {resource!r}: there is none of that name for this device")
+        self.resource = resource
+
+
+class ResourceGoneError(DeviceError):
+    """There was such a resource, and it is gone for good."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"resource {resource!r}: it was removed from the registry")
+        self.resource = resource
+
+
+# --- who runs the registry -------------------------------------------------------------------------------------------
+
+
+class OperatorError(RegistryError):
+    """Who runs the registry must act."""
+
+
+class NotInitialisedError(OperatorError):
+    """The home lacks what `genba registry init` makes."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"{home} is not a registry's home; make it one with `genba registry init --home {home}`")
+        self.home = home
+
+
+class SettingsError(OperatorError):
+    """registry.toml cannot be read; the text names the field."""
+
+
+class CatalogueError(OperatorError):
+    """The catalogue cannot be opened, or was written by a newer Genba."""
+
+
+class PortInUseError(OperatorError):
+    """Another process listens on that port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"port {port} on {host} is in use by another process; choose another with --port")
+        self.host = host
+        self.port = port
+
+
+class BrokerUnreachableError(OperatorError):
+    """No MQTT broker answers at that address."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"broker {url}: {reason}; start it, or name another with --broker")
+        self.url = url
+        self.reason = reason
+
+
+# --- who runs a client command ---------------------------------------------------------------------------------------
+
+
+class ClientError(RegistryError):
+    """Who runs a client command must act."""
+
+
+class RegistryUnreachableError(ClientError):
+    """Nothing answers as a registry at that address."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"registry {url}: {reason}; is it running (`genba registry serve`) and is --registry right?")
+        self.url = url
+        self.reason = reason
+
+
+class RegistryRefusedError(ClientError):
+    """The registry answered with a problem; `detail` is its own one line."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    text = ", ".join(every[:LISTED_NAMES])
+    return f"{text} and {len(every) - LISTED_NAMES} more" if len(every) > LISTED_NAMES else text
