@@ -1,0 +1,3 @@
+"""The agent on a device: pulls signed releases, proves them here, serves sensor streams, reports summaries."""
+
+__all__: list[str] = []

@@ -1,0 +1,146 @@
+"""Where the daemon's parts are built and put together, once."""
+
+import importlib.metadata
+import logging
+import queue
+import sqlite3
+import time
+from pathlib import Path
+
+import psutil
+
+from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
+from edge_agent.fetchers import BlockFetcher
+from edge_agent.hardware import Hardware, read_hardware
+from edge_agent.inference import Model
+from edge_agent.installer import Installer
+from edge_agent.lifecycle_events import Failing
+from edge_agent.link import BrokerAddress, Identity, Link
+from edge_agent.memory import Memory
+from edge_agent.outbox import Outbox
+from edge_agent.preflight import Limits, PreflightReport, prove
+from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.reporting import Reporter
+from edge_agent.settings import AgentHome, Settings
+from edge_agent.streams import StreamEngine
+from edge_agent.transfer import BlockClient, TransferLimits
+from edge_agent.verification import PinnedRoots, Verifier, check_release
+from protocols.manifest import Manifest
+from protocols.messages import BlockRequest, Status, encode
+from protocols.names import ReleaseRef
+from protocols.topics import DeviceTopics
+
+log = logging.getLogger(__name__)
+
+_LEAST_PREFLIGHT_BYTES = 512 * 1024 * 1024
+
+
+def build_daemon(home: AgentHome) -> Daemon:
+    """Return a daemon for an enrolled home, ready to run.
+
+    Raises:
+        HomeError, LinkError: the home is not in order; the text says what to do.
+    """
+    settings = home.settings()
+    address = BrokerAddress.parse(settings.broker_url)
+    roots = PinnedRoots(home.read_trust(home.image_root), home.read_trust(home.director_root))
+    hardware = read_hardware(settings.profile)
+    topics = DeviceTopics(settings.site, settings.device)
+    inbox: Inbox = queue.SimpleQueue()
+    store = ReleaseStore(home.releases)
+    outbox = open_outbox(home.outbox, settings.outbox_bytes)
+    version = importlib.metadata.version("genba") if _installed() else "0"
+
+    # Engine, blocks and link know each other through these closures alone; the link is made last.
+    def publish(topic: str, payload: bytes) -> None:
+        link.publish(topic, payload)
+
+    def send(request: BlockRequest) -> None:
+        link.publish(topics.up("blocks"), encode(request))
+
+    engine = StreamEngine(publish, lambda ref, reason: inbox.put(Failing(ref, reason)))
+    limits = TransferLimits(settings.block_bytes, settings.block_window)
+    blocks = BlockClient(send, home.partial, limits, first_transfer=int(time.time()))
+    switchboard = Switchboard(topics, inbox, engine, blocks)
+    will = encode(Status(at=time.time(), online=False, agent_version=version, profile=settings.profile))
+    identity = Identity(home.key, home.certificate, home.ca)
+    link = Link(
+        address, f"{settings.site}.{settings.device}", (topics.up("status"), will), switchboard, identity=identity
+    )
+    verifier = Verifier(home.metadata, roots, BlockFetcher(blocks), device=settings.device, profile=settings.profile)
+    bench = _Bench(store, hardware, settings)
+    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put)
+    reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)
+    return Daemon(
+        Parts(
+            home=home,
+            settings=settings,
+            topics=topics,
+            inbox=inbox,
+            engine=engine,
+            link=link,
+            switchboard=switchboard,
+            blocks=blocks,
+            installer=installer,
+            outbox=outbox,
+            reporter=reporter,
+            memory=Memory(home.state),
+            load=bench.load,
+            probe=hardware.probe,
+            agent_version=version,
+        )
+    )
+
+
+def open_outbox(path: Path, limit_bytes: int) -> Outbox:
+    """Open the outbox; one that a worn-out card has damaged is put aside, so that serving goes on."""
+    first_id = int(time.time() * 1000)
+    try:
+        return Outbox(path, limit_bytes=limit_bytes, first_id=first_id)
+    except sqlite3.DatabaseError as error:
+        log.error("the outbox is damaged and is begun anew; what waited in it is lost", extra={"reason": str(error)})
+        for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            if part.exists():
+                part.replace(part.with_name(part.name + ".damaged"))
+        return Outbox(path, limit_bytes=limit_bytes, first_id=first_id)
+
+
+def _installed() -> bool:
+    return any(True for _ in importlib.metadata.distributions(name="genba"))
+
+
+class _Bench:
+    """Checks, proves and loads releases on this device."""
+
+    def __init__(self, store: ReleaseStore, hardware: Hardware, settings: Settings) -> None:
+        self._store, self._hardware, self._settings = store, hardware, settings
+
+    def check(self, ref: ReleaseRef) -> Manifest:
+        manifest = check_release(ref, self._store)
+        self._hardware.check_fit(manifest)
+        return manifest
+
+    def prove(self, ref: ReleaseRef, allow_fallback: bool) -> PreflightReport:
+        manifest = check_release(ref, self._store)
+        return prove(
+            self._store.path(ref),
+            self._hardware.providers(manifest),
+            Limits(self._settings.preflight_s, self._settings.preflight_bytes or _free_share()),
+            allow_fallback=allow_fallback,
+            threads=self._hardware.threads,
+        )
+
+    def load(self, ref: ReleaseRef, allow_fallback: bool) -> Model:
+        folder = self._store.path(ref)
+        manifest = read_release(folder)
+        return Model(
+            folder,
+            manifest,
+            providers=self._hardware.providers(manifest),
+            allow_fallback=allow_fallback,
+            threads=self._hardware.threads,
+        )
+
+
+def _free_share() -> int:
+    return max(_LEAST_PREFLIGHT_BYTES, int(psutil.virtual_memory().available) // 2)

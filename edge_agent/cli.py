@@ -1,0 +1,119 @@
+"""`genba agent` and `genba score`."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+DEFAULT_HOME = "~/.genba/agent"
+
+
+def agent(argv: list[str]) -> int:
+    """Enrol, run and inspect this device's agent."""
+    parser = argparse.ArgumentParser(prog="genba agent", description="enrol, run and inspect this device's agent")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("enrol", "get this device an identity with a one-time token"),
+        ("run", "serve until SIGTERM"),
+        ("status", "show what runs here"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--home", type=_folder, default=_folder(DEFAULT_HOME), help=f"default {DEFAULT_HOME}")
+        if name == "enrol":
+            _add_enrol(command)
+        elif name == "run":
+            command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+        else:
+            command.add_argument("--json", action="store_true", help="for a machine")
+    arguments = parser.parse_args(argv)
+    return {"enrol": _enrol, "run": _run, "status": _status}[arguments.command](arguments)
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _add_enrol(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--registry", default=os.environ.get("GENBA_REGISTRY"), help="its URL; default $GENBA_REGISTRY"
+    )
+    command.add_argument("--token", required=True, help="from `genba registry token DEVICE`; `-` reads it from stdin")
+    command.add_argument("--device", required=True, help="this device's name")
+    command.add_argument("--site", required=True, help="the plant it stands in")
+    command.add_argument("--profile", required=True, help="what it is: `genba devices list` shows the profiles")
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    from edge_agent.enrolment import check_writable, enrol
+    from edge_agent.errors import EnrolmentError
+    from edge_agent.hardware import read_hardware
+    from edge_agent.settings import AgentHome
+
+    if not arguments.registry:
+        raise EnrolmentError("no registry is named; give --registry URL or set GENBA_REGISTRY")
+    check_writable(arguments.home)
+    token = sys.stdin.readline() if arguments.token == "-" else arguments.token
+    enrol(
+        AgentHome(arguments.home),
+        registry=arguments.registry,
+        token=token,
+        device=arguments.device,
+        site=arguments.site,
+        profile=arguments.profile,
+        probe=read_hardware(arguments.profile).probe,
+    )
+    print(f"enrolled {arguments.device} at {arguments.site}; start it with `genba agent run --home {arguments.home}`")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from edge_agent.assembly import build_daemon
+    from edge_agent.logs import start_logs
+    from edge_agent.settings import AgentHome, HomeLock
+
+    home = AgentHome(arguments.home)
+    home.settings()
+    lock = HomeLock(home)
+    start_logs(arguments.log_level)
+    daemon = build_daemon(home)
+
+    def stop(*_: Any) -> None:
+        daemon.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    daemon.run()
+    lock.release()
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from edge_agent.settings import AgentHome
+    from edge_agent.status import describe, read_status
+
+    page = read_status(AgentHome(arguments.home))
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(page), indent=2).decode())
+    else:
+        print(describe(page, time.time()))
+    return 0
+
+
+def score(argv: list[str]) -> int:
+    """Score a file with a release, offline."""
+    from edge_agent.scoring import score_file
+
+    parser = argparse.ArgumentParser(prog="genba score", description="score a file with a release, offline")
+    parser.add_argument("release", type=Path, help="a release folder")
+    parser.add_argument("input", type=Path, help="CSV, Parquet or JSON Lines (.csv .parquet .jsonl, also .gz)")
+    parser.add_argument("--out", type=Path, required=True, help="the same three forms, by its name")
+    parser.add_argument("--keep", nargs="+", metavar="COL", help="input columns to copy; default all")
+    arguments = parser.parse_args(argv)
+    rows = score_file(arguments.release, arguments.input, arguments.out, keep=arguments.keep)
+    print(f"{rows} rows scored into {arguments.out}")
+    return 0

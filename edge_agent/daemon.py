@@ -1,0 +1,416 @@
+"""The daemon's main loop: events in, the lifecycle's rules, actions out. Everything it touches is given to it."""
+
+import logging
+import queue
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.errors import AgentError, ReleaseDamagedError
+from edge_agent.inference import Model
+from edge_agent.installer import Installer, Outcome, Sync, SyncDone, SyncFailed
+from edge_agent.lifecycle import State, step
+from edge_agent.lifecycle_events import (
+    Action,
+    Activate,
+    Activated,
+    ActivationFailed,
+    Assigned,
+    Bind,
+    Collect,
+    ConfirmAfter,
+    ConfirmDue,
+    Deactivate,
+    Event,
+    Failing,
+    Fetch,
+    Prove,
+    Report,
+    Settle,
+    Started,
+    Verify,
+)
+from edge_agent.link import Link
+from edge_agent.memory import Memory
+from edge_agent.outbox import Outbox
+from edge_agent.reporting import Reporter
+from edge_agent.settings import AgentHome, Settings
+from edge_agent.status import StatusPage, write_status
+from edge_agent.streams import StreamEngine
+from edge_agent.timers import Timers
+from edge_agent.transfer import BlockClient
+from protocols.assignment import Assignment
+from protocols.errors import MessageRefusedError, ProtocolError
+from protocols.messages import Ack, AssignmentChanged, Block, HeldRelease, Status, decode
+from protocols.names import ReleaseRef
+from protocols.topics import DeviceTopics
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 2.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
+_DRAIN_S, _FLUSH_S = 3.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The broker took us."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The broker is not there, or no longer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End in good order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A message of the registry: `assignment` or `ack`."""
+
+    channel: str
+    payload: bytes
+
+
+Inbox = queue.SimpleQueue["Outcome | LinkUp | LinkDown | Control | Stop"]
+
+
+class Switchboard:
+    """Takes what the link hears, in the link's thread, to where it belongs."""
+
+    def __init__(self, topics: DeviceTopics, inbox: Inbox, engine: StreamEngine, blocks: BlockClient) -> None:
+        self._channels: dict[str, str] = {
+            topics.down("assignment"): "assignment",
+            topics.down("ack"): "ack",
+        }
+        self._blocks_topic = topics.down("blocks")
+        self._inbox, self._engine, self._blocks = inbox, engine, blocks
+        self.refused = 0
+
+    def link_up(self) -> None:
+        self._inbox.put(LinkUp())
+
+    def link_down(self, reason: str) -> None:
+        self._inbox.put(LinkDown(reason))
+
+    def message(self, topic: str, payload: bytes) -> None:
+        if topic == self._blocks_topic:
+            try:
+                self._blocks.arrived(decode(Block, payload))
+            except MessageRefusedError as error:
+                self.refused += 1
+                log.warning("a block was refused: %s", error)
+        elif topic in self._channels:
+            self._inbox.put(Control(self._channels[topic], payload))
+        else:
+            self._engine.offer(topic, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the daemon is made of; built in one place, `edge_agent.assembly`."""
+
+    home: AgentHome
+    settings: Settings
+    topics: DeviceTopics
+    inbox: Inbox
+    engine: StreamEngine
+    link: Link
+    switchboard: Switchboard
+    blocks: BlockClient
+    installer: Installer
+    outbox: Outbox
+    reporter: Reporter
+    memory: Memory
+    load: Callable[[ReleaseRef, bool], Model]
+    probe: dict[str, Any]
+    agent_version: str
+
+
+class Daemon:
+    """Runs until it is told to stop. Its main loop owns the state; other threads only put events into the inbox."""
+
+    def __init__(
+        self, parts: Parts, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._timers = Timers(ticks)
+        self._state = State()
+        self._stopping = False
+        self._link = "connecting"
+        self._retries: dict[ReleaseRef, Fetch] = {}
+        self._syncing = False
+        self._sync_again = False
+        self._sync_tries = 0
+        self._window_number = 0
+        self._page: StatusPage | None = None
+        self.errors = 0
+
+    def stop(self) -> None:
+        """Ask for an end in good order; safe in a signal handler."""
+        self._parts.inbox.put(Stop())
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._start()
+        while not self._stopping:
+            try:
+                event = self._parts.inbox.get(timeout=self._timers.wait_s(_TICK_S))
+            except queue.Empty:
+                event = None
+            try:
+                if event is not None:
+                    self._handle(event)
+                for call in self._timers.due():
+                    call()
+            except Exception:  # the daemon's loop: one event's end is not the daemon's
+                self.errors += 1
+                log.exception("an event failed in an unforeseen way")
+        self._finish()
+
+    def _start(self) -> None:
+        self._state, clean = self._parts.memory.load()
+        self._parts.engine.start()
+        self._parts.installer.start()
+        self._parts.link.subscribe(frozenset({self._parts.topics.all_down}))
+        self._apply(Started(clean))
+        self._parts.link.start()
+        self._parts.reporter.event("agent-started", "info", f"agent {self._parts.agent_version} started")
+        self._open_windows()
+        self._tick()
+        self._poll()
+
+    def _handle(self, event: "Outcome | LinkUp | LinkDown | Control | Stop") -> None:
+        match event:
+            case Stop():
+                self._stopping = True
+            case LinkUp():
+                self._link_up()
+            case LinkDown():
+                self._link_down(event.reason)
+            case Control():
+                self._control(event)
+            case SyncDone() | SyncFailed():
+                self._synced(event)
+            case _:
+                self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        """Let the rules decide, remember, then act."""
+        state, actions = step(self._state, event)
+        if state != self._state or isinstance(event, Started):
+            self._state = state
+            self._parts.memory.save(state)
+        for action in actions:
+            self._act(action)
+        self._show()
+
+    def _act(self, action: Action) -> None:
+        parts = self._parts
+        match action:
+            case Fetch():
+                self._fetch(action)
+            case Verify() | Prove() | Collect():
+                parts.installer.do(action)
+            case Activate():
+                self._activate(action)
+            case Deactivate():
+                parts.engine.serve(action.model, None)
+            case Bind():
+                self._bind(action.assignment)
+            case ConfirmAfter():
+                due = ConfirmDue(action.ref, action.attempt)
+                self._timers.after(action.seconds, lambda: self._apply(due))
+            case Settle():
+                parts.engine.confirm(action.ref)
+            case Report():
+                parts.reporter.event(action.kind, action.level, action.text, action.ref, dict(action.detail))
+
+    def _fetch(self, action: Fetch) -> None:
+        if action.tries == 0:
+            self._parts.installer.do(action)
+            return
+        self._retries[action.ref] = action
+        delay_s = min(_FIRST_RETRY_S * 2 ** (action.tries - 1), _LONGEST_RETRY_S)
+        self._timers.after(delay_s * random.uniform(0.5, 1.0), lambda: self._retry(action))
+
+    def _retry(self, action: Fetch) -> None:
+        held = self._state.find(action.ref)
+        if self._retries.get(action.ref) == action:
+            del self._retries[action.ref]
+            if held is not None and held.state == "assigned" and held.attempt == action.attempt:
+                self._parts.installer.do(action)
+
+    def _activate(self, action: Activate) -> None:
+        held = self._state.find(action.ref)
+        on_trial = held is None or held.state != "confirmed"
+        try:
+            model = self._parts.load(action.ref, action.allow_fallback)
+        except (AgentError, ProtocolError) as error:
+            damaged = isinstance(error, ReleaseDamagedError | ProtocolError)
+            self._parts.inbox.put(ActivationFailed(action.ref, action.attempt, str(error), damaged))
+            return
+        self._parts.engine.serve(action.ref.model, model, on_trial=on_trial)
+        self._parts.inbox.put(Activated(action.ref, action.attempt))
+
+    def _bind(self, assignment: Assignment) -> None:
+        self._parts.engine.bind(assignment.streams)
+        topics = {stream.topic for stream in assignment.streams}
+        self._parts.link.subscribe(frozenset({self._parts.topics.all_down, *topics}))
+        self._open_windows()
+
+    def _link_up(self) -> None:
+        if self._link != "connected":
+            log.info("connected to %s", self._parts.settings.broker_url)
+        self._link = "connected"
+        self._parts.reporter.link_lost()  # whatever was on its way when the link went is sent again
+        self._parts.reporter.pump()
+        for action in list(self._retries.values()):
+            self._retry(action)
+        self._sync()
+        self._show()
+
+    def _link_down(self, reason: str) -> None:
+        if self._link != reason:
+            log.warning("%s; serving goes on, and it is tried again", reason)
+        self._link = reason
+        self._parts.reporter.link_lost()
+        self._show()
+
+    def _control(self, control: Control) -> None:
+        try:
+            if control.channel == "ack":
+                self._parts.reporter.acknowledged(decode(Ack, control.payload).ids)
+                return
+            revision = decode(AssignmentChanged, control.payload).revision
+        except MessageRefusedError as error:
+            log.warning("a message of the registry was refused: %s", error)
+            return
+        if self._state.assignment is None or revision != self._state.assignment.revision:
+            self._sync()
+
+    def _poll(self) -> None:
+        """Ask the registry now and then, nudged or not: a nudge may be lost, and metadata gets old."""
+        if self._parts.link.connected:
+            self._sync()
+        self._timers.after(self._parts.settings.poll_s * random.uniform(0.9, 1.1), self._poll)
+
+    def _sync(self) -> None:
+        if self._syncing:
+            self._sync_again = True
+            return
+        self._syncing = True
+        self._parts.installer.do(Sync())
+
+    def _synced(self, outcome: SyncDone | SyncFailed) -> None:
+        self._syncing = False
+        if isinstance(outcome, SyncFailed):
+            self._sync_failed(outcome)
+            return
+        self._sync_tries = 0
+        if not outcome.assigned:
+            log.info("nothing is assigned to this device yet")
+        if self._sync_again:
+            self._sync_again = False
+            self._sync()
+
+    def _sync_failed(self, outcome: SyncFailed) -> None:
+        kind = "metadata-refused" if outcome.refused else "assignment-waits"
+        if self._sync_tries == 0:
+            level = "error" if outcome.refused else "warning"
+            text = f"the registry cannot be asked for the assignment: {outcome.reason}"
+            self._parts.reporter.event(kind, level, text)  # type: ignore[arg-type]
+        self._sync_again = False
+        self._sync_tries += 1
+        delay_s = min(_FIRST_RETRY_S * 2.0 ** min(self._sync_tries - 1, 16), _LONGEST_RETRY_S)
+        self._timers.after(delay_s * random.uniform(0.5, 1.0), self._sync)
+
+    def _open_windows(self) -> None:
+        """Begin a round of telemetry windows; a round that was begun before closes no more."""
+        self._window_number += 1
+        number = self._window_number
+        seconds = self._state.assignment.window_s if self._state.assignment else 60.0
+        self._timers.after(seconds, lambda: self._close_windows(number))
+
+    def _close_windows(self, number: int) -> None:
+        if number == self._window_number:
+            self._open_windows()
+            self._parts.reporter.windows(self._parts.engine.close_windows())
+            self._parts.reporter.status(self._status())
+
+    def _tick(self) -> None:
+        self._timers.after(_TICK_S, self._tick)
+        self._parts.reporter.pump()
+        self._show()
+
+    def _status(self, *, online: bool = True) -> Status:
+        parts, assignment = self._parts, self._state.assignment
+        return Status(
+            at=self._clock(),
+            online=online,
+            agent_version=parts.agent_version,
+            profile=parts.settings.profile,
+            revision=assignment.revision if assignment else 0,
+            streams=parts.engine.served(),
+            releases=tuple(HeldRelease(held.model, held.version, held.state, held.reason) for held in self._state.held),
+            probe=parts.probe,
+            outbox_waiting=parts.outbox.size,
+            outbox_dropped=parts.outbox.dropped,
+        )
+
+    def _show(self) -> None:
+        """Write status.json if anything in it changed; publish the status if what runs has changed."""
+        status, settings = self._status(), self._parts.settings
+        page = StatusPage(
+            at=status.at,
+            device=settings.device,
+            site=settings.site,
+            profile=settings.profile,
+            broker_url=settings.broker_url,
+            connected=self._parts.link.connected,
+            link=self._link,
+            revision=status.revision,
+            streams=status.streams,
+            releases=status.releases,
+            outbox_waiting=status.outbox_waiting,
+            outbox_dropped=status.outbox_dropped,
+            dropped=self._parts.engine.dropped,
+            errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,
+        )
+        before = self._page
+        self._page = page
+        write_status(self._parts.home, page)
+        if before is None or _what_runs(before) != _what_runs(page):
+            self._parts.reporter.status(status)
+
+    def _finish(self) -> None:
+        """Serve what waits, send what there is, say goodbye."""
+        parts = self._parts
+        parts.link.pause()
+        if not parts.engine.stop(_DRAIN_S):
+            log.warning("some messages were still waiting when the agent stopped")
+        parts.reporter.windows(parts.engine.close_windows())
+        parts.reporter.event("agent-stopped", "info", "agent stopped in good order")
+        parts.reporter.status(self._status(online=False))
+        parts.link.stop(_FLUSH_S)
+        parts.blocks.cancel()
+        parts.installer.stop(0.5)
+        parts.memory.save(self._state, clean=True)
+        self._show()
+        parts.outbox.close()
+
+
+def _what_runs(page: StatusPage) -> tuple[Any, ...]:
+    served = [(row.stream, row.model, row.version, row.provider) for row in page.streams]
+    return page.revision, served, page.releases, page.connected
+
+
+__all__ = ["Assigned", "Control", "Daemon", "Failing", "Inbox", "Parts", "Switchboard"]

@@ -1,0 +1,74 @@
+"""Every error that the agent raises; each reads as one line with the way out.
+
+AgentError
+├── HomeError           the agent's folder is missing, damaged or in use        (operator)
+├── EnrolmentError      the registry did not take this device                   (operator)
+├── LinkError           the broker's address cannot be used                     (operator)
+├── TransferError       something could not be fetched now; a later try may     (network)
+│   └── ResourceFinalError  the registry does not have it (404, 410)            (publisher)
+├── TrustError          signed metadata is refused for now (expired, unsigned)  (publisher or attacker)
+├── ReleaseRefusedError a release that must not run on this device              (publisher)
+│   ├── ReleaseDamagedError its files are not those that were signed            (publisher or disk)
+│   └── ModelLoadError      ONNX Runtime cannot load or run it here             (publisher or device)
+├── ModelRunError       ONNX Runtime fails on a batch                           (publisher)
+└── ScoreError          a file that cannot be scored                            (caller)
+"""
+
+from protocols.errors import GenbaError
+
+
+class AgentError(GenbaError):
+    """Root of all errors raised by `edge_agent`."""
+
+
+class HomeError(AgentError):
+    """The agent's folder is missing, damaged or in use."""
+
+
+class EnrolmentError(AgentError):
+    """The registry did not take this device, or the device did not take the registry."""
+
+
+class LinkError(AgentError):
+    """The broker's address cannot be used as it is written."""
+
+
+class TransferError(AgentError):
+    """A resource could not be fetched now; the message names it."""
+
+    def __init__(self, resource: str, reason: str) -> None:
+        super().__init__(f"{resource}: {reason}")
+        self.resource = resource
+        self.reason = reason
+
+
+class ResourceFinalError(TransferError):
+    """The registry says that it does not have the resource; asking again does not help."""
+
+    def __init__(self, resource: str, status: int, reason: str) -> None:
+        super().__init__(resource, f"{status}: {reason}")
+        self.status = status
+
+
+class TrustError(AgentError):
+    """Signed metadata is refused; nothing new is installed until it is in order."""
+
+
+class ReleaseRefusedError(AgentError):
+    """A release must not run on this device."""
+
+
+class ReleaseDamagedError(ReleaseRefusedError):
+    """A release's files are not those that its manifest or the signed metadata describe."""
+
+
+class ModelLoadError(ReleaseRefusedError):
+    """ONNX Runtime cannot load the model here, or the graph is not what the manifest says."""
+
+
+class ModelRunError(AgentError):
+    """ONNX Runtime fails on a batch that it was given."""
+
+
+class ScoreError(AgentError):
+    """An input file that cannot be scored."""

@@ -1,0 +1,176 @@
+"""The slow work on releases, in a thread of its own: ask, fetch, verify, prove. It only reports what happened."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from edge_agent.errors import ReleaseRefusedError, TransferError, TrustError
+from edge_agent.lifecycle_events import (
+    Assigned,
+    Collect,
+    Event,
+    Fetch,
+    Fetched,
+    Postponed,
+    Prove,
+    Proven,
+    Proving,
+    Refused,
+    Verified,
+    Verify,
+)
+from edge_agent.preflight import PreflightReport
+from edge_agent.releases import ReleaseStore
+from protocols.assignment import Assignment
+from protocols.manifest import Manifest
+from protocols.names import ReleaseRef
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Ask the director what this device should run."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFailed:
+    """The director's word could not be had. `refused`: it came, and cannot be trusted."""
+
+    reason: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncDone:
+    """The director was heard. `assigned` is False where it has signed nothing yet."""
+
+    assigned: bool
+
+
+Job = Sync | Fetch | Verify | Prove | Collect
+Outcome = Event | SyncFailed | SyncDone
+
+
+class Verification(Protocol):
+    """Where assignments and releases come from, verified."""
+
+    def assignment(self) -> Assignment | None: ...
+
+    def fetch(self, ref: ReleaseRef, store: ReleaseStore) -> None: ...
+
+
+class Installer:
+    """Carries out jobs one after another.
+
+    Args:
+        check: returns a fetched release's manifest, or raises ReleaseRefusedError (it is not in order, or does not
+            fit this device).
+        prove: runs a release's preflight.
+        tell: takes each outcome; called in the installer's thread.
+    """
+
+    def __init__(
+        self,
+        verification: Verification,
+        store: ReleaseStore,
+        check: Callable[[ReleaseRef], Manifest],
+        prove: Callable[[ReleaseRef, bool], PreflightReport],
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        self._verification, self._store = verification, store
+        self._check, self._prove, self._tell = check, prove, tell
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="installer", daemon=True)
+        self.errors = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def do(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def stop(self, timeout_s: float) -> None:
+        """End after the job in hand; whoever owns its downloads and children ends those."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._carry_out(job)
+            except Exception as error:  # a daemon's loop: one job's end is not the daemon's
+                self.errors += 1
+                log.exception("a job failed in an unforeseen way")
+                self._tell_failure(job, f"unforeseen: {error!r}")
+
+    def _carry_out(self, job: Job) -> None:
+        match job:
+            case Sync():
+                self._sync()
+            case Fetch():
+                self._fetch(job)
+            case Verify():
+                self._verify(job)
+            case Prove():
+                self._prove_release(job)
+            case Collect():
+                removed = self._store.collect(job.kept)
+                if removed:
+                    log.info("deleted releases that are no longer needed", extra={"releases": list(map(str, removed))})
+
+    def _tell_failure(self, job: Job, reason: str) -> None:
+        if isinstance(job, Sync):
+            self._tell(SyncFailed(reason, refused=False))
+        elif isinstance(job, Fetch):
+            self._tell(Postponed(job.ref, job.attempt, reason))
+        elif isinstance(job, Verify | Prove):
+            self._tell(Refused(job.ref, job.attempt, reason))
+
+    def _sync(self) -> None:
+        try:
+            assignment = self._verification.assignment()
+        except (TransferError, OSError) as error:
+            self._tell(SyncFailed(str(error), refused=False))
+        except TrustError as error:
+            self._tell(SyncFailed(str(error), refused=True))
+        else:
+            if assignment is not None:
+                self._tell(Assigned(assignment))
+            self._tell(SyncDone(assignment is not None))
+
+    def _fetch(self, job: Fetch) -> None:
+        try:
+            self._verification.fetch(job.ref, self._store)
+        except ReleaseRefusedError as error:
+            self._tell(Refused(job.ref, job.attempt, str(error)))
+        except (TransferError, TrustError, OSError) as error:
+            self._tell(Postponed(job.ref, job.attempt, str(error)))
+        else:
+            self._tell(Fetched(job.ref, job.attempt))
+
+    def _verify(self, job: Verify) -> None:
+        try:
+            self._check(job.ref)
+        except ReleaseRefusedError as error:
+            self._tell(Refused(job.ref, job.attempt, str(error)))
+        else:
+            self._tell(Verified(job.ref, job.attempt))
+
+    def _prove_release(self, job: Prove) -> None:
+        self._tell(Proving(job.ref, job.attempt))
+        try:
+            report = self._prove(job.ref, job.allow_fallback)
+        except ReleaseRefusedError as error:
+            self._tell(Refused(job.ref, job.attempt, str(error)))
+            return
+        detail = msgspec.to_builtins(report)
+        if report.passed:
+            self._tell(Proven(job.ref, job.attempt, detail))
+        else:
+            self._tell(Refused(job.ref, job.attempt, f"preflight: {report.reason}", detail))

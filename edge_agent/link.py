@@ -1,0 +1,190 @@
+"""The link to the broker: paho-mqtt, with a persistent session, a last will, TLS and a patient reconnect."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.errors import LinkError
+
+log = logging.getLogger(__name__)
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
+#: Predictions that may be on their way to the broker without its acknowledgement.
+_IN_FLIGHT = 1000
+KEEPALIVE_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is. `secure`: TLS with the device's certificate."""
+
+    host: str
+    port: int
+    secure: bool
+
+    @classmethod
+    def parse(cls, url: str) -> "BrokerAddress":
+        """Read mqtt://host[:port] or mqtts://host[:port].
+
+        Raises:
+            LinkError: it is neither, or would send a factory's data over a network in the clear.
+        """
+        parts = urlsplit(url)
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise LinkError(f"broker_url {url!r}: {error}; write mqtts://host:8883") from error
+        if parts.scheme not in ("mqtt", "mqtts") or not host:
+            raise LinkError(f"broker_url {url!r} is not a broker's address; write mqtts://host:8883")
+        secure = parts.scheme == "mqtts"
+        if not secure and host not in _LOOPBACK:
+            raise LinkError(f"broker_url {url!r} is unencrypted; use mqtts:// (mqtt:// is for this machine alone)")
+        return cls(host, port or (8883 if secure else 1883), secure)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The device's key and certificate, and the authority that signed the broker's. Paths to PEM files."""
+
+    key: Path
+    certificate: Path
+    ca: Path
+
+
+class LinkListener(Protocol):
+    """What the link tells, from its own thread; nothing here may block or raise."""
+
+    def link_up(self) -> None:
+        """Connected; subscriptions are asked for."""
+
+    def link_down(self, reason: str) -> None:
+        """Not connected, or no longer."""
+
+    def message(self, topic: str, payload: bytes) -> None:
+        """A message on a subscribed topic."""
+
+
+class Link:
+    """One persistent MQTT session. Thread-safe: paho queues what is published from any thread.
+
+    Args:
+        client_id: `<site>.<device>`; the broker keeps this session's messages while the device is away.
+        will: topic and payload that the broker publishes, retained, when the device vanishes.
+        first_delay_s: wait before the first reconnect, doubled up to a minute, half of it random.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        will: tuple[str, bytes],
+        listener: LinkListener,
+        *,
+        identity: Identity | None = None,
+        first_delay_s: float = _FIRST_DELAY_S,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._address, self._listener = address, listener
+        self._first_delay_s, self._jitter = first_delay_s, jitter
+        self._failures = 0
+        self._paused = False
+        self._topics: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self._last: mqtt.MQTTMessageInfo | None = None
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True)
+        self._client.max_inflight_messages_set(_IN_FLIGHT)
+        self._client.will_set(will[0], will[1], qos=1, retain=True)
+        if address.secure:
+            if identity is None:
+                raise LinkError("mqtts:// needs the device's key and certificate; enrol the device again")
+            self._set_identity(identity)
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+
+    def _set_identity(self, identity: Identity) -> None:
+        try:
+            self._client.tls_set(str(identity.ca), str(identity.certificate), str(identity.key))
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise LinkError(f"the device's key or certificate cannot be used: {error}; enrol it again") from error
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected()
+
+    def start(self) -> None:
+        """Connect in the background, and again whenever the link is lost. A broker that is not there is no error."""
+        self._back_off()
+        self._client.connect_async(self._address.host, self._address.port, keepalive=KEEPALIVE_S)
+        self._client.loop_start()
+
+    def pause(self) -> None:
+        """Take no more messages; the broker keeps them for the agent that comes after this one."""
+        self._paused = True
+
+    def stop(self, timeout_s: float) -> None:
+        """Wait until the broker has what was published, at most `timeout_s`, then disconnect in good order."""
+        last = self._last
+        if last is not None and self.connected:
+            try:
+                last.wait_for_publish(timeout_s)
+            except (ValueError, RuntimeError):
+                log.debug("the last message was not taken by the broker")
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Hand a message over at QoS 1; while the link is down it waits in memory."""
+        self._last = self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """Make these the subscriptions, now and after every reconnect."""
+        with self._lock:
+            gone, self._topics = self._topics - topics, topics
+            if self.connected:
+                self._ask(topics)
+                if gone:
+                    self._client.unsubscribe(sorted(gone))
+
+    def _ask(self, topics: frozenset[str]) -> None:
+        if topics:
+            self._client.subscribe([(topic, 1) for topic in sorted(topics)])
+
+    def _on_connect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            return  # on_disconnect follows, with the reason
+        self._failures = 0
+        with self._lock:
+            self._ask(self._topics)
+        self._listener.link_up()
+
+    def _on_connect_fail(self, client: mqtt.Client, data: Any) -> None:
+        self._back_off()
+        self._listener.link_down(f"no broker answers at {self._address.host}:{self._address.port}")
+
+    def _on_disconnect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._back_off()
+        self._listener.link_down(f"broker {self._address.host}:{self._address.port}: {reason}")
+
+    def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
+        if self._paused:
+            return  # not acknowledged: the broker keeps it for the next session
+        self._listener.message(message.topic, bytes(message.payload))
+        client.ack(message.mid, message.qos)
+
+    def _back_off(self) -> None:
+        """Set how long paho waits before it tries again: doubling, and never in step with the other devices."""
+        delay_s = min(self._first_delay_s * 2 ** min(self._failures, 16), _LONGEST_DELAY_S)
+        self._failures += 1
+        delay_s *= 0.5 + 0.5 * self._jitter()
+        self._client.reconnect_delay_set(delay_s, delay_s)

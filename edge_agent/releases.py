@@ -1,0 +1,91 @@
+"""The releases on disk: HOME/releases/<model>/<version>/. A folder there is whole, or it is not there."""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge_agent.disk import sync_folder
+from edge_agent.errors import ReleaseDamagedError
+from protocols.errors import NameRefusedError
+from protocols.manifest import FileInfo, Manifest, decode_manifest
+from protocols.names import ReleaseRef, check_name
+
+
+class ReleaseStore:
+    """Releases arrive in `staging(ref)`, file by file, and become visible at once with `commit(ref)`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, ref: ReleaseRef) -> Path:
+        return self._folder / ref.model / str(ref.version)
+
+    def staging(self, ref: ReleaseRef) -> Path:
+        """Return the folder in which the release is put together; what an earlier try left in it is still there."""
+        folder = self._folder / ref.model / f".{ref.version}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def commit(self, ref: ReleaseRef) -> None:
+        """Make a staged release visible; one of the same name gives way."""
+        staged, final = self.staging(ref), self.path(ref)
+        sync_folder(staged)
+        if final.exists():
+            shutil.rmtree(final)
+        staged.rename(final)
+        sync_folder(final.parent)
+
+    def collect(self, kept: Iterable[ReleaseRef]) -> list[ReleaseRef]:
+        """Delete all other releases and return them."""
+        wanted = {(ref.model, str(ref.version)) for ref in kept}
+        removed = []
+        for folder in self._folder.glob("*/*"):
+            version = folder.name.removeprefix(".")
+            if (folder.parent.name, version) in wanted:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            if version.isdigit() and not folder.name.startswith("."):
+                with contextlib.suppress(NameRefusedError):
+                    removed.append(ReleaseRef(check_name("model", folder.parent.name), int(version)))
+        return removed
+
+
+def read_release(folder: Path) -> Manifest:
+    """Return a release folder's manifest after checking every file that it names.
+
+    Raises:
+        ReleaseDamagedError: a file is missing or is not the one that the manifest describes.
+        ManifestError: release.json is unreadable or contradicts itself.
+    """
+    try:
+        manifest = decode_manifest((folder / "release.json").read_bytes())
+    except OSError as error:
+        raise ReleaseDamagedError(f"{folder}: no readable release.json ({error.strerror}); is it a release?") from error
+    for name, info in manifest.files.items():
+        check_file(folder / name, info)
+    return manifest
+
+
+def check_file(path: Path, info: FileInfo) -> None:
+    """Return if a file has the size and digest that its manifest gives.
+
+    Raises:
+        ReleaseDamagedError: it does not, or is not there; the text says which file, and the way out.
+    """
+    if path.name != str(path.relative_to(path.parent)):
+        raise ReleaseDamagedError(f"{path}: a release's files lie side by side")
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ReleaseDamagedError(f"{path}: {error.strerror}; fetch the release again") from error
+    if (size, digest) != (info.size_bytes, info.sha256):
+        raise ReleaseDamagedError(
+            f"{path} was changed after it was signed: it is {size} bytes, sha256 {digest[:12]}..., and release.json "
+            f"says {info.size_bytes} bytes, {info.sha256[:12]}...; fetch the release again"
+        )

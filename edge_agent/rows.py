@@ -1,0 +1,227 @@
+"""Sensor messages to model inputs: decode, find each feature, check it, make columns. Every refusal has a reason."""
+
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from protocols.assignment import StreamBinding
+from protocols.manifest import TensorSpec
+from protocols.payloads import ABSENT, Path, extract, parse_path, quote_name
+
+Array = np.ndarray[Any, Any]
+Key = str | int | float | None
+#: A larger message is refused unread.
+PAYLOAD_LIMIT_BYTES = 256 * 1024
+
+Reason = Literal[
+    "too-large", "not-json", "not-an-object", "missing-feature", "wrong-type", "not-finite", "model-failed", "dropped"
+]
+
+
+class Rejection(NamedTuple):
+    """Why one message was not served; `text` is for a person."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch that can be served. `accepted[i]` is the place in the given payloads of row i."""
+
+    columns: list[Array]
+    keys: Sequence[Key]
+    accepted: Sequence[int]
+    rejected: list[tuple[int, Rejection]]
+
+
+class RowReader:
+    """Reads the messages of one stream for one model.
+
+    A fast path decodes the wanted fields alone, into a type made for them; what that refuses is looked at again,
+    field by field, for the reason.
+    """
+
+    def __init__(self, inputs: Sequence[TensorSpec], binding: StreamBinding) -> None:
+        self._inputs = inputs
+        texts = [binding.inputs.get(spec.name) or quote_name(spec.name) for spec in inputs]
+        self._paths = [parse_path(text) for text in texts]
+        self._key = parse_path(binding.key) if binding.key else None
+        self._fast = _fast_reader(inputs, self._paths, self._key)
+
+    def read(self, payloads: Sequence[bytes]) -> Rows:
+        """Return the columns of what can be served, (rows, 1) each, and why the rest cannot."""
+        rows: list[tuple[Any, ...]] = []
+        accepted: list[int] = []
+        rejected: list[tuple[int, Rejection]] = []
+        for index, payload in enumerate(payloads):
+            row = self._fast(payload) if self._fast is not None else None
+            if row is None:
+                found = self._read_one(payload)
+                if isinstance(found, Rejection):
+                    rejected.append((index, found))
+                    continue
+                row = found
+            rows.append(row)
+            accepted.append(index)
+        return self._columns(rows, accepted, rejected)
+
+    def _columns(self, rows: list[tuple[Any, ...]], accepted: list[int], rejected: list[tuple[int, Rejection]]) -> Rows:
+        if not rows:
+            return Rows([], [], [], rejected)
+        *values, keys = zip(*rows, strict=True)
+        columns = [_column(spec, column) for spec, column in zip(self._inputs, values, strict=True)]
+        infinite = [np.isinf(column) for column in columns if column.dtype == np.float32]
+        if any(bool(flags.any()) for flags in infinite):
+            wrong = np.logical_or.reduce(infinite).ravel()
+            rejected += [(accepted[row], self._overflow(columns, row)) for row in np.flatnonzero(wrong).tolist()]
+            good = ~wrong
+            columns = [column[good] for column in columns]
+            accepted = list(itertools.compress(accepted, good))
+            keys = tuple(itertools.compress(keys, good))
+        return Rows(columns, [_as_key(key) for key in keys] if self._key else keys, accepted, rejected)
+
+    def _overflow(self, columns: list[Array], row: int) -> Rejection:
+        name = next(
+            spec.name
+            for spec, column in zip(self._inputs, columns, strict=True)
+            if column.dtype == np.float32 and np.isinf(column[row, 0])
+        )
+        return Rejection("not-finite", f"{name}: the number is beyond what a float32 can hold")
+
+    def _read_one(self, payload: bytes) -> tuple[Any, ...] | Rejection:
+        try:
+            document = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if "out of range" in str(error):
+                return Rejection("not-finite", str(error))
+            return Rejection("not-json", f"{error}; it begins {payload[:40]!r}")
+        if not isinstance(document, dict):
+            return Rejection("not-an-object", f"it is {_kind(document)}; a sensor message is a JSON object")
+        row: list[Any] = []
+        for spec, path in zip(self._inputs, self._paths, strict=True):
+            value = extract(document, path)
+            rejection = _check(spec, value, path)
+            if rejection is not None:
+                return rejection
+            row.append(float(value) if spec.dtype == "float32" and value is not None else value)
+        row.append(extract(document, self._key) if self._key is not None else None)
+        return tuple(row)
+
+
+def _check(spec: TensorSpec, value: Any, path: Path) -> Rejection | None:
+    if value is ABSENT:
+        return Rejection("missing-feature", f"{spec.name}: nothing at {_show(path)} (null would mean: not measured)")
+    if spec.dtype == "float32":
+        wrong = value is not None and (isinstance(value, bool) or not isinstance(value, int | float))
+        wanted = "a number"
+    elif spec.dtype == "int64":
+        wrong = isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63
+        wanted = "a whole number"
+    else:
+        wrong = value is not None and not isinstance(value, str)
+        wanted = "text"
+    if wrong:
+        return Rejection("wrong-type", f"{spec.name}: {_kind(value)} at {_show(path)}, expected {wanted}")
+    if isinstance(value, int) and abs(value) > 10**300:
+        return Rejection("not-finite", f"{spec.name}: the number is beyond what a float32 can hold")
+    return None
+
+
+def _column(spec: TensorSpec, values: Sequence[Any]) -> Array:
+    """Return (rows, 1); null becomes NaN or "", and a number beyond float32 an infinity."""
+    if spec.dtype == "float32":
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np.float64).astype(np.float32).reshape(-1, 1)
+    if spec.dtype == "int64":
+        return np.array(values, dtype=np.int64).reshape(-1, 1)
+    column = np.empty((len(values), 1), dtype=object)
+    column[:, 0] = [value or "" for value in values]
+    return column
+
+
+def _as_key(value: Any) -> Key:
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    kinds = {dict: "an object", list: "a list", bool: "true or false", type(None): "null", int: "a number"}
+    return kinds.get(type(value), "a number")
+
+
+def _show(path: Path) -> str:
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+
+
+_TYPES: dict[str, Any] = {"float32": float | None, "int64": int, "string": str | None}
+
+
+def _fast_reader(
+    inputs: Sequence[TensorSpec], paths: Sequence[Path], key: Path | None
+) -> Callable[[bytes], tuple[Any, ...] | None] | None:
+    """Return a function from payload to row (inputs, then key), or to None where the slow path must look.
+
+    None instead of a function: a path goes into a list, or two paths contradict each other.
+    """
+    leaves: list[tuple[Path, Any, bool]] = [
+        (path, _TYPES[spec.dtype], True) for spec, path in zip(inputs, paths, strict=True)
+    ]
+    if key is not None:
+        leaves.append((key, Any, False))
+    tree: dict[str | int, Any] = {}
+    names: list[str] = []
+    for path, kind, required in leaves:
+        name = _plant(tree, path, kind, required=required)
+        if name is None:
+            return None
+        names.append(name)
+    decoder = msgspec.json.Decoder(_struct(tree))
+    getters = [operator.attrgetter(name) for name in names]
+    get = operator.attrgetter(*names) if len(names) > 1 else lambda document: (getters[0](document),)
+    tail: tuple[Any, ...] = () if key is not None else (None,)
+
+    def read(payload: bytes) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] = get(decoder.decode(payload))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return row + tail
+
+    return read
+
+
+def _plant(tree: dict[str | int, Any], path: Path, kind: Any, *, required: bool) -> str | None:
+    """Put a leaf into the tree of wanted fields and return its attribute path, or None if it has no place there."""
+    names: list[str] = []
+    for depth, step in enumerate(path):
+        if isinstance(step, int):
+            return None
+        last = depth == len(path) - 1
+        if step not in tree:
+            tree[step] = (kind, required) if last else {}
+        elif isinstance(tree[step], dict) == last or (last and kind not in (Any, tree[step][0])):
+            return None
+        names.append(f"f{list(tree).index(step)}")
+        if not last:
+            tree = tree[step]
+    return ".".join(names)
+
+
+def _struct(tree: dict[str | int, Any]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for index, node in enumerate(tree.values()):
+        if isinstance(node, dict):
+            fields.append((f"f{index}", _struct(node)))
+        elif node[1]:
+            fields.append((f"f{index}", node[0]))
+        else:
+            fields.append((f"f{index}", node[0], None))
+    rename = {f"f{index}": str(step) for index, step in enumerate(tree)}
+    return msgspec.defstruct("Wanted", fields, rename=rename, kw_only=True, gc=False)

@@ -1,0 +1,137 @@
+"""The agent's folder: who this device is, what it trusts, and where its parts keep their files."""
+
+import fcntl
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.disk import write_atomic
+from edge_agent.errors import HomeError
+from protocols.names import check_name
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`agent.toml`. The first four are written by enrolment; the rest may be added by hand.
+
+    Attributes:
+        device, site, profile: as enrolled.
+        broker_url: mqtt://host:port (loopback alone) or mqtts://host:port.
+        outbox_bytes: most that telemetry and events may take on disk while the registry is away.
+        preflight_s: longest that a release's proof may take here.
+        preflight_bytes: most memory that it may take; 0: half of what is free.
+        poll_s: how often the registry is asked without a nudge.
+        block_bytes, block_window: size of the blocks that releases travel in, and how many may be on their way.
+    """
+
+    device: str
+    site: str
+    profile: str
+    broker_url: str
+    outbox_bytes: int = 32 * 1024 * 1024
+    preflight_s: float = 120.0
+    preflight_bytes: int = 0
+    poll_s: float = 600.0
+    block_bytes: int = 65_536
+    block_window: int = 16
+
+
+class AgentHome:
+    """Names of everything under the agent's folder; reads what enrolment has written there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings_path = folder / "agent.toml"
+        self.key = folder / "device.key"
+        self.certificate = folder / "device.crt"
+        self.ca = folder / "ca.crt"
+        self.image_root = folder / "trust" / "image.root.json"
+        self.director_root = folder / "trust" / "director.root.json"
+        self.metadata = folder / "metadata"
+        self.releases = folder / "releases"
+        self.partial = folder / "partial"
+        self.state = folder / "state.json"
+        self.outbox = folder / "outbox.db"
+        self.status = folder / "status.json"
+        self.lock = folder / "agent.lock"
+
+    @property
+    def enrolled(self) -> bool:
+        return self.settings_path.exists()
+
+    def settings(self) -> Settings:
+        """Read agent.toml.
+
+        Raises:
+            HomeError: not enrolled, or the file cannot be read; the text names the field.
+        """
+        try:
+            settings = msgspec.convert(tomllib.loads(self.settings_path.read_text()), Settings)
+        except FileNotFoundError:
+            raise HomeError(
+                f"{self.folder} is not an enrolled agent's home; run `genba agent enrol --home {self.folder}` first"
+            ) from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise HomeError(f"{self.settings_path}: {error}; mend the file or enrol again") from error
+        check_name("device", settings.device)
+        check_name("site", settings.site)
+        return settings
+
+    def read_trust(self, path: Path) -> bytes:
+        """Return one pinned root.
+
+        Raises:
+            HomeError: it is missing.
+        """
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise HomeError(f"{path}: {error.strerror}; the device must be enrolled again") from error
+
+    def write_settings(self, values: dict[str, Any]) -> None:
+        """Write agent.toml, the file whose presence makes this an enrolled home."""
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
+        write_atomic(self.settings_path, "".join(lines).encode())
+
+
+class HomeLock:
+    """Holds an agent's folder for one process: the kernel lets go of it when the process dies.
+
+    Raises:
+        HomeError: another agent holds it.
+    """
+
+    def __init__(self, home: AgentHome) -> None:
+        self._file = home.lock.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise HomeError(
+                f"an agent is already running on {home.folder} (process {holder}); stop it, or give another --home"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def lock_holder(home: AgentHome) -> int | None:
+    """Return the process that runs the agent of this home, or None."""
+    try:
+        with home.lock.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read().strip()
+                return int(text) if text.isdigit() else 0
+    except OSError:
+        return None
+    return None

@@ -1,0 +1,224 @@
+"""What this device may install: director and image repository, each verified by python-tuf, must agree.
+
+Source: Uptane Standard 2.0.0, section 5.4.4.2, "full verification": the director first, then the image repository,
+then the comparison, target by target.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
+from tuf.api.metadata import TargetFile
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
+
+from edge_agent.disk import replacing, sync_tree
+from edge_agent.errors import ReleaseRefusedError, ResourceFinalError, TransferError, TrustError
+from edge_agent.releases import ReleaseStore, read_release
+from protocols.assignment import Assignment, decode_assignment
+from protocols.errors import DisagreementError, ProtocolError
+from protocols.manifest import Manifest
+from protocols.names import ReleaseRef
+from protocols.resources import (
+    ASSIGNMENT_TARGET,
+    RELEASE_FILES,
+    Repository,
+    metadata_url,
+    target_path,
+    targets_url,
+)
+from protocols.trust import TargetFacts, check_agreement
+
+#: Left free on the disk after a release was fetched, in bytes.
+_SPARE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedRoots:
+    """Version 1 of each repository's root, as pinned at enrolment: all trust begins here."""
+
+    image: bytes
+    director: bytes
+
+
+class Verifier:
+    """Reads assignments and releases through both repositories' metadata. Not thread-safe: one caller at a time.
+
+    Args:
+        metadata: folder for both repositories' trusted metadata.
+        device, profile: who this is; metadata made for another is refused.
+    """
+
+    def __init__(
+        self, metadata: Path, roots: PinnedRoots, fetcher: FetcherInterface, *, device: str, profile: str
+    ) -> None:
+        self._metadata, self._roots, self._fetcher = metadata, roots, fetcher
+        self._device, self._profile = device, profile
+
+    def assignment(self) -> Assignment | None:
+        """Return what the director has signed for this device, or None if it has signed nothing yet.
+
+        Raises:
+            TrustError: the metadata is expired, unsigned, older than what was seen, or for another device.
+            TransferError: it cannot be had now.
+        """
+        try:
+            director = self._refreshed("director")
+        except ResourceFinalError:
+            return None
+        found = self._target(director, ASSIGNMENT_TARGET)
+        if found is None:
+            return None
+        self._check_addressee(found)
+        with self._download("director", director, found) as file:
+            data = file.read()
+        try:
+            assignment = decode_assignment(data)
+        except ProtocolError as error:
+            raise TrustError(f"the director's assignment: {error}") from error
+        if assignment.device != self._device:
+            raise TrustError(f"the director's assignment is for device {assignment.device!r}, not {self._device!r}")
+        return assignment
+
+    def fetch(self, ref: ReleaseRef, store: ReleaseStore) -> None:
+        """Bring a release into the store, each file as both repositories signed it.
+
+        Raises:
+            ReleaseRefusedError: the repositories disagree, or a file is not what they signed.
+            TrustError, TransferError: not now.
+        """
+        director, image = self._refreshed("director"), self._refreshed("image")
+        targets = [self._agreed(director, image, target_path(ref, name)) for name in RELEASE_FILES]
+        if _complete(store.path(ref), targets):
+            return
+        staged = store.staging(ref)
+        missing = [target for target in targets if not _intact(staged / Path(target.path).name, target)]
+        self._check_room(store, sum(target.length for target in missing))
+        for target in missing:
+            with self._download("image", image, target) as source, replacing(staged / Path(target.path).name) as file:
+                shutil.copyfileobj(source, file)
+        store.commit(ref)
+
+    def _agreed(self, director: Updater, image: Updater, path: str) -> TargetFile:
+        """Return the image repository's word on a target, if the director's is the same."""
+        wanted = self._target(director, path)
+        if wanted is None:
+            raise ReleaseRefusedError(f"{path}: the director has not signed it for this device; assign it again")
+        self._check_addressee(wanted)
+        allowed = self._target(image, path)
+        try:
+            check_agreement(_facts(allowed) if allowed else None, _facts(wanted), self._profile)
+        except DisagreementError as error:
+            raise ReleaseRefusedError(str(error)) from error
+        assert allowed is not None  # noqa: S101 - check_agreement refuses None
+        return allowed
+
+    def _check_addressee(self, target: TargetFile) -> None:
+        addressee = (target.custom or {}).get("device", self._device)
+        if addressee != self._device:
+            raise TrustError(f"{target.path}: the director signed it for device {addressee!r}, not {self._device!r}")
+
+    def _check_room(self, store: ReleaseStore, needed_bytes: int) -> None:
+        free = shutil.disk_usage(self._metadata).free
+        # Twice: the partial download, and the copy in the store that takes its place.
+        needed = 2 * needed_bytes + _SPARE_BYTES
+        if free < needed:
+            raise TransferError("release", f"{free >> 20} MiB are free on the disk, and {needed >> 20} are needed")
+
+    def _refreshed(self, repository: Repository) -> Updater:
+        """Return an updater whose metadata is new and valid; what it trusts is safe on disk."""
+        folder = self._metadata / repository
+        folder.mkdir(parents=True, exist_ok=True)
+        root = self._roots.director if repository == "director" else self._roots.image
+        with _translated(repository):
+            updater = Updater(
+                str(folder),
+                metadata_url(repository),
+                fetcher=self._fetcher,
+                config=UpdaterConfig(app_user_agent="genba"),
+                bootstrap=root,
+            )
+            updater.refresh()
+        sync_tree(folder)  # python-tuf replaces files without fsync; the versions seen are what stops a roll-back
+        return updater
+
+    def _target(self, updater: Updater, path: str) -> TargetFile | None:
+        with _translated(path):
+            return updater.get_targetinfo(path)
+
+    @contextlib.contextmanager
+    def _download(self, repository: Repository, updater: Updater, target: TargetFile) -> Iterator[Any]:
+        """Yield a target's bytes as a file, after they were compared with the signed length and hashes."""
+        folder, _, name = target.path.rpartition("/")
+        digest = target.hashes["sha256"]
+        url = f"{targets_url(repository)}{folder + '/' if folder else ''}{digest}.{name}"
+        try:
+            with _translated(url), self._fetcher.download_file(url, target.length) as file:
+                target.verify_length_and_hashes(file)
+                file.seek(0)
+                yield file
+        except ResourceFinalError as error:
+            raise ReleaseRefusedError(f"the registry does not give {url}: {error.reason}") from error
+        except TrustError as error:
+            if isinstance(error.__cause__, LengthOrHashMismatchError):
+                raise ReleaseRefusedError(f"{target.path}: what arrived is not what was signed") from error
+            raise
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn python-tuf's errors into ours."""
+    try:
+        yield
+    except DownloadHTTPError as error:
+        if error.status_code in (404, 410):
+            raise ResourceFinalError(what, error.status_code, str(error)) from error
+        raise TransferError(what, str(error)) from error
+    except DownloadError as error:
+        raise TransferError(what, str(error)) from error
+    except RepositoryError as error:
+        raise TrustError(f"{what}: {error}") from error
+
+
+def _facts(target: TargetFile) -> TargetFacts:
+    custom = target.custom or {}
+    return TargetFacts(target.path, target.length, target.hashes, tuple(custom.get("profiles", ())), custom)
+
+
+def _intact(path: Path, target: TargetFile) -> bool:
+    try:
+        with path.open("rb") as file:
+            target.verify_length_and_hashes(file)
+    except (OSError, LengthOrHashMismatchError):
+        return False
+    return True
+
+
+def _complete(folder: Path, targets: list[TargetFile]) -> bool:
+    return all(_intact(folder / Path(target.path).name, target) for target in targets)
+
+
+def check_release(ref: ReleaseRef, store: ReleaseStore) -> Manifest:
+    """Return the manifest of a fetched release that agrees with its name, its files and itself.
+
+    Raises:
+        ReleaseRefusedError: it does not.
+    """
+    folder = store.path(ref)
+    try:
+        manifest = read_release(folder)
+    except ProtocolError as error:
+        raise ReleaseRefusedError(str(error)) from error
+    if manifest.release != ref:
+        raise ReleaseRefusedError(f"release.json of {ref} says that it is {manifest.release}")
+    unproven = [name for name in RELEASE_FILES if name != "release.json" and name not in manifest.files]
+    if unproven:
+        raise ReleaseRefusedError(f"release.json of {ref} lists no {', '.join(unproven)}")
+    if not manifest.parity.passed:
+        raise ReleaseRefusedError(f"{ref} has no passed parity certificate")
+    return manifest
