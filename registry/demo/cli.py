@@ -1,0 +1,119 @@
+"""`genba demo` and `genba simulate`."""
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from protocols.errors import GenbaError
+from registry.demo.line import Line, Reading, error_of
+from registry.demo.loop import Loop, plain
+from registry.demo.plant import read_plant
+from registry.demo.report import print_report
+
+DEMO = """\
+Runs the whole loop on this machine with real data: a registry trains, proves and signs a model; two agents pull it
+over MQTT, prove it again and serve a live line; the registry sees drift from sketches alone, retrains, and the better
+model reaches the agents by itself. Exit status 0 only if every step held."""
+
+
+def demo(argv: list[str]) -> int:
+    """Run the loop, print what was measured, and leave nothing running."""
+    parser = argparse.ArgumentParser("genba demo", description=DEMO)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what was measured as JSON")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="your own table instead of the power plant (CSV, Parquet)"
+    )
+    parser.add_argument("--target", metavar="COLUMN", help="the column to predict, with --data")
+    parser.add_argument(
+        "--home", type=Path, metavar="DIR", help="keep everything here; a folder that is removed otherwise"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave all running, pages included, until Ctrl-C")
+    parser.add_argument("--seed", type=int, default=7, help="order of the rows and of the search (default 7)")
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    plant = read_plant(options.data, options.target, options.seed)
+    with ExitStack() as stack:
+        home = options.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="genba-demo-")))
+        if options.home and home.exists() and any(home.iterdir()):
+            raise GenbaError(f"{home} is not empty; name a new folder for --home")
+        loop = Loop(plant, home.resolve(), console, options.seed)
+        stack.callback(loop.stop)
+        _run(loop, console)
+        console.print()
+        print_report(loop.report, console)
+        if options.report:
+            options.report.write_bytes(loop.report.encode())
+        if loop.report.closed:
+            console.print(f"Pages: {loop.report.address}" + ("" if options.keep else "   (with --keep they stay up)"))
+        if options.keep and loop.report.closed:
+            _keep(loop, console)
+    return 0 if loop.report.closed else 1
+
+
+def _run(loop: Loop, console: Console) -> None:
+    try:
+        loop.run()
+    except GenbaError as error:
+        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        console.print(str(error), markup=False, highlight=False)
+        loop.report.failed.append(str(error))
+
+
+def _keep(loop: Loop, console: Console) -> None:
+    console.print("Everything goes on until Ctrl-C.")
+    try:
+        loop.keep_feeding()
+    except KeyboardInterrupt:
+        console.print("\nStopping what was started ...")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+SIMULATE = """\
+Publishes a table's rows as a line's sensor messages (JSON, one key per column) to plant/STATION/sensors, hears the
+predictions on plant/STATION/predictions, and says what came back."""
+
+
+def simulate(argv: list[str]) -> int:
+    """Publish a line's sensors until the table ends, then report the answers."""
+    parser = argparse.ArgumentParser("genba simulate", description=SIMULATE)
+    parser.add_argument("what", choices=["line"], help="line: one production line")
+    parser.add_argument("--broker", required=True, metavar="URL", help="mqtt://127.0.0.1:1883")
+    parser.add_argument("--station", default="line-1", help="names the topics (default line-1)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="a table; the power plant's readings without it")
+    parser.add_argument("--target", metavar="COLUMN", help="the column that is not a sensor, with --data")
+    parser.add_argument("--rate", type=float, default=50.0, metavar="HZ", help="messages a second (default 50)")
+    parser.add_argument("--rows", type=int, metavar="N", help="stop after so many")
+    options = parser.parse_args(argv)
+    plant = read_plant(options.data, options.target)
+    sensors = plant.history.drop(columns=plant.target).to_dict("records")
+    truths = plant.history[plant.target].tolist()
+    readings = [
+        Reading(options.station, "before", plain(record), truth)
+        for record, truth in zip(sensors[: options.rows], truths, strict=False)
+    ]
+    line = Line(options.broker, [options.station], options.rate)
+    line.start()
+    try:
+        line.feed(readings)
+        while not line.idle:
+            time.sleep(0.2)
+        line.wait_answered(5)
+    finally:
+        line.stop()
+    error = error_of(line.ledger.answers, plant.classification)
+    print(
+        f"published {len(readings)}, answered {len(line.ledger.answers)}, not answered {len(line.ledger.open)}", end=""
+    )
+    print("" if error is None else f", error {error:.4f}")
+    return 0
