@@ -329,7 +329,8 @@ class Loop:
         largest = max(case["largest_difference"] for case in cases)
         top = manifest.get("importance") or [{"feature": "-"}]
         self._note(
-            f"{self._model}@{version}: {manifest['metric']} {manifest['metrics'][manifest['metric']]:.3f} on held-out rows; "
+            f"{self._model}@{version}: {manifest['metric']} {manifest['metrics'][manifest['metric']]:.3f} "
+            "on held-out rows; "
             f"parity over {sum(case['rows'] for case in cases)} rows, largest difference {largest:.1e}"
         )
         self._note(
@@ -351,11 +352,10 @@ class Loop:
         stations = list(STATIONS)
         records = table.drop(columns=self.plant.target).to_dict("records")
         truths = table[self.plant.target].tolist()
-        rows = [
+        return [
             Reading(stations[index % len(stations)], phase, plain(record), truth)
             for index, (record, truth) in enumerate(zip(records, truths, strict=True))
         ]
-        return rows
 
     def _drain(self, what: str) -> None:
         line = self._live_line
