@@ -57,7 +57,8 @@ def _enrol(arguments: argparse.Namespace) -> int:
     if not arguments.registry:
         raise EnrolmentError("no registry is named; give --registry URL or set GENBA_REGISTRY")
     check_writable(arguments.home)
-    token = sys.stdin.readline() if arguments.token == "-" else arguments.token
+    from_stdin = arguments.token == "-"  # noqa: S105 - a dash is no password
+    token = sys.stdin.readline() if from_stdin else arguments.token
     enrol(
         AgentHome(arguments.home),
         registry=arguments.registry,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from edge_agent.errors import AgentError, ReleaseDamagedError
 from edge_agent.inference import Model
 from edge_agent.installer import Installer, Outcome, Sync, SyncDone, SyncFailed
@@ -17,14 +19,12 @@ from edge_agent.lifecycle_events import (
     Activate,
     Activated,
     ActivationFailed,
-    Assigned,
     Bind,
     Collect,
     ConfirmAfter,
     ConfirmDue,
     Deactivate,
     Event,
-    Failing,
     Fetch,
     Prove,
     Report,
@@ -50,6 +50,8 @@ from protocols.topics import DeviceTopics
 log = logging.getLogger(__name__)
 
 _TICK_S = 2.0
+#: How often status.json is renewed though nothing in it changed but the time.
+_PAGE_S = 10.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
 _DRAIN_S, _FLUSH_S = 3.0, 2.0
 
@@ -386,8 +388,9 @@ class Daemon:
             errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,
         )
         before = self._page
-        self._page = page
-        write_status(self._parts.home, page)
+        if before is None or page.at - before.at >= _PAGE_S or msgspec.structs.replace(page, at=before.at) != before:
+            self._page = page
+            write_status(self._parts.home, page)
         if before is None or _what_runs(before) != _what_runs(page):
             self._parts.reporter.status(status)
 
@@ -411,6 +414,3 @@ class Daemon:
 def _what_runs(page: StatusPage) -> tuple[Any, ...]:
     served = [(row.stream, row.model, row.version, row.provider) for row in page.streams]
     return page.revision, served, page.releases, page.connected
-
-
-__all__ = ["Assigned", "Control", "Daemon", "Failing", "Inbox", "Parts", "Switchboard"]

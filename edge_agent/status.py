@@ -6,7 +6,7 @@ import msgspec
 
 from edge_agent.disk import write_atomic
 from edge_agent.errors import HomeError
-from edge_agent.settings import AgentHome, lock_holder
+from edge_agent.settings import AgentHome, Settings, lock_holder
 from protocols.messages import HeldRelease, ServedStream
 
 
@@ -51,11 +51,28 @@ def read_status(home: AgentHome) -> StatusPage:
             raise HomeError(
                 f"the agent of {home.folder} has never run; start it with `genba agent run --home {home.folder}`"
             ) from None
-        page = StatusPage(
-            0, settings.device, settings.site, settings.profile, settings.broker_url, False, "starting", 0, (), (), 0, 0, 0, 0
-        )  # fmt: skip
+        page = _unheard(settings)
     running = holder is not None
     return msgspec.structs.replace(page, running=running, process=holder or None, connected=page.connected and running)
+
+
+def _unheard(settings: Settings) -> StatusPage:
+    return StatusPage(
+        at=0,
+        device=settings.device,
+        site=settings.site,
+        profile=settings.profile,
+        broker_url=settings.broker_url,
+        connected=False,
+        link="starting",
+        revision=0,
+        streams=(),
+        releases=(),
+        outbox_waiting=0,
+        outbox_dropped=0,
+        dropped=0,
+        errors=0,
+    )
 
 
 def describe(page: StatusPage, now: float) -> str:

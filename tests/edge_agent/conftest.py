@@ -1,0 +1,44 @@
+"""A real broker, signed releases, and an agent's home as enrolment would have written it."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from simulators.agent_home import make_home
+from simulators.broker_process import Broker
+from simulators.registry_side import RegistrySide, SignedReleases
+
+from edge_agent.settings import AgentHome
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed")
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> SignedReleases:
+    return SignedReleases(tmp_path / "registry")
+
+
+@pytest.fixture
+def registry_side(broker: Broker, signed: SignedReleases) -> Iterator[RegistrySide]:
+    side = RegistrySide(broker.port, signed.read)
+    yield side
+    side.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, signed: SignedReleases, broker: Broker) -> AgentHome:
+    return make_home(tmp_path / "agent", signed, broker.url)

@@ -1,0 +1,228 @@
+"""The daemon from end to end, as a process, over a real broker, with really signed releases."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from simulators.broker_process import Broker, wait_until
+from simulators.registry_side import RegistrySide, SignedReleases
+from simulators.small_models import picky_regression, regression, write_release
+
+from edge_agent.settings import AgentHome
+from protocols.assignment import StreamBinding
+from protocols.names import ReleaseRef
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE, TWO = ReleaseRef("ccpp", 1), ReleaseRef("ccpp", 2)
+STREAM = StreamBinding("line", "ccpp", "plant/sensors", "plant/predictions", key="$.id")
+
+
+class Agent:
+    """An agent's process."""
+
+    def __init__(self, home: AgentHome) -> None:
+        self._errors = (home.folder / "stderr").open("ab+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "genba", "agent", "run", "--home", str(home.folder)],
+            cwd=ROOT,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+    def log(self) -> list[dict[str, Any]]:
+        self._errors.seek(0)
+        return [json.loads(line) for line in self._errors.read().decode().splitlines()]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._errors.close()
+
+
+class Line:
+    """The plant: publishes sensors, collects predictions by key."""
+
+    def __init__(self, port: int) -> None:
+        self.predictions: dict[Any, list[dict[str, Any]]] = {}
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "line")
+        self._client.max_inflight_messages_set(1000)
+        ready = threading.Event()
+        self._client.on_subscribe = lambda *_: ready.set()
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe(STREAM.output_topic, 1)
+        self._client.loop_start()
+        assert ready.wait(5)
+
+    def _on_message(self, client: Any, data: Any, message: mqtt.MQTTMessage) -> None:
+        prediction = json.loads(message.payload)
+        self.predictions.setdefault(prediction.get("key"), []).append(prediction)
+
+    def send(self, payload: dict[str, Any] | bytes) -> None:
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self._client.publish(STREAM.topic, body, qos=1)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def line(broker: Broker) -> Iterator[Line]:
+    line = Line(broker.port)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def agent(home: AgentHome) -> Iterator[Agent]:
+    agent = Agent(home)
+    yield agent
+    agent.close()
+
+
+def published(signed: SignedReleases, folder: Path, ref: ReleaseRef, **release: Any) -> ReleaseRef:
+    write_release(folder / str(ref), name=ref.model, version=ref.version, **release)
+    signed.publish(ref, folder / str(ref))
+    return ref
+
+
+def assign(signed: SignedReleases, side: RegistrySide, *refs: ReleaseRef, **more: Any) -> None:
+    more.setdefault("streams", (STREAM,))
+    side.nudge("osaka", "press-1", signed.assign("press-1", *refs, **{"window_s": 0.5, "confirm_s": 0.3, **more}))
+
+
+def test_an_assigned_release_is_fetched_proven_and_serves_and_reports(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    line.send({"id": 1, "AT": 3, "V": 1})
+    line.send(b"not json at all")
+    line.send({"id": 2, "AT": "warm", "V": 1})
+    line.send({"id": 3, "AT": 4.5, "V": None})
+    wait_until(lambda: 3 in line.predictions, what="the third prediction")
+    assert line.predictions[1] == [{"prediction": 15.0, "model": "ccpp", "version": 1, "key": 1}]
+    assert line.predictions[3][0]["prediction"] == 19.0
+    window = registry_side.wait_for(lambda: list(registry_side.windows.values()))[-1]
+    assert (window.predictions, window.rejected) == (2, {"not-json": 1, "wrong-type": 1})
+    assert window.numeric["V"].missing == 1
+    assert window.provider == "CPUExecutionProvider"
+    assert "preflight-passed" in registry_side.kinds()
+    assert agent.stop() == 0
+    assert registry_side.wait_for(lambda: registry_side.statuses and not registry_side.statuses[-1].online)
+
+
+def test_no_prediction_is_lost_over_a_swap_and_each_names_its_release(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    published(signed, tmp_path, TWO, model=regression(bias=1000.0))
+    sent, stop = [0], threading.Event()
+
+    def produce() -> None:
+        while not stop.wait(0.002):
+            line.send({"id": sent[0], "AT": 0, "V": 0})
+            sent[0] += 1
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    assign(signed, registry_side, TWO)
+    registry_side.wait_for(lambda: registry_side.kinds().count("release-confirmed") == 2)
+    stop.set()
+    producer.join()
+    wait_until(lambda: len(line.predictions) == sent[0], what=f"{sent[0]} predictions")
+    for predictions in line.predictions.values():
+        assert [p["prediction"] for p in predictions] == [10.0 if predictions[0]["version"] == 1 else 1000.0]
+    assert {p[0]["version"] for p in line.predictions.values()} == {1, 2}
+
+
+def test_a_release_that_fails_on_live_messages_is_rolled_back_and_not_fetched_again(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    import numpy as np
+
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE, confirm_s=0.1)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    inside = [np.array([[1.0], [2.0]], np.float32), np.array([[1.0], [2.0]], np.float32)]
+    published(signed, tmp_path, TWO, model=picky_regression(), columns=inside)
+    assign(signed, registry_side, TWO, confirm_s=60.0)
+    registry_side.wait_for(lambda: registry_side.kinds().count("release-active") == 2)
+    for number in range(20):
+        line.send({"id": number, "AT": 1e6, "V": 0})
+    registry_side.wait_for(lambda: "release-rolled-back" in registry_side.kinds())
+    wait_until(lambda: 19 in line.predictions, what="the release before it serving again")
+    assert line.predictions[19][0]["version"] == 1
+    assert len(line.predictions) == 15  # five messages were the proof that it fails
+    assign(signed, registry_side, TWO, confirm_s=50.0)
+    registry_side.wait_for(lambda: "release-skipped" in registry_side.kinds())
+    assert not any("ccpp/2" in request.resource for request in registry_side.requests[-5:])
+
+
+def test_a_restarted_agent_serves_at_once_without_any_registry(
+    home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    first = Agent(home)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    first.stop(signal.SIGKILL)
+    first.close()
+    registry_side.close()
+    line.send({"id": "while away", "AT": 1, "V": 0})
+    second = Agent(home)
+    wait_until(lambda: "while away" in line.predictions, what="the prediction for a message sent while it was away")
+    assert second.stop() == 0
+    second.close()
+
+
+def test_a_second_agent_on_the_same_home_is_refused(agent: Agent, home: AgentHome) -> None:
+    wait_until(home.status.exists, what="the first agent's status")
+    second = subprocess.run(
+        [sys.executable, "-m", "genba", "agent", "run", "--home", str(home.folder)],
+        cwd=ROOT, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert f"process {agent.process.pid}" in second.stderr
+
+
+def test_status_tells_a_person_and_a_machine(
+    agent: Agent, home: AgentHome, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path, capsys: Any
+) -> None:
+    from genba import main
+
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+
+    def page() -> dict[str, Any]:
+        assert main(["agent", "status", "--json", "--home", str(home.folder)]) == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    found = wait_until(lambda: (p := page())["releases"] and p["releases"][0]["state"] == "confirmed" and p)
+    assert found["running"]
+    assert found["connected"]
+    assert found["process"] == agent.process.pid
+    agent.stop(signal.SIGKILL)
+    assert not page()["running"]
+    assert main(["agent", "status", "--home", str(home.folder)]) == 0
+    assert "not running" in capsys.readouterr().out

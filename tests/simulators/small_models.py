@@ -1,0 +1,198 @@
+"""Small real ONNX models with real golden vectors, and releases made of them."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+
+from protocols.manifest import (
+    FileInfo,
+    Footprint,
+    Lineage,
+    Manifest,
+    ParityCase,
+    ParityCertificate,
+    TensorSpec,
+    Tolerance,
+    encode_manifest,
+)
+from protocols.reference import ReferenceProfile, encode_reference
+from protocols.sketches import NumericSketch
+
+CPU = "CPUExecutionProvider"
+NUMBERS = ("AT", "V")
+TOLERANCE = Tolerance(1e-4, 1e-4)
+
+
+def _graph(name: str, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any]) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _number(name: str) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1])
+
+
+def _linear_nodes(weights: tuple[float, ...], names: tuple[str, ...]) -> tuple[list[Any], list[Any]]:
+    """Missing counts as zero."""
+    nodes, constants, filled = [], [helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])], []
+    for name in names:
+        nodes.append(helper.make_node("IsNaN", [name], [f"{name}_gone"]))
+        nodes.append(helper.make_node("Where", [f"{name}_gone", "zero", name], [f"{name}_filled"]))
+        filled.append(f"{name}_filled")
+    nodes.append(helper.make_node("Concat", filled, ["row"], axis=1))
+    nodes.append(helper.make_node("MatMul", ["row", "weights"], ["weighted"]))
+    constants.append(helper.make_tensor("weights", TensorProto.FLOAT, [len(names), 1], weights))
+    return nodes, constants
+
+
+def regression(weights: tuple[float, ...] = (2.0, -1.0), bias: float = 10.0) -> onnx.ModelProto:
+    """prediction = bias + weights * (AT, V)"""
+    nodes, constants = _linear_nodes(weights, NUMBERS)
+    nodes.append(helper.make_node("Add", ["weighted", "bias"], ["prediction"]))
+    constants.append(helper.make_tensor("bias", TensorProto.FLOAT, [1], [bias]))
+    return _graph("regression", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], constants)
+
+
+def picky_regression() -> onnx.ModelProto:
+    """prediction = table[AT] with a table of eight: fails on any AT that is no place in it."""
+    nodes = [
+        helper.make_node("Cast", ["AT"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "place"], ["found"], axis=0),
+        helper.make_node("Add", ["found", "V"], ["prediction"]),
+    ]
+    table = helper.make_tensor("table", TensorProto.FLOAT, [8], [float(place) for place in range(8)])
+    return _graph("picky", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [table])
+
+
+def nan_regression() -> onnx.ModelProto:
+    """prediction = log(AT): NaN below zero."""
+    nodes = [helper.make_node("Log", ["AT"], ["log"]), helper.make_node("Add", ["log", "V"], ["prediction"])]
+    return _graph("nan", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [])
+
+
+def classification() -> onnx.ModelProto:
+    """Three classes from AT and the text `kind` (a: 1, b: 2, else 0); labels are texts."""
+    kinds = helper.make_node(
+        "LabelEncoder", ["kind"], ["code"], domain="ai.onnx.ml",
+        keys_strings=["a", "b"], values_floats=[1.0, 2.0], default_float=0.0,
+    )  # fmt: skip
+    nodes = [
+        kinds,
+        helper.make_node("Concat", ["AT", "code"], ["row"], axis=1),
+        helper.make_node("MatMul", ["row", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["probabilities"], ["best"], axis=1, keepdims=0),
+        helper.make_node(
+            "LabelEncoder", ["best"], ["prediction"], domain="ai.onnx.ml",
+            keys_int64s=[0, 1, 2], values_strings=["low", "mid", "high"],
+        ),
+    ]  # fmt: skip
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [2, 3], [-1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    inputs = [_number("AT"), helper.make_tensor_value_info("kind", TensorProto.STRING, [None, 1])]
+    outputs = [
+        helper.make_tensor_value_info("prediction", TensorProto.STRING, [None]),
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3]),
+    ]
+    return _graph("classification", nodes, inputs, outputs, [weights])
+
+
+REGRESSION_INPUTS = (
+    TensorSpec("AT", "float32", unit="C", low=0.0, high=40.0),
+    TensorSpec("V", "float32", low=20.0, high=90.0),
+)
+REGRESSION_OUTPUTS = (TensorSpec("prediction", "float32"),)
+CLASSIFICATION_INPUTS = (
+    TensorSpec("AT", "float32", low=-5.0, high=5.0),
+    TensorSpec("kind", "string", categories=("a", "b")),
+)
+CLASSIFICATION_OUTPUTS = (
+    TensorSpec("prediction", "string", (None,)),
+    TensorSpec("probabilities", "float32", (None, 3)),
+)
+CLASSES = ("low", "mid", "high")
+
+
+def golden_columns(inputs: tuple[TensorSpec, ...], rows: int = 16) -> list[np.ndarray[Any, Any]]:
+    random = np.random.default_rng(7)
+    columns: list[np.ndarray[Any, Any]] = []
+    for spec in inputs:
+        if spec.dtype == "string":
+            texts = np.array(["a", "b", "", "never seen"] * rows)[:rows]
+            columns.append(texts.reshape(-1, 1))
+        else:
+            values = random.uniform(spec.low or 0, spec.high or 7, (rows, 1)).astype(np.float32)
+            columns.append(values)
+    return columns
+
+
+def write_release(
+    folder: Path,
+    *,
+    name: str = "ccpp",
+    version: int = 1,
+    model: onnx.ModelProto | None = None,
+    columns: list[np.ndarray[Any, Any]] | None = None,
+    spoil: Callable[[list[np.ndarray[Any, Any]]], None] | None = None,
+    **changes: Any,
+) -> Manifest:
+    """Write a whole release folder; `spoil` changes the golden outputs, `changes` the manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = model or regression()
+    classifier = [node.name for node in model.graph.output] != ["prediction"]
+    inputs = CLASSIFICATION_INPUTS if classifier else REGRESSION_INPUTS
+    outputs = CLASSIFICATION_OUTPUTS if classifier else REGRESSION_OUTPUTS
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    columns = columns or golden_columns(inputs)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=[CPU])
+    fed = [column.astype(object) if column.dtype.kind == "U" else column for column in columns]
+    found = session.run([spec.name for spec in outputs], {s.name: c for s, c in zip(inputs, fed, strict=True)})
+    found = [output.astype(str) if output.dtype == object else output for output in found]
+    if spoil:
+        spoil(found)
+    arrays = {f"input_{index}": column for index, column in enumerate(columns)}
+    arrays |= {f"output_{index}": output for index, output in enumerate(found)}
+    np.savez(folder / "golden.npz", **arrays)
+    (folder / "reference").write_bytes(encode_reference(_reference(inputs)))
+    files = {file: file_info(folder / file) for file in ("model.onnx", "golden.npz", "reference")}
+    manifest = Manifest(
+        model=name,
+        version=version,
+        task="classification" if classifier else "regression",
+        target="PE",
+        created="2026-01-01T00:00:00Z",
+        files=files,
+        inputs=inputs,
+        outputs=outputs,
+        opset={"": 17, "ai.onnx.ml": 3},
+        operators=("MatMul",),
+        providers={CPU: TOLERANCE},
+        footprint=Footprint(1_000_000, 0.1, 0.2, "here"),
+        lineage=Lineage("0" * 64, "made up", 16, NUMBERS, "PE", "0", {}, 0, 1.0, 1, {}),
+        parity=ParityCertificate(TOLERANCE, (ParityCase("held-out", 16, 0.0, 0.0, 0, True),), "1"),
+        metric="rmse",
+        metrics={"rmse": 1.0},
+        classes=CLASSES if classifier else (),
+    )
+    manifest = msgspec.structs.replace(manifest, **changes)
+    (folder / "release.json").write_bytes(encode_manifest(manifest))
+    return manifest
+
+
+def file_info(path: Path) -> FileInfo:
+    data = path.read_bytes()
+    return FileInfo(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _reference(inputs: tuple[TensorSpec, ...]) -> ReferenceProfile:
+    numeric = {spec.name: NumericSketch().summary() for spec in inputs if spec.dtype == "float32"}
+    return ReferenceProfile(0, numeric, {}, {"prediction": NumericSketch().summary()})
