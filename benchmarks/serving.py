@@ -133,28 +133,25 @@ def measure(side: str, release: Path, port: int, rows: list[bytes]) -> tuple[flo
 
 
 def main() -> None:
-    from registry.demo.plant import power_plant
+    from _plant_release import train_release
 
     broker = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if broker is None:
         sys.exit("serving: needs mosquitto (Debian: apt install mosquitto)")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = power_plant()
-        table.to_csv(folder / "plant.csv", index=False)
-        release = folder / "release"
-        command = [sys.executable, "-m", "genba", "train", str(folder / "plant.csv"), "--target", "power [MW]"]
-        subprocess.run([*command, "--model", "bench", "--budget", "5s", "--out", str(release)], check=True)
+        release, readings = train_release(folder)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        settings = f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 1000\n"
+        settings = (
+            f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 1000\n"
+        )
         (folder / "mosquitto.conf").write_text(settings)
         mosquitto = subprocess.Popen([broker, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
         time.sleep(0.5)
         try:
-            sensors = table.drop(columns="power [MW]").to_dict("records")
-            rows = [json.dumps({"key": i, **sensors[i % len(sensors)]}).encode() for i in range(MESSAGES)]
+            rows = (readings * (MESSAGES // len(readings) + 1))[:MESSAGES]
             results: dict[str, list[tuple[float, float, float]]] = {"bare": [], "agent": []}
             for _ in range(ROUNDS):
                 for side, runs in results.items():
