@@ -1,6 +1,6 @@
 """Merging: telemetry windows of many devices and times become one set of sketches."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -70,21 +70,22 @@ def _add(merged: MergedWindow, window: DeviceWindow) -> None:
     merged.dropped += telemetry.dropped
 
 
-def complete_interval(
-    pending: Sequence[DeviceWindow], expected: Iterable[str], min_rows: int
-) -> Sequence[DeviceWindow] | None:
-    """Return the pending windows if they make an interval that can be judged, else None.
+def intervals(pending: Sequence[DeviceWindow], expected: Iterable[str], min_rows: int) -> Iterator[list[DeviceWindow]]:
+    """Yield the complete intervals in the pending windows, oldest first.
 
-    They do once they hold `min_rows` predictions and either every expected device has sent one, or some device has
-    sent a second for the same stream: the others are then late, and are not waited for.
+    An interval is complete once it holds `min_rows` predictions and either every expected device has sent a window,
+    or some stream has sent a second one: the others are then late, and are not waited for.
 
     Args:
-        pending: the windows of one release that no report has covered, in any order.
-        expected: the devices that should be running the release.
+        pending: the windows of one release that no report has covered, in order of their ends.
+        expected: the devices that should be sending windows of the release now.
     """
-    if sum(window.telemetry.predictions for window in pending) < min_rows:
-        return None
-    streams = [(window.device, window.telemetry.stream) for window in pending]
-    if set(expected) <= {device for device, _ in streams} or len(set(streams)) < len(streams):
-        return pending
-    return None
+    due = set(expected)
+    group: list[DeviceWindow] = []
+    for window in pending:
+        group.append(window)
+        streams = [(member.device, member.telemetry.stream) for member in group]
+        everyone = due <= {device for device, _ in streams} or len(set(streams)) < len(streams)
+        if everyone and sum(member.telemetry.predictions for member in group) >= min_rows:
+            yield group
+            group = []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from protocols.sketches import NumericSummary
-from registry.monitoring.merging import DeviceWindow, complete_interval, merge
+from registry.monitoring.merging import DeviceWindow, intervals, merge
 
 
 @pytest.fixture
@@ -40,16 +40,21 @@ def test_nothing_cannot_be_merged():
 def test_an_interval_waits_for_every_device_that_is_due(column, window_of):
     first = DeviceWindow("press-7", window_of({"AT": column}))
     second = DeviceWindow("press-8", window_of({"AT": column}))
-    assert complete_interval([first], ["press-7", "press-8"], 100) is None
-    assert complete_interval([first, second], ["press-7", "press-8"], 100) == [first, second]
+    assert list(intervals([first], ["press-7", "press-8"], 100)) == []
+    assert list(intervals([first, second], ["press-7", "press-8"], 100)) == [[first, second]]
 
 
 def test_an_interval_does_not_wait_for_a_device_that_is_late(column, window_of):
     windows = [DeviceWindow("press-7", window_of({"AT": column}, start, start + 60)) for start in (0, 60)]
-    assert complete_interval(windows, ["press-7", "press-8"], 100) == windows
+    assert list(intervals(windows, ["press-7", "press-8"], 100)) == [windows]
 
 
 def test_small_windows_are_joined_until_they_say_something(column, window_of):
     windows = [DeviceWindow("press-7", window_of({"AT": column[:40]}, start, start + 60)) for start in (0, 60, 120)]
-    assert complete_interval(windows[:2], ["press-7"], 100) is None
-    assert complete_interval(windows, ["press-7"], 100) == windows
+    assert list(intervals(windows[:2], ["press-7"], 100)) == []
+    assert list(intervals(windows, ["press-7"], 100)) == [windows]
+
+
+def test_a_backlog_keeps_its_intervals_apart(column, window_of):
+    windows = [DeviceWindow("press-7", window_of({"AT": column}, start, start + 60)) for start in (0, 60, 120)]
+    assert list(intervals(windows, ["press-7"], 100)) == [[window] for window in windows]

@@ -1,0 +1,59 @@
+"""Broker addresses: mqtt:// on this machine, mqtts:// everywhere else."""
+
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from registry.errors import BrokerUnreachableError, OperatorError
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class BrokerAddressError(OperatorError):
+    """A broker's address cannot be read, or would send a factory's data over a network in the clear."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is. `secure`: TLS with the registry's certificate."""
+
+    host: str
+    port: int
+    secure: bool
+
+    @classmethod
+    def parse(cls, url: str) -> "BrokerAddress":
+        """Read mqtt://host[:port] or mqtts://host[:port].
+
+        Raises:
+            BrokerAddressError: it is neither, or leaves this machine unencrypted.
+        """
+        parts = urlsplit(url)
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise BrokerAddressError(f"broker {url!r}: {error}; write mqtts://host:8883") from error
+        if parts.scheme not in ("mqtt", "mqtts") or not host:
+            raise BrokerAddressError(f"broker {url!r} is not a broker's address; write mqtts://host:8883")
+        if parts.username or parts.password:
+            raise BrokerAddressError("broker: a password does not belong into an address; use mqtts:// certificates")
+        secure = parts.scheme == "mqtts"
+        if not secure and host not in _LOOPBACK:
+            raise BrokerAddressError(f"broker {url!r} is unencrypted; use mqtts:// (mqtt:// is for this machine alone)")
+        return cls(host, port or (8883 if secure else 1883), secure)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.secure else 'mqtt'}://{host}:{self.port}"
+
+    def check_listening(self, timeout_s: float = 3.0) -> None:
+        """Return if something listens there.
+
+        Raises:
+            BrokerUnreachableError: nothing does; the text says why.
+        """
+        try:
+            socket.create_connection((self.host, self.port), timeout_s).close()
+        except OSError as error:
+            raise BrokerUnreachableError(self.url, error.strerror or str(error)) from error

@@ -1,0 +1,154 @@
+"""Ingest: bytes on a device's topic become rows in the catalogue, or a counted refusal."""
+
+import logging
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from protocols.errors import GenbaError, MessageRefusedError, UnknownVersionError
+from protocols.messages import UP, BlockRequest, Event, Status, Telemetry, decode
+from protocols.names import ReleaseRef, check_name
+from protocols.topics import parse_up
+from registry.catalogue import Catalogue
+from registry.errors import UnknownDeviceError
+from registry.logs import Seldom
+
+log = logging.getLogger(__name__)
+
+#: How long a device's site is believed without asking the catalogue again, in seconds.
+SITE_LIFE_S = 10.0
+_LARGEST = 2**63 - 1
+
+Message = Status | Event | Telemetry | BlockRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message is safe, or was refused for good: either way the device may forget those of `ids`.
+
+    `release` is set where a new telemetry window has come in.
+    """
+
+    site: str
+    device: str
+    ids: tuple[int, ...] = ()
+    release: ReleaseRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A device asks for blocks."""
+
+    site: str
+    device: str
+    request: BlockRequest
+
+
+class _Numbered(msgspec.Struct):
+    id: int
+
+
+_numbered = msgspec.msgpack.Decoder(_Numbered)
+
+
+class Ingest:
+    """Takes messages of all devices. `refused` counts what was not taken, by reason.
+
+    Not thread-safe: one thread, whose catalogue connection it uses.
+    """
+
+    def __init__(self, catalogue: Catalogue, clock: Callable[[], float]) -> None:
+        self._catalogue = catalogue
+        self._clock = clock
+        self._sites: dict[str, tuple[str, float]] = {}
+        self._seldom = Seldom(clock)
+        self.refused: Counter[str] = Counter()
+
+    def take(self, topic: str, payload: bytes) -> Stored | Asked | None:
+        """Store one message; None where there is nothing to answer.
+
+        Raises:
+            sqlite3.OperationalError: the catalogue cannot be written now; the same message may be taken later.
+        """
+        parsed = parse_up(topic)
+        if parsed is None:
+            self._refuse("unknown-topic", "", topic)
+            return None
+        site, device, channel = parsed
+        if not self._belongs(site, device):
+            return None
+        if not payload and channel == "status":
+            return None  # a retained status was cleared
+        try:
+            message: Message = decode(UP[channel], payload)  # type: ignore[type-var]
+            return self._store(site, device, message)
+        except UnknownVersionError as error:
+            # Not acknowledged: the device keeps it until this registry is updated.
+            self._refuse("newer-version", device, str(error))
+            return None
+        except MessageRefusedError as error:
+            self._refuse("malformed", device, str(error))
+            return _forget(site, device, payload)
+        except (GenbaError, OverflowError, TypeError, ValueError, sqlite3.IntegrityError) as error:
+            self._refuse("impossible", device, str(error))
+            return _forget(site, device, payload)
+
+    def _store(self, site: str, device: str, message: Message) -> Stored | Asked:
+        if isinstance(message, BlockRequest):
+            return Asked(site, device, message)
+        if isinstance(message, Status):
+            self._catalogue.devices.update_status(device, message)
+            return Stored(site, device)
+        if not 0 <= message.id <= _LARGEST:
+            raise MessageRefusedError(type(message).__name__, f"id {message.id} is out of range")
+        if isinstance(message, Event):
+            self._catalogue.events.add(device, message)
+            return Stored(site, device, (message.id,))
+        _check_window(message)
+        new = self._catalogue.telemetry.add(device, site, message)
+        return Stored(site, device, (message.id,), ReleaseRef(message.model, message.version) if new else None)
+
+    def _belongs(self, site: str, device: str) -> bool:
+        known = self._site(device)
+        if known is None:
+            self._refuse("unknown-device", device, f"device {device!r} is not enrolled; {site=}")
+        elif known != site:
+            self._refuse("site-mismatch", device, f"device {device!r} is enrolled at {known!r}, not at {site!r}")
+        return known == site
+
+    def _site(self, device: str) -> str | None:
+        cached = self._sites.get(device)
+        if cached is not None and self._clock() - cached[1] < SITE_LIFE_S:
+            return cached[0]
+        try:
+            site = self._catalogue.devices.get(device).site
+        except UnknownDeviceError:
+            self._sites.pop(device, None)
+            return None
+        self._sites[device] = (site, self._clock())
+        return site
+
+    def _refuse(self, reason: str, device: str, text: str) -> None:
+        self.refused[reason] += 1
+        if self._seldom.due(f"{reason} {device}" if device in self._sites else reason):
+            log.warning("message refused: %s", text, extra={"reason": reason, "refused": self.refused[reason]})
+
+
+def _check_window(window: Telemetry) -> None:
+    check_name("model", window.model)
+    if not (math.isfinite(window.start) and math.isfinite(window.end) and window.start <= window.end):
+        raise MessageRefusedError("Telemetry", f"start {window.start} and end {window.end} are no interval")
+    if not 1 <= window.version <= _LARGEST or window.predictions < 0:
+        raise MessageRefusedError("Telemetry", f"version {window.version}, predictions {window.predictions}")
+
+
+def _forget(site: str, device: str, payload: bytes) -> Stored | None:
+    """What can never be stored is acknowledged all the same, or the device would send it for ever."""
+    try:
+        return Stored(site, device, (_numbered.decode(payload).id,))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
