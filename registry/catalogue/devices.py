@@ -1,0 +1,92 @@
+"""Devices: what is enrolled, and what each last said of itself."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from protocols.messages import Status
+from registry.catalogue._sqlite import Connections
+from registry.errors import UnknownDeviceError
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One enrolled device. `status` is its last full report; `online` is newer where the broker reported its end."""
+
+    name: str
+    site: str
+    profile: str
+    certificate: str
+    serial: str
+    enrolled_at: float
+    online: bool = False
+    seen_at: float | None = None
+    status: Status | None = None
+
+
+_status_decoder = msgspec.msgpack.Decoder(Status)
+
+
+class Devices:
+    """The enrolled devices."""
+
+    def __init__(self, connections: Connections, clock: Callable[[], float]) -> None:
+        self._connections = connections
+        self._clock = clock
+
+    def add(self, name: str, site: str, profile: str, certificate: str, serial: str) -> None:
+        """Enrol a device, or enrol it anew with another certificate; what it reported stays."""
+        with self._connections.transaction() as db:
+            db.execute(
+                "INSERT INTO devices (name, site, profile, certificate, serial, enrolled_at) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET site = excluded.site, profile = excluded.profile,"
+                " certificate = excluded.certificate, serial = excluded.serial, enrolled_at = excluded.enrolled_at",
+                (name, site, profile, certificate, serial, self._clock()),
+            )
+
+    def get(self, name: str) -> Device:
+        """Return one device.
+
+        Raises:
+            UnknownDeviceError: there is none of that name; the text lists those there are.
+        """
+        row = self._connections.row("SELECT * FROM devices WHERE name = ?", (name,))
+        if row is None:
+            raise UnknownDeviceError(name, self.names())
+        return _device(row)
+
+    def names(self) -> list[str]:
+        return [row["name"] for row in self._connections.rows("SELECT name FROM devices ORDER BY name")]
+
+    def list(self) -> list[Device]:
+        return [_device(row) for row in self._connections.rows("SELECT * FROM devices ORDER BY site, name")]
+
+    def update_status(self, device: str, status: Status) -> None:
+        """Keep what a device says of itself. A last will says only that it went, so its last report stays.
+
+        Raises:
+            UnknownDeviceError: no such device.
+        """
+        full = status.online or bool(status.streams) or bool(status.releases)
+        with self._connections.transaction() as db:
+            changed = db.execute(
+                "UPDATE devices SET online = ?, seen_at = ?, status = COALESCE(?, status) WHERE name = ?",
+                (status.online, self._clock(), msgspec.msgpack.encode(status) if full else None, device),
+            )
+        if changed.rowcount != 1:
+            raise UnknownDeviceError(device, self.names())
+
+
+def _device(row: Mapping[str, Any]) -> Device:
+    status = None if row["status"] is None else _status_decoder.decode(row["status"])
+    return Device(
+        row["name"],
+        row["site"],
+        row["profile"],
+        row["certificate"],
+        row["serial"],
+        row["enrolled_at"],
+        bool(row["online"]),
+        row["seen_at"],
+        status,
+    )

@@ -1,0 +1,62 @@
+"""Enrolment tokens: one device, one use, a short life. Only digests are kept."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from protocols.names import check_name
+from registry.catalogue._sqlite import Connections
+from registry.catalogue.tokens import digest
+from registry.errors import TokenRefusedError
+
+
+class Enrolments:
+    """The secrets inside enrolment tokens."""
+
+    def __init__(self, connections: Connections, clock: Callable[[], float]) -> None:
+        self._connections = connections
+        self._clock = clock
+
+    def create(self, device: str, site: str, ttl_s: float) -> str:
+        """Return a new secret that enrols this device once, within `ttl_s` seconds.
+
+        Raises:
+            NameRefusedError: device or site cannot be a topic level.
+        """
+        check_name("device", device)
+        check_name("site", site)
+        secret, now = secrets.token_urlsafe(24), self._clock()
+        row = {"sha256": digest(secret), "device": device, "site": site, "created_at": now, "expires_at": now + ttl_s}
+        with self._connections.transaction() as db:
+            db["enrolments"].insert(row)
+        return secret
+
+    def use(self, secret: str, device: str, site: str) -> None:
+        """Use up a secret. Of two who use it at the same time, one gets through.
+
+        Raises:
+            TokenRefusedError: it is unknown, used, expired, or made for another device; the text says which.
+        """
+        sha256, now = digest(secret), self._clock()
+        with self._connections.transaction() as db:
+            used = db.execute(
+                "UPDATE enrolments SET used_at = ? WHERE sha256 = ? AND used_at IS NULL AND expires_at > ?"
+                " AND device = ? AND site = ?",
+                (now, sha256, now, device, site),
+            )
+            if used.rowcount != 1:
+                raise TokenRefusedError(self._why(sha256, device, site, now))
+
+    def _why(self, sha256: str, device: str, site: str, now: float) -> str:
+        row = self._connections.row("SELECT * FROM enrolments WHERE sha256 = ?", (sha256,))
+        if row is None:
+            return "this registry never made it"
+        if row["used_at"] is not None:
+            return f"it was used at {_utc(row['used_at'])}, and a token works once"
+        if row["expires_at"] <= now:
+            return f"it expired at {_utc(row['expires_at'])}"
+        return f"it is for device {row['device']!r} at site {row['site']!r}, not for {device!r} at {site!r}"
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,107 @@
+"""Numbered migrations: each commits together with the record that it ran, so none runs twice or by half."""
+
+from collections.abc import Callable
+from typing import Any
+
+from registry.catalogue._sqlite import Connections
+from registry.errors import CatalogueError
+
+Migration = Callable[[Any], None]
+
+
+def migrate(connections: Connections, now: float) -> None:
+    """Bring the file to the newest layout.
+
+    Raises:
+        CatalogueError: a newer Genba has written it.
+    """
+    with connections.transaction() as db:
+        db.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT, applied_at REAL)")
+        done = {row["number"] for row in db.query("SELECT number FROM migrations")}
+        if done and max(done) > len(MIGRATIONS):
+            raise CatalogueError(
+                f"the catalogue is at migration {max(done)} and this Genba knows {len(MIGRATIONS)}; update Genba here"
+            )
+        for number, migration in enumerate(MIGRATIONS, start=1):
+            if number not in done:
+                migration(db)
+                db["migrations"].insert({"number": number, "name": migration.__name__, "applied_at": now})
+
+
+def fleet(db: Any) -> None:
+    """Tokens, enrolments, devices and what they are assigned."""
+    db.execute("CREATE TABLE tokens (sha256 TEXT PRIMARY KEY, label TEXT NOT NULL, created_at REAL NOT NULL)")
+    db.execute(
+        """CREATE TABLE enrolments (sha256 TEXT PRIMARY KEY, device TEXT NOT NULL, site TEXT NOT NULL,
+        created_at REAL NOT NULL, expires_at REAL NOT NULL, used_at REAL)"""
+    )
+    db.execute(
+        """CREATE TABLE devices (name TEXT PRIMARY KEY, site TEXT NOT NULL, profile TEXT NOT NULL,
+        certificate TEXT NOT NULL, serial TEXT NOT NULL, enrolled_at REAL NOT NULL,
+        online INTEGER NOT NULL DEFAULT 0, seen_at REAL, status BLOB)"""
+    )
+    db.execute(
+        """CREATE TABLE assignments (device TEXT PRIMARY KEY REFERENCES devices(name), revision INTEGER NOT NULL,
+        changed_at REAL NOT NULL, body BLOB NOT NULL)"""
+    )
+    db.execute("CREATE UNIQUE INDEX assignments_revision ON assignments(revision)")
+
+
+def models(db: Any) -> None:
+    """Models, their releases and their policies. A version number is given once, even if its release fails."""
+    db.execute(
+        """CREATE TABLE models (name TEXT PRIMARY KEY, last_version INTEGER NOT NULL, created_at REAL NOT NULL,
+        champion INTEGER)"""
+    )
+    db.execute(
+        """CREATE TABLE releases (model TEXT NOT NULL REFERENCES models(name), version INTEGER NOT NULL,
+        digest TEXT NOT NULL, manifest BLOB NOT NULL, manifest_sha256 TEXT NOT NULL, published_at REAL NOT NULL,
+        published_by TEXT NOT NULL, PRIMARY KEY (model, version))"""
+    )
+    db.execute("CREATE TABLE policies (model TEXT PRIMARY KEY, changed_at REAL NOT NULL, body BLOB NOT NULL)")
+
+
+def monitoring(db: Any) -> None:
+    """What devices send back, and what is concluded from it."""
+    db.execute(
+        """CREATE TABLE telemetry (device TEXT NOT NULL, id INTEGER NOT NULL, site TEXT NOT NULL,
+        stream TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, start REAL NOT NULL, "end" REAL NOT NULL,
+        size_bytes INTEGER NOT NULL, received_at REAL NOT NULL, body BLOB NOT NULL, PRIMARY KEY (device, id))"""
+    )
+    db.execute('CREATE INDEX telemetry_release ON telemetry(model, version, "end")')
+    db.execute('CREATE INDEX telemetry_device ON telemetry(device, "end")')
+    db.execute(
+        """CREATE TABLE events (number INTEGER PRIMARY KEY, device TEXT, id INTEGER NOT NULL, at REAL NOT NULL,
+        kind TEXT NOT NULL, level TEXT NOT NULL, text TEXT NOT NULL, model TEXT, version INTEGER,
+        detail TEXT NOT NULL, UNIQUE (device, id))"""
+    )
+    db.execute("CREATE INDEX events_model ON events(model)")
+    db.execute(
+        """CREATE TABLE drift_reports (id INTEGER PRIMARY KEY, model TEXT NOT NULL, version INTEGER NOT NULL,
+        start REAL NOT NULL, "end" REAL NOT NULL, drifted INTEGER NOT NULL, body BLOB NOT NULL)"""
+    )
+    db.execute('CREATE INDEX drift_reports_model ON drift_reports(model, "end")')
+
+
+def work(db: Any) -> None:
+    """Datasets, labelled rows and jobs."""
+    db.execute(
+        """CREATE TABLE datasets (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+        added_at REAL NOT NULL)"""
+    )
+    db.execute(
+        """CREATE TABLE labelled_rows (id INTEGER PRIMARY KEY, model TEXT NOT NULL, arrived_at REAL NOT NULL,
+        body BLOB NOT NULL)"""
+    )
+    db.execute("CREATE INDEX labelled_rows_model ON labelled_rows(model, id)")
+    db.execute(
+        """CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT,
+        state TEXT NOT NULL, parameters TEXT NOT NULL, reason TEXT NOT NULL, created_at REAL NOT NULL,
+        started_at REAL, finished_at REAL, worker TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+        progress TEXT NOT NULL DEFAULT '', fraction REAL NOT NULL DEFAULT 0, result TEXT, failure TEXT)"""
+    )
+    db.execute("CREATE INDEX jobs_state ON jobs(state, id)")
+
+
+#: Append only: a number that has run anywhere keeps its meaning for ever.
+MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work)
