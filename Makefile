@@ -29,8 +29,8 @@ $(STAMP): $(LOCK) pyproject.toml
 	if [ -z "$$found" ]; then \
 	    echo "make: needs Python 3.11 to 3.14 with venv (Debian: apt install python3-venv); tried: $(if $(PYTHON),$(PYTHON),$(PYTHONS))" >&2; exit 1; fi; \
 	[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$$found" -m venv --clear $(VENV)
-	@$(PIP) install --quiet --prefer-binary -r $(LOCK)
-	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@$(PIP) install -qq --prefer-binary -r $(LOCK)
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
 demo: $(STAMP) ## run the whole loop on this machine and explain each step (ARGS="--report demo.json")
@@ -65,7 +65,7 @@ bench: $(STAMP) ## measure each figure that the README quotes
 EVERYWHERE := python_full_version < '3.15' and implementation_name == 'cpython' and sys_platform == 'linux'
 
 lock: ## resolve requirements/dev.txt anew (needs uv)
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --exclude-newer '7 days' --quiet \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' -o $(LOCK)
 	@sed -i "s/ ; $(EVERYWHERE)\$$//" $(LOCK)
 
