@@ -14,7 +14,7 @@ MAX_ATTEMPTS = 3
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One job. `fraction` of it is done (0 to 1); `progress` says in words what it does. Times: seconds UTC."""
+    """One job. `fraction` of it is done (0 to 1); `text` says in words what it does. Times: seconds UTC."""
 
     id: int
     kind: str
@@ -27,10 +27,10 @@ class Job(msgspec.Struct, frozen=True):
     finished_at: float | None
     worker: str | None
     attempts: int
-    progress: str
+    text: str
     fraction: float
     result: dict[str, Any] | None
-    failure: str | None
+    error: str | None
 
 
 class Jobs:
@@ -61,7 +61,7 @@ class Jobs:
                 return None
             db.execute(
                 "UPDATE jobs SET state = 'running', worker = ?, started_at = ?, attempts = attempts + 1,"
-                " progress = '', fraction = 0 WHERE id = ?",
+                " text = '', fraction = 0 WHERE id = ?",
                 (worker, self._clock(), row["id"]),
             )
             return self.get(row["id"])
@@ -70,7 +70,7 @@ class Jobs:
         """Say how far a running job is."""
         with self._connections.transaction() as db:
             db.execute(
-                "UPDATE jobs SET progress = ?, fraction = ? WHERE id = ? AND state = 'running'",
+                "UPDATE jobs SET text = ?, fraction = ? WHERE id = ? AND state = 'running'",
                 (text, min(1.0, max(0.0, fraction)), job),
             )
 
@@ -87,7 +87,7 @@ class Jobs:
         """Close a job that cannot be done; `reason` is one line."""
         with self._connections.transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = 'failed', finished_at = ?, failure = ?"
+                "UPDATE jobs SET state = 'failed', finished_at = ?, error = ?"
                 " WHERE id = ? AND state IN ('running', 'waiting')",
                 (self._clock(), reason, job),
             )

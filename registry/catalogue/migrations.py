@@ -98,7 +98,7 @@ def work(db: Any) -> None:
         """CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT,
         state TEXT NOT NULL, parameters TEXT NOT NULL, reason TEXT NOT NULL, created_at REAL NOT NULL,
         started_at REAL, finished_at REAL, worker TEXT, attempts INTEGER NOT NULL DEFAULT 0,
-        progress TEXT NOT NULL DEFAULT '', fraction REAL NOT NULL DEFAULT 0, result TEXT, failure TEXT)"""
+        text TEXT NOT NULL DEFAULT '', fraction REAL NOT NULL DEFAULT 0, result TEXT, error TEXT)"""
     )
     db.execute("CREATE INDEX jobs_state ON jobs(state, id)")
 
