@@ -1,0 +1,270 @@
+"""The lifecycle's rules: what holds at each moment, whatever happens in whatever order."""
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from edge_agent.lifecycle import DEATHS_ALLOWED, State, step
+from edge_agent.lifecycle_events import (
+    Action,
+    Activate,
+    Activated,
+    ActivationFailed,
+    Assigned,
+    Bind,
+    Collect,
+    ConfirmAfter,
+    ConfirmDue,
+    Deactivate,
+    Event,
+    Failing,
+    Fetch,
+    Fetched,
+    Postponed,
+    Prove,
+    Proven,
+    Proving,
+    Refused,
+    Report,
+    Started,
+    Verified,
+    Verify,
+)
+from protocols.assignment import AssignedRelease, Assignment
+from protocols.names import ReleaseRef
+
+ONE, TWO, THREE = (ReleaseRef("ccpp", version) for version in (1, 2, 3))
+
+
+def assignment(*refs: ReleaseRef, revision: int = 1, attempt: int = 1) -> Assignment:
+    releases = tuple(AssignedRelease(ref.model, ref.version, attempt) for ref in refs)
+    return Assignment("press-1", revision, releases, confirm_s=5.0)
+
+
+def play(state: State, *events: Event) -> tuple[State, list[Action]]:
+    actions: list[Action] = []
+    for event in events:
+        state, actions = step(state, event)
+    return state, actions
+
+
+def served(ref: ReleaseRef, attempt: int = 1) -> list[Event]:
+    """The events from a fetch that ends well to the trial's end."""
+    return [
+        Fetched(ref, attempt),
+        Verified(ref, attempt),
+        Proving(ref, attempt),
+        Proven(ref, attempt),
+        Activated(ref, attempt),
+        ConfirmDue(ref, attempt),
+    ]
+
+
+def state_of(state: State, ref: ReleaseRef) -> str:
+    held = state.find(ref)
+    assert held is not None
+    return held.state
+
+
+def test_a_release_goes_step_by_step() -> None:
+    state, actions = play(State(), Assigned(assignment(ONE)))
+    assert actions[0] == Fetch(ONE, 1)
+    seen = [state_of(state, ONE)]
+    for event in served(ONE):
+        state, actions = step(state, event)
+        if seen[-1] != state_of(state, ONE):
+            seen.append(state_of(state, ONE))
+    assert seen == ["assigned", "fetched", "verified", "preflight", "active", "confirmed"]
+    assert state.active == {"ccpp": 1}
+
+
+def test_a_failing_release_gives_way_to_the_one_before_it() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Assigned(assignment(TWO, revision=2)))
+    state, _ = play(state, *served(TWO)[:-1])
+    assert state.active == {"ccpp": 2}
+    state, actions = play(state, Failing(TWO, "it fails"))
+    assert state.active == {"ccpp": 1}
+    assert actions[0] == Activate(ONE, 1, False)
+    assert (state_of(state, TWO), state_of(state, ONE)) == ("rolled-back", "confirmed")
+
+
+def test_a_confirmed_release_is_not_rolled_back_by_bad_messages() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE))
+    assert play(state, Failing(ONE, "five in a row")) == (state, [])
+
+
+def test_a_first_release_that_fails_leaves_nothing_serving() -> None:
+    state, actions = play(State(), Assigned(assignment(ONE)), *served(ONE)[:-1], Failing(ONE, "it fails"))
+    assert state.active == {}
+    assert actions[0] == Deactivate("ccpp")
+
+
+@pytest.mark.parametrize("verdict", [Refused(ONE, 1, "disagrees"), Refused(ONE, 1, "preflight: NaN")])
+def test_a_refused_release_is_fetched_again_only_when_an_operator_raises_the_attempt(verdict: Event) -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), verdict)
+    state, actions = play(state, Assigned(assignment(ONE, revision=2)))
+    assert not any(isinstance(action, Fetch) for action in actions)
+    assert any(isinstance(action, Report) and action.kind == "release-skipped" for action in actions)
+    state, actions = play(state, Assigned(assignment(ONE, revision=3, attempt=2)))
+    assert actions[0] == Fetch(ONE, 2)
+
+
+def test_a_verdict_outlives_other_assignments() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), Refused(ONE, 1, "disagrees"), Assigned(assignment(revision=2)))
+    _, actions = play(state, Assigned(assignment(ONE, revision=3)))
+    assert not any(isinstance(action, Fetch) for action in actions)
+
+
+def test_a_restart_goes_on_where_it_was() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Assigned(assignment(TWO, revision=2)))
+    for event, resumed in (
+        (None, Fetch(TWO, 1)),
+        (Fetched(TWO, 1), Verify(TWO, 1)),
+        (Verified(TWO, 1), Prove(TWO, 1, False)),
+        (Proving(TWO, 1), Prove(TWO, 1, False)),
+    ):
+        if event:
+            state, _ = step(state, event)
+        _, actions = step(state, Started(clean=True))
+        assert resumed in actions
+        assert Activate(ONE, 1, False) in actions
+
+
+def test_a_preflight_that_was_cut_off_is_run_again() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE)[:3], Started(clean=True))
+    state, _ = play(state, Proving(ONE, 1), Proven(ONE, 1), Activated(ONE, 1))
+    assert state.active == {"ccpp": 1}
+
+
+def test_a_release_that_takes_the_daemon_with_it_is_given_up() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Assigned(assignment(TWO, revision=2)))
+    state, _ = play(state, *served(TWO)[:-1])
+    for _ in range(DEATHS_ALLOWED):
+        state, actions = step(state, Started(clean=False))
+        assert Activate(TWO, 1, False) in actions
+    state, actions = step(state, Started(clean=False))
+    assert state.active == {"ccpp": 1}
+    assert state_of(state, TWO) == "rolled-back"
+
+
+def test_a_release_whose_files_went_bad_on_disk_is_fetched_again() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Started(clean=True))
+    state, actions = play(state, ActivationFailed(ONE, 1, "model.onnx was changed", damaged=True))
+    assert Fetch(ONE, 1) in actions
+    assert state.active == {}
+
+
+def test_what_is_no_longer_assigned_stops_serving() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE))
+    state, actions = play(state, Assigned(assignment(revision=2)))
+    assert Deactivate("ccpp") in actions
+    assert state.kept() == frozenset()
+
+
+def test_a_network_fault_is_told_once() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)))
+    state, first = step(state, Postponed(ONE, 1, "no link"))
+    state, second = step(state, Postponed(ONE, 1, "no link"))
+    assert [type(action) for action in first] == [Fetch, Report]
+    assert second == [Fetch(ONE, 1, tries=2)]
+
+
+REFS = st.builds(ReleaseRef, st.sampled_from(["ccpp", "pump"]), st.integers(1, 4))
+
+
+class Device(RuleBasedStateMachine):
+    """A device to which anything may happen: it carries out actions late, loses them by dying, hears old news."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.state = State()
+        self.todo: list[Action] = []
+        self.proven: set[tuple[ReleaseRef, int]] = set()
+        self.verified: set[tuple[ReleaseRef, int]] = set()
+        self.engine: dict[str, ReleaseRef] = {}
+        self.disk: set[ReleaseRef] = set()
+        self.revision = 0
+
+    def feed(self, event: Event) -> None:
+        verdicts = {(h.ref, h.attempt) for h in self.state.held if h.state in ("refused", "rolled-back")}
+        state, actions = step(self.state, event)
+        for action in actions:
+            if isinstance(action, Fetch) and not isinstance(event, ActivationFailed):
+                assert (action.ref, action.attempt) not in verdicts, "a refused attempt is fetched again"
+            if isinstance(action, Activate):
+                self.activate(action, state)
+            elif isinstance(action, Deactivate):
+                self.engine.pop(action.model, None)
+            elif isinstance(action, Collect):
+                self.disk &= action.kept
+            elif not isinstance(action, Bind | Report):
+                self.todo.append(action)
+        self.state = msgspec.json.decode(msgspec.json.encode(state), type=State)
+        assert self.state == state, "the state does not survive a restart"
+
+    def activate(self, action: Activate, state: State) -> None:
+        assert action.ref in {ref for ref, _ in self.verified & self.proven}, "an unproven release is activated"
+        assert action.ref in self.disk, "an activated release is not on disk"
+        self.engine[action.ref.model] = action.ref
+        self.todo.append(action)
+
+    @rule(refs=st.lists(REFS, max_size=2, unique_by=lambda ref: ref.model), attempt=st.integers(1, 3))
+    def assign(self, refs: list[ReleaseRef], attempt: int) -> None:
+        self.revision += 1
+        self.feed(Assigned(assignment(*refs, revision=self.revision, attempt=attempt)))
+
+    @precondition(lambda self: self.todo)
+    @rule(data=st.data(), good=st.booleans())
+    def carry_out(self, data: st.DataObject, good: bool) -> None:
+        action = self.todo.pop(data.draw(st.integers(0, len(self.todo) - 1)))
+        match action:
+            case Fetch(ref, attempt):
+                if good:
+                    self.disk.add(ref)
+                self.feed(Fetched(ref, attempt) if good else Postponed(ref, attempt, "no link"))
+            case Verify(ref, attempt):
+                if good:
+                    self.verified.add((ref, attempt))
+                self.feed(Verified(ref, attempt) if good else Refused(ref, attempt, "damaged"))
+            case Prove(ref, attempt):
+                self.feed(Proving(ref, attempt))
+                if good:
+                    self.proven.add((ref, attempt))
+                self.feed(Proven(ref, attempt) if good else Refused(ref, attempt, "preflight"))
+            case Activate(ref, attempt):
+                self.feed(Activated(ref, attempt) if good else ActivationFailed(ref, attempt, "it does not load"))
+            case ConfirmAfter(ref, attempt):
+                self.feed(ConfirmDue(ref, attempt) if good else Failing(ref, "five in a row"))
+
+    @rule(clean=st.booleans())
+    def restart(self, clean: bool) -> None:
+        self.todo, self.engine = [], {}
+        self.feed(Started(clean))
+
+    @rule(ref=REFS)
+    def fail(self, ref: ReleaseRef) -> None:
+        self.feed(Failing(ref, "five in a row"))
+
+    @invariant()
+    def active_releases_are_verified_proven_and_on_disk(self) -> None:
+        for model, version in self.state.active.items():
+            ref = ReleaseRef(model, version)
+            held = self.state.find(ref)
+            assert held is not None
+            assert ref in {known for known, _ in self.verified & self.proven}
+            assert ref in self.state.kept()
+            assert ref in self.disk
+
+    @invariant()
+    def the_release_before_it_is_kept_for_a_roll_back(self) -> None:
+        for model, version in self.state.previous.items():
+            ref = ReleaseRef(model, version)
+            assert self.state.active.get(model) != version
+            assert ref in self.state.kept()
+            assert ref in self.disk
+
+
+Device.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDevice = Device.TestCase
