@@ -29,7 +29,6 @@ VERBS: dict[str, Verb] = {
     "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("edge_agent.cli:score", "cpu", "score a file with a release, offline"),
-    "bundle": Verb("registry.client.cli:bundle", None, "carry a release on a stick: export, install"),
     "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine"),
     "simulate": Verb("registry.demo.cli:simulate", "demo", "publish a table as a production line's sensors"),
 }

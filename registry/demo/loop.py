@@ -15,10 +15,12 @@ import paho.mqtt.client as mqtt
 import pandas as pd
 from rich.console import Console
 
+from protocols.errors import GenbaError
 from protocols.payloads import quote_name
 from protocols.topics import PREFIX
+from registry.client.rest import RegistryClient
 from registry.demo.line import Answer, Line, Phase, Reading, error_of
-from registry.demo.operator import Processes, Rest, StepError, run_command, wait_for
+from registry.demo.operator import Processes, StepError, run_command, wait_for
 from registry.demo.plant import Plant
 from registry.demo.report import DemoReport, ErrorReport, ReleaseReport
 
@@ -45,7 +47,7 @@ class Loop:
         self._seed = seed
         self._processes = Processes(home / "logs")
         self._model = plant.name
-        self._rest = Rest("http://127.0.0.1:0", "")
+        self._rest = RegistryClient("http://127.0.0.1:1")
         self._broker_url = ""
         self._line: Line | None = None
         self._historian: Historian | None = None
@@ -100,7 +102,7 @@ class Loop:
         run_command("registry", "init", "--home", str(self._registry_home), "--token-file", str(token_file))
         self._processes.start("registry", "registry", "serve", "--home", str(self._registry_home), "--port", "0")
         serve = wait_for("the registry to come up", 40, self._serve_file, self._processes.check)
-        self._rest = Rest(serve["url"], token_file.read_text().strip())
+        self._rest = RegistryClient(serve["url"], token_file.read_text().strip())
         self._broker_url = serve["broker_url"]
         self.report.address = f"{serve['url']}/models/{self._model}"
         self._meter = TelemetryMeter(self._broker_url)
@@ -307,11 +309,11 @@ class Loop:
         def look() -> dict[str, Any] | None:
             nonlocal said
             job: dict[str, Any] = self._rest.get(f"/jobs/{number}")
-            if (job.get("text") or "") not in ("", said):
-                said = job["text"]
+            if (job.get("progress") or "") not in ("", said):
+                said = job["progress"]
                 self._note(said)
             if job["state"] == "failed":
-                raise StepError(f"job {number} ({job['kind']}): {job.get('error')}")
+                raise StepError(f"job {number} ({job['kind']}): {job.get('failure')}")
             return job if job["state"] == "done" else None
 
         return wait_for(f"job {number}", BUDGET_S * 3 + 60, look, self._check_live).get("result") or {}
@@ -400,8 +402,8 @@ class Loop:
 class Historian:
     """The plant's historian: learns the truth of readings a little later and gives it to the registry, by REST."""
 
-    def __init__(self, line: Line, rest: Rest, plant: Plant, model: str) -> None:
-        self.failure: StepError | None = None
+    def __init__(self, line: Line, rest: RegistryClient, plant: Plant, model: str) -> None:
+        self.failure: GenbaError | None = None
         self._line, self._rest, self._plant, self._model = line, rest, plant, model
         self._told = 0
         self._stop = threading.Event()
@@ -425,7 +427,7 @@ class Historian:
             rows = [msgspec.json.encode({**a.reading.sensors, self._plant.target: a.reading.truth}) for a in known]
             try:
                 self._rest.post(f"/models/{self._model}/rows", b"\n".join(rows), "application/x-ndjson")
-            except StepError as error:
+            except GenbaError as error:
                 self.failure = error
                 return
 

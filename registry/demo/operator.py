@@ -1,17 +1,14 @@
-"""The demo's operator: runs `genba` commands as processes and calls the registry's REST API."""
+"""The demo's operator: runs `genba` commands as processes, and waits until things hold."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from protocols.errors import GenbaError
 
@@ -79,39 +76,6 @@ def run_command(*arguments: str) -> str:
     if done.returncode:
         raise StepError(f"genba {' '.join(arguments[:2])}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
-
-
-class Rest:
-    """The registry's API, as its OpenAPI document describes it."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self.url = url.rstrip("/")
-        self._token = token
-
-    def get(self, path: str) -> Any:
-        return self._call("GET", path, None, "application/json")
-
-    def post(self, path: str, body: Any, content_type: str = "application/json") -> Any:
-        return self._call("POST", path, body, content_type)
-
-    def put(self, path: str, body: Any) -> Any:
-        return self._call("PUT", path, body, "application/json")
-
-    def _call(self, method: str, path: str, body: Any, content_type: str) -> Any:
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - the address is our own registry's
-            f"{self.url}/api/v1{path}",
-            data,
-            {"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
-            method=method,
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
-                return json.loads(reply.read() or b"null")
-        except urllib.error.HTTPError as error:
-            raise StepError(f"{method} {path}: {error.read().decode(errors='replace')[:500]}") from error
-        except OSError as error:
-            raise StepError(f"{method} {path}: the registry does not answer: {error}") from error
 
 
 def wait_for(what: str, timeout_s: float, look: Callable[[], T | None], check: Callable[[], None]) -> T:
