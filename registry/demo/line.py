@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from protocols.errors import GenbaError
 from protocols.payloads import Prediction
@@ -72,7 +73,7 @@ class Line:
         self._thread = threading.Thread(target=self._publish, name="line", daemon=True)
         self._ready = threading.Event()
         self._heard = threading.Condition(self.lock)
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="line")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="line")
         self._client.max_inflight_messages_set(IN_FLIGHT)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message

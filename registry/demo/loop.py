@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import paho.mqtt.client as mqtt
 import pandas as pd
+from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
 
 from protocols.errors import GenbaError
@@ -181,7 +183,7 @@ class Loop:
             self._rest.put(f"/devices/{station}/assignment", assignment)
         for station in STATIONS:
             provider = wait_for(
-                f"{station} to serve {self._model}@1", 60, lambda s=station: self._serving(s, 1), self._processes.check
+                f"{station} to serve {self._model}@1", 60, partial(self._serving, station, 1), self._processes.check
             )
             self._note(f"{station}: serves {self._model}@1 on {provider}")
 
@@ -226,7 +228,7 @@ class Loop:
             wait_for(
                 f"{station} to answer with {self._model}@2",
                 60,
-                lambda s=station: answered(line, s, 2),
+                partial(answered, line, station, 2),
                 self._check_live,
             )
             self._note(f"{station}: the first prediction by {self._model}@2 is here")
@@ -309,11 +311,11 @@ class Loop:
         def look() -> dict[str, Any] | None:
             nonlocal said
             job: dict[str, Any] = self._rest.get(f"/jobs/{number}")
-            if (job.get("progress") or "") not in ("", said):
-                said = job["progress"]
+            if (job.get("text") or "") not in ("", said):
+                said = job["text"]
                 self._note(said)
             if job["state"] == "failed":
-                raise StepError(f"job {number} ({job['kind']}): {job.get('failure')}")
+                raise StepError(f"job {number} ({job['kind']}): {job.get('error')}")
             return job if job["state"] == "done" else None
 
         return wait_for(f"job {number}", BUDGET_S * 3 + 60, look, self._check_live).get("result") or {}
@@ -438,7 +440,7 @@ class TelemetryMeter:
     def __init__(self, broker_url: str) -> None:
         self.total = 0
         host, _, port = broker_url.rpartition("/")[2].partition(":")
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"meter-{secrets.token_hex(4)}")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"meter-{secrets.token_hex(4)}")
         self._client.on_connect = lambda client, *_: client.subscribe(f"{PREFIX}/+/+/up/telemetry")
         self._client.on_message = self._weigh
         self._client.connect(host, int(port))

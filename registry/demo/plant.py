@@ -131,7 +131,7 @@ def _telling_column(table: pd.DataFrame, target: str) -> str:
     }
     if not strength:
         raise PlantError(f"no numeric column with 20 values or more beside {target!r}, so there is nothing to drift")
-    return max(strength, key=lambda column: strength[column])
+    return str(max(strength, key=lambda column: strength[column]))
 
 
 def _is_counter(values: pd.Series) -> bool:
