@@ -117,7 +117,7 @@ class BlockClient:
         while not download.complete:
             if self._cancelled.is_set():
                 raise TransferError(download.resource, "the agent is stopping")
-            block = self._next(self._patience(silences))
+            block = self._next(download.resource, self._patience(silences))
             if block is None:
                 silences += 1
                 if silences >= self.limits.tries:
@@ -129,7 +129,7 @@ class BlockClient:
                 if len(download.outstanding) <= self.limits.window // 2:
                     self._ask(download)
 
-    def _next(self, patience_s: float) -> Block | None:
+    def _next(self, resource: str, patience_s: float) -> Block | None:
         """Return the next block of this download, or None when it was silent for so long."""
         deadline = time.monotonic() + patience_s
         while True:
@@ -144,7 +144,7 @@ class BlockClient:
             if block.status == 200:
                 return block
             if block.status in FINAL:
-                raise ResourceFinalError("download", block.status, block.reason or "the registry does not have it")
+                raise ResourceFinalError(resource, block.status, block.reason or "the registry does not have it")
             # 503 and whatever comes later: not now. Silence from here on is what it amounts to.
 
     def _patience(self, silences: int) -> float:
