@@ -1,0 +1,6 @@
+"""What a device is: profiles, the probe of this machine, execution-provider choice, and does-it-fit.
+
+One module per idea; import from the module that owns the name (`from devices.fit import fit`).
+"""
+
+__all__ = ["accelerators", "cgroups", "cli", "errors", "fit", "opsets", "probe", "profiles", "providers", "runtime"]
