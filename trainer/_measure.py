@@ -1,0 +1,45 @@
+"""Run as a script: load a graph, answer single rows, print [memory_bytes, p50_ms, p99_ms] as JSON."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import psutil
+
+RUNS, WARM_UP, LIMIT_S = 300, 20, 1.0
+
+
+def main(graph: str, vectors: str) -> None:
+    process = psutil.Process()
+    with np.load(vectors, allow_pickle=False) as file:
+        columns = [file[f"input_{index}"] for index in range(sum(name.startswith("input_") for name in file.files))]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    before = process.memory_info().rss
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    rows = [
+        {
+            name: values[row : row + 1].astype(object if values.dtype.kind == "U" else values.dtype)
+            for name, values in zip(names, columns, strict=True)
+        }
+        for row in range(len(columns[0]))
+    ]
+    taken: list[float] = []
+    end = time.perf_counter() + LIMIT_S
+    for run in range(RUNS + WARM_UP):
+        start = time.perf_counter()
+        session.run(None, rows[run % len(rows)])
+        taken.append((time.perf_counter() - start) * 1000)
+        if start > end:
+            break
+    measured = taken[WARM_UP:] or taken
+    memory = max(process.memory_info().rss - before, Path(graph).stat().st_size)
+    print(json.dumps([memory, float(np.percentile(measured, 50)), float(np.percentile(measured, 99))]))
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,116 @@
+"""From a proven graph to a candidate's files and manifest."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from protocols.manifest import (
+    Importance,
+    Lineage,
+    Manifest,
+    ParityCertificate,
+    TensorSpec,
+)
+from trainer.candidate import file_info
+from trainer.cases import Case
+from trainer.columns import Column
+from trainer.export import operators, opsets
+from trainer.featurizer import feature_names
+from trainer.footprint import measure_footprint
+from trainer.golden import golden_bytes
+from trainer.graphs import PROVIDER, followed_output, open_graph, run_graph, to_feed
+from trainer.metrics import METRIC, classification_metrics, regression_metrics
+from trainer.reference_profile import input_specs, reference_bytes
+from trainer.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A proven graph and what is known about it.
+
+    Attributes:
+        features, target: every row; inputs of the graph in order.
+        held_out: rows that measure it, by position.
+        labelled: False where the target is a stand-in, because the sample had none: nothing is measured then.
+        importance: of the raw columns.
+    """
+
+    model: str
+    graph: bytes
+    features: tuple[Column, ...]
+    target: Target
+    held_out: np.ndarray[Any, Any]
+    cases: tuple[Case, ...]
+    certificate: ParityCertificate
+    lineage: Lineage
+    importance: tuple[Importance, ...] = ()
+    labelled: bool = True
+    licence: str | None = None
+    author: str | None = None
+
+
+def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
+    """Measure the graph and return its manifest and the three files that it lists.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    names = feature_names(subject.features)
+    session = open_graph(subject.graph)
+    output = followed_output(run_graph(session, to_feed(subject.features, subject.held_out)))
+    golden = golden_bytes(session, names, subject.cases)
+    reference = reference_bytes(subject.features, output, subject.target.classes)
+    files = {"golden.npz": golden, "reference": reference, "model.onnx": subject.graph}
+    graph = onnx.ModelProto.FromString(subject.graph)
+    created = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    target = subject.target
+    manifest = Manifest(
+        model=subject.model,
+        task=target.task,
+        target=target.name,
+        created=created.isoformat(timespec="seconds"),
+        files={name: file_info(data) for name, data in files.items()},
+        inputs=input_specs(subject.features),
+        outputs=output_specs(target),
+        opset=opsets(graph),
+        operators=operators(graph),
+        providers={PROVIDER: subject.certificate.tolerance},
+        footprint=measure_footprint(subject.graph, golden),
+        lineage=subject.lineage,
+        parity=subject.certificate,
+        metric=METRIC[target.task],
+        metrics=measure(target, target.values[subject.held_out], output) if subject.labelled else {},
+        importance=subject.importance,
+        classes=target.classes,
+        licence=subject.licence,
+        author=subject.author,
+    )
+    return manifest, files
+
+
+def measure(target: Target, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return the figures of a graph's output (probabilities or predictions) on rows with these true values."""
+    if target.task == "regression":
+        return regression_metrics(truth, output)
+    return classification_metrics(class_indices(truth, target.classes), output)
+
+
+def class_indices(truth: Sequence[Any] | np.ndarray[Any, Any], classes: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Return each label's place among the classes, shape (rows,). A label that is none of them is a KeyError."""
+    places = {name: index for index, name in enumerate(classes)}
+    return np.array([places[str(label)] for label in truth])
+
+
+def output_specs(target: Target) -> tuple[TensorSpec, ...]:
+    """Describe the graph's outputs."""
+    if target.task == "regression":
+        low, high = float(target.values.min()), float(target.values.max())
+        return (TensorSpec("prediction", "float32", low=low, high=high),)
+    return (
+        TensorSpec("prediction", "int64" if target.values.dtype == np.int64 else "string", shape=(None,)),
+        TensorSpec("probabilities", "float32", shape=(None, len(target.classes)), low=0.0, high=1.0),
+    )

@@ -1,0 +1,86 @@
+"""What a column is: numbers (float32, missing NaN) or categories (text, missing "")."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+Kind = Literal["number", "category", "time"]
+
+#: A column whose values are numbers in at least this share is a number column with faults in it.
+NUMBER_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One typed column.
+
+    Attributes:
+        values: float32, or objects that are all str; shape (rows,).
+        mixed: how many values were text among numbers, or numbers among text.
+        examples: a few of them.
+        infinite: how many numbers were infinite; they are missing now.
+        integral: every number present is whole.
+    """
+
+    name: str
+    kind: Kind
+    values: np.ndarray[Any, Any]
+    mixed: int = 0
+    examples: tuple[str, ...] = ()
+    infinite: int = 0
+    integral: bool = False
+
+    @property
+    def missing(self) -> np.ndarray[Any, Any]:
+        """Which rows lack a value, shape (rows,)."""
+        gone: np.ndarray[Any, Any] = np.isnan(self.values) if self.kind == "number" else self.values == ""
+        return gone
+
+
+def type_column(name: str, series: pd.Series) -> Column:
+    """Decide what a column is and convert it.
+
+    Booleans are the numbers 0 and 1. Text that is a number in at least half of its values is a number column whose
+    other values are missing; below that it is a category whose numbers are text.
+    """
+    if pd.api.types.is_bool_dtype(series.dtype):
+        return _number(name, series.astype("Float64"))
+    if pd.api.types.is_datetime64_any_dtype(series.dtype) or pd.api.types.is_timedelta64_dtype(series.dtype):
+        return Column(name, "time", _text(series))
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return _number(name, pd.to_numeric(series, errors="coerce"))
+    return _from_text(name, series)
+
+
+def _from_text(name: str, series: pd.Series) -> Column:
+    text = pd.Series(_text(series))
+    present = text != ""
+    numbers = pd.to_numeric(text.where(present), errors="coerce")
+    numeric = int(numbers.notna().sum())
+    others = text[present & numbers.isna()]
+    if numeric and numeric >= NUMBER_SHARE * int(present.sum()):
+        examples = tuple(others.drop_duplicates().head(3))
+        column = _number(name, numbers)
+        return Column(name, "number", column.values, len(others), examples, column.infinite, column.integral)
+    examples = tuple(text[numbers.notna()].drop_duplicates().head(3))
+    return Column(name, "category", text.to_numpy(dtype=object), numeric, examples)
+
+
+def _number(name: str, series: pd.Series) -> Column:
+    exact = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(over="ignore"):
+        values = exact.astype(np.float32)
+    infinite = np.isinf(values)
+    values[infinite] = np.nan
+    finite = exact[np.isfinite(values)]
+    integral = bool(finite.size) and bool((finite == np.round(finite)).all())
+    return Column(name, "number", values, infinite=int(infinite.sum()), integral=integral)
+
+
+def _text(series: pd.Series) -> np.ndarray[Any, Any]:
+    """Values as str as they stand, missing as "", shape (rows,), dtype object."""
+    missing = series.isna().to_numpy()
+    values = ["" if gone else str(value) for value, gone in zip(series, missing, strict=True)]
+    return np.array(values, dtype=object)

@@ -1,0 +1,102 @@
+"""Export: a fitted pipeline to one ONNX graph, from raw named columns to prediction and probabilities."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import onnx
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+from trainer.columns import Kind
+from trainer.errors import ExportError
+
+#: Old enough for every runtime that we support, new enough for every operator that we need.
+TARGET_OPSET = {"": 17, "ai.onnx.ml": 3}
+ROWS = "rows"
+
+
+def export_pipeline(pipeline: Any, names: Sequence[str], kinds: Sequence[Kind]) -> bytes:
+    """Convert a pipeline that was fitted on columns c0, c1, ... to a graph whose inputs have the real names.
+
+    Args:
+        names, kinds: of the raw columns, in order; they become float32 or string inputs of shape (rows, 1).
+
+    Returns:
+        The serialized graph; equal pipelines give equal bytes.
+
+    Raises:
+        ExportError: a step of the pipeline has no faithful counterpart.
+    """
+    types = [
+        (f"c{index}", (FloatTensorType if kind == "number" else StringTensorType)([None, 1]))
+        for index, kind in enumerate(kinds)
+    ]
+    options = {"zipmap": False} if hasattr(pipeline, "predict_proba") else None
+    model = convert(pipeline, types, options)
+    outputs = ["prediction", "probabilities"][: len(model.graph.output)]
+    renamed = rename(model, dict(zip([f"c{index}" for index in range(len(names))], names, strict=True)), outputs)
+    for entry in [*renamed.graph.input, *renamed.graph.output]:
+        if entry.type.tensor_type.shape.dim:
+            entry.type.tensor_type.shape.dim[0].dim_param = ROWS
+    return serialize(renamed)
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """Return the checked graph's bytes. Raises ExportError for a graph that contradicts itself."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the graph is not valid ONNX: {_first_line(error)}") from error
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def convert(model: Any, types: Sequence[tuple[str, Any]], options: dict[str, bool] | None) -> onnx.ModelProto:
+    """Run skl2onnx. Raises ExportError where it cannot convert the model."""
+    with warnings.catch_warnings():
+        # skl2onnx gives protobuf booleans for integers; protobuf 7 will refuse them, which is why it is held back.
+        warnings.filterwarnings("ignore", "Field onnx", DeprecationWarning)
+        try:
+            return to_onnx(model, initial_types=list(types), target_opset=TARGET_OPSET, options=options)
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ExportError(f"skl2onnx cannot convert {type(model).__name__}: {_first_line(error)}") from error
+
+
+def rename(model: onnx.ModelProto, inputs: dict[str, str], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Give inputs and outputs their names and everything between a number, and leave out who made it and when."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = model.graph
+    names = dict(inputs)
+    names.update(zip([value.name for value in graph.output], outputs, strict=True))
+    inner = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
+    prefix = "t"
+    while any(name.startswith(f"{prefix}/") for name in names.values()):
+        prefix += "t"
+    for name in inner:
+        names.setdefault(name, f"{prefix}/{len(names)}")
+    for entry in [*graph.input, *graph.output, *graph.initializer]:
+        entry.name = names[entry.name]
+    for index, node in enumerate(graph.node):
+        node.name, node.doc_string = f"n{index}", ""
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    del graph.value_info[:]
+    graph.name, graph.doc_string, model.doc_string, model.domain = "genba", "", "", ""
+    model.producer_name, model.producer_version, model.model_version = "genba", "", 0
+    return model
+
+
+def operators(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Operators that a runtime needs, each once, sorted; those beyond the standard set with their domain."""
+    found = {f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in model.graph.node}
+    return tuple(sorted(found))
+
+
+def opsets(model: onnx.ModelProto) -> dict[str, int]:
+    """Operator set versions by domain; the standard one is called `ai.onnx`."""
+    return {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

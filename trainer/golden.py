@@ -1,0 +1,35 @@
+"""Golden vectors: inputs and the graph's own outputs, which every device must reproduce before it serves."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.cases import Case
+from trainer.graphs import run_graph
+
+#: Rows of each case.
+SHARES = {"held-out": 32, "missing": 10, "unseen": 10, "edges": 12}
+
+
+def golden_bytes(session: Any, names: Sequence[str], cases: Sequence[Case]) -> bytes:
+    """Return `golden.npz`: input_0 ... and output_0 ... in the manifest's order, text as fixed-width Unicode.
+
+    Args:
+        session: the graph, opened; its outputs are what is expected.
+        names: of the inputs, in the order of a case's columns.
+    """
+    parts = [case.take(SHARES[case.name]) for case in cases if case.name in SHARES]
+    columns = [np.concatenate([part.columns[index] for part in parts]) for index in range(len(names))]
+    feed = {name: values.reshape(-1, 1) for name, values in zip(names, columns, strict=True)}
+    arrays = {f"input_{index}": _plain(feed[name]) for index, name in enumerate(names)}
+    arrays |= {f"output_{index}": _plain(values) for index, values in enumerate(run_graph(session, feed))}
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _plain(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Objects would need a pickle, and a pickle is code."""
+    return values.astype(np.str_) if values.dtype == object else values

@@ -1,0 +1,38 @@
+"""Running a graph with ONNX Runtime, as a device does."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from trainer.columns import Column
+
+Feed = dict[str, np.ndarray[Any, Any]]
+PROVIDER = "CPUExecutionProvider"
+
+
+def open_graph(data: bytes, threads: int = 1) -> Any:
+    """Return an ONNX Runtime session on the CPU. Raises what ONNX Runtime raises."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: the runtime's warnings are not for the user of a CLI
+    return ort.InferenceSession(data, options, providers=[PROVIDER])
+
+
+def to_feed(features: Sequence[Column], rows: np.ndarray[Any, Any] | None = None) -> Feed:
+    """Return the columns as the graph takes them: float32 or str objects, each of shape (rows, 1)."""
+    chosen = slice(None) if rows is None else rows
+    return {column.name: column.values[chosen].reshape(-1, 1) for column in features}
+
+
+def run_graph(session: Any, feed: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """Return the outputs in the graph's order."""
+    outputs: list[np.ndarray[Any, Any]] = session.run(None, dict(feed))
+    return outputs
+
+
+def followed_output(outputs: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What metrics look at: probabilities (rows, classes) of a classifier, predictions (rows,) of a regression."""
+    return outputs[1] if len(outputs) > 1 else outputs[0].reshape(-1)

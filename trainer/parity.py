@@ -1,0 +1,92 @@
+"""The parity certificate: the graph, run by ONNX Runtime, against the fitted model. No certificate, no release."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from protocols.manifest import ParityCase, ParityCertificate, Task, Tolerance
+from trainer.cases import Case
+from trainer.errors import ParityError
+from trainer.graphs import followed_output, run_graph
+
+#: Of a probability.
+PROBABILITY_TOLERANCE = Tolerance(absolute=1e-4, relative=1e-4)
+#: Of a regression: a part of the target's deviation, and the float32 noise of a sum over trees.
+DEVIATION_SHARE, REGRESSION_RELATIVE = 1e-3, 1e-5
+
+
+def tolerance_for(task: Task, target: np.ndarray[Any, Any]) -> Tolerance:
+    """Return how far the graph may be from the model, in the output's unit."""
+    if task == "classification":
+        return PROBABILITY_TOLERANCE
+    deviation = float(np.std(target.astype(np.float64)))
+    return Tolerance(absolute=DEVIATION_SHARE * deviation or 1e-6, relative=REGRESSION_RELATIVE)
+
+
+def certify(
+    model: Callable[[Case], np.ndarray[Any, Any]],
+    session: Any,
+    names: Sequence[str],
+    cases: Sequence[Case],
+    tolerance: Tolerance,
+    labels: Sequence[Any] = (),
+) -> ParityCertificate:
+    """Compare graph and model on every case.
+
+    Args:
+        model: the fitted model's probabilities (rows, classes) or predictions (rows,) for a case.
+        session: the graph, opened.
+        names: of the inputs, in the order of a case's columns.
+        labels: of the classes, in the order of the probabilities, as the graph gives them; empty for a regression.
+    """
+    compared = tuple(
+        _compare(case, model(case), run_graph(session, case.feed(names)), tolerance, labels) for case in cases
+    )
+    return ParityCertificate(tolerance, compared, ort.__version__)
+
+
+def check_certificate(certificate: ParityCertificate) -> None:
+    """Raise if the certificate proves nothing.
+
+    Raises:
+        ParityError: a case failed; the text names it, the differences and the tolerance.
+    """
+    if certificate.passed:
+        return
+    for case in certificate.cases:
+        if not case.passed:
+            raise ParityError(
+                f"the exported graph differs from the fitted model on {case.name} rows: by up to "
+                f"{case.largest_difference:.3g} (tolerance {certificate.tolerance.absolute:.3g} + "
+                f"{certificate.tolerance.relative:.3g} of the value), {case.label_flips} labels flipped; no release"
+            )
+    raise ParityError("the certificate has no case, so it proves nothing; no release")
+
+
+def _compare(
+    case: Case,
+    want: np.ndarray[Any, Any],
+    outputs: Sequence[np.ndarray[Any, Any]],
+    tolerance: Tolerance,
+    labels: Sequence[Any],
+) -> ParityCase:
+    got = followed_output(outputs).astype(np.float64)
+    want = want.astype(np.float64)
+    if got.shape != want.shape or not np.isfinite(got).all():
+        return ParityCase(case.name, case.rows, float("inf"), float("inf"), 0, False)
+    difference = np.abs(got - want)
+    close = bool((difference <= tolerance.absolute + tolerance.relative * np.abs(want)).all())
+    flips = _flips(want, outputs[0], tolerance, labels) if len(labels) else 0
+    return ParityCase(
+        case.name, case.rows, float(difference.max()), float(difference.mean()), flips, close and not flips
+    )
+
+
+def _flips(want: np.ndarray[Any, Any], got: np.ndarray[Any, Any], tolerance: Tolerance, labels: Sequence[Any]) -> int:
+    """Rows whose label differs although the model was not undecided within the tolerance."""
+    ordered = np.sort(want, axis=1)
+    decided = ordered[:, -1] - ordered[:, -2] > 2 * tolerance.absolute
+    expected = np.array([str(label) for label in labels])[want.argmax(axis=1)]
+    return int(((expected != np.array([str(label) for label in got.reshape(-1)])) & decided).sum())

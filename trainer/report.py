@@ -1,0 +1,131 @@
+"""The trainer's own report: guardrails, leaderboard and figures; `report.json` for machines, text for people."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from protocols.manifest import Importance, Manifest, ParityCertificate
+from trainer.families import Parameters
+from trainer.guardrails import Guardrail
+from trainer.search import Trial
+
+#: Rows of each table in the text.
+SHOWN = 8
+
+
+class TriedModel(msgspec.Struct, frozen=True):
+    """One row of the leaderboard; `loss` is the metric on rows that it had not learned from."""
+
+    loss: float
+    parameters: Parameters
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a training run saw, did and found. `refused` says which better models failed their proof, and how."""
+
+    guardrails: tuple[Guardrail, ...]
+    trials: tuple[TriedModel, ...]
+    refused: tuple[str, ...]
+    metric: str
+    metrics: dict[str, float]
+    importance: tuple[Importance, ...]
+    parity: ParityCertificate
+    cut_short: bool
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        guardrails: Sequence[Guardrail],
+        trials: Sequence[Trial],
+        refused: Sequence[str],
+        manifest: Manifest,
+        seconds: float,
+    ) -> "Report":
+        return cls(
+            tuple(guardrails),
+            tuple(TriedModel(trial.loss, trial.parameters) for trial in trials),
+            tuple(refused),
+            manifest.metric,
+            manifest.metrics,
+            manifest.importance,
+            manifest.parity,
+            manifest.lineage.cut_short,
+            seconds,
+        )
+
+
+def encode_report(report: Report) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def decode_report(data: bytes) -> Report:
+    """Read `report.json`. Raises msgspec.DecodeError where it is not one."""
+    return msgspec.json.decode(data, type=Report)
+
+
+def describe(report: Report, manifest: Manifest) -> str:
+    """Return the report as a person reads it in a terminal."""
+    lines = [f"{manifest.model}: {manifest.task} of {manifest.target!r}, {manifest.lineage.rows} rows"]
+    lines += ["", "data checks", *_guardrail_lines(report.guardrails)]
+    if report.trials:
+        lines += ["", f"leaderboard ({report.metric} on unseen rows, lower is better)", *_trial_lines(report)]
+    if report.metrics:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
+        lines += ["", f"held-out rows: {figures}"]
+    lines += ["", "parity of graph and model", *_parity_lines(report)]
+    if report.importance:
+        lines += ["", "what drives the prediction", *_importance_lines(report.importance)]
+    size = manifest.files["model.onnx"].size_bytes
+    lines += ["", f"model.onnx {size / 1000:.0f} kB, sha256 {manifest.digest}"]
+    footprint = manifest.footprint
+    lines += [f"one row in {footprint.latency_p50_ms:.3f} ms (p99 {footprint.latency_p99_ms:.3f} ms) on this machine"]
+    return "\n".join(lines)
+
+
+def _guardrail_lines(guardrails: Sequence[Guardrail]) -> list[str]:
+    lines = []
+    for rail in guardrails:
+        lines.append(f"  {rail.state:<8}{rail.check}")
+        if rail.state == "passed":
+            continue
+        lines += [f"          {seen}" for seen in rail.seen[:SHOWN]]
+        lines += [f"          and {len(rail.seen) - SHOWN} more"] * (len(rail.seen) > SHOWN)
+        lines.append(f"          -> {rail.done}" + (f" (otherwise: {rail.override})" if rail.override else ""))
+    return lines
+
+
+def _trial_lines(report: Report) -> list[str]:
+    lines = []
+    for trial in report.trials[:SHOWN]:
+        rest = {name: value for name, value in trial.parameters.items() if name != "family"}
+        shown = ", ".join(f"{name} {_number(value)}" for name, value in rest.items())
+        lines.append(f"  {trial.loss:<10.5g} {trial.parameters['family']:<8} {shown}")
+    if len(report.trials) > SHOWN:
+        lines.append(f"  and {len(report.trials) - SHOWN} more")
+    if report.cut_short:
+        lines.append("  the time ran out before the plan did: another run may end elsewhere; give a larger --budget")
+    return lines + [f"  refused: {reason}" for reason in report.refused]
+
+
+def _parity_lines(report: Report) -> list[str]:
+    return [
+        f"  {'passed' if case.passed else 'FAILED':<8}{case.name:<9} {case.rows} rows, largest difference "
+        f"{case.largest_difference:.2g}, mean {case.mean_difference:.2g}, label flips {case.label_flips}"
+        for case in report.parity.cases
+    ]
+
+
+def _importance_lines(importance: Sequence[Importance]) -> list[str]:
+    top = importance[0].value or 1.0
+    width = max(len(one.feature) for one in importance[:SHOWN])
+    signs = {"rises": "the prediction rises with it", "falls": "the prediction falls with it", "mixed": ""}
+    return [
+        f"  {one.feature:<{width}}  {'#' * max(1, round(20 * one.value / top)):<20} {one.value:<9.3g} "
+        f"{signs[one.direction]}".rstrip()
+        for one in importance[:SHOWN]
+    ]
+
+
+def _number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

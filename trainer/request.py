@@ -1,0 +1,74 @@
+"""What a training run is asked for."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protocols.manifest import Task
+from protocols.names import check_name
+from trainer.errors import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Shortest budget that leaves room for one model and its proof.
+MIN_BUDGET_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """One training run. Equal requests give equal model digests.
+
+    Attributes:
+        table: the data, or the path of a CSV, CSV.gz or Parquet file.
+        target: the column to predict.
+        model: name of the model, as topics carry it.
+        task: inferred from the target where None.
+        budget_s: seconds for the whole run, about.
+        seed: of the split, the search and the models.
+        data_name: how people call the data; the file's name where empty.
+        data_sha256: digest of the data; computed where empty.
+        keep: columns that no guardrail may drop.
+        drop: columns to leave out.
+        trials: search exactly so many models, whatever the budget; None derives the number from the budget.
+        parent: `model@version` that this model should replace.
+    """
+
+    table: "pd.DataFrame | Path | str"
+    target: str
+    model: str
+    task: Task | None = None
+    budget_s: float = 60.0
+    seed: int = 0
+    data_name: str = ""
+    data_sha256: str = ""
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    trials: int | None = None
+    parent: str | None = None
+    licence: str | None = None
+    author: str | None = None
+
+
+def check_request(request: TrainRequest) -> None:
+    """Raise if the request contradicts itself, before any data is read.
+
+    Raises:
+        NameRefusedError: the model's name cannot travel.
+        RequestError: a number is out of range, or a column is both kept and dropped.
+    """
+    check_name("model", request.model)
+    if not math.isfinite(request.budget_s) or request.budget_s < MIN_BUDGET_S:
+        raise RequestError(f"budget {request.budget_s:g} s is too short: give at least {MIN_BUDGET_S:g} s")
+    if not 0 <= request.seed < 2**32:
+        raise RequestError(f"seed {request.seed} is out of range: give a whole number from 0 to 4294967295")
+    if request.trials is not None and request.trials < 1:
+        raise RequestError(f"trials {request.trials} is out of range: give at least 1")
+    if request.task not in (None, "classification", "regression"):
+        raise RequestError(f"task {request.task!r} is not supported yet: give classification or regression")
+    both = sorted(set(request.keep) & set(request.drop))
+    if both:
+        raise RequestError(f"column {both[0]!r} is both kept and dropped: give one of --keep and --drop")
+    if request.target in request.drop:
+        raise RequestError(f"column {request.target!r} is the target, so it cannot be dropped")

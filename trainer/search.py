@@ -1,0 +1,177 @@
+"""The search: which model, with which parameters, does best on rows that it has not learned from.
+
+The plan is deterministic: trials are drawn by a seeded TPE, and they go on until their *nominal* cost (see
+`families`) has used up the plan's share of the budget. The clock is a safety net only: where it cuts the plan
+short, the result says so, since the same command may then end elsewhere.
+
+Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (TPE), as in Optuna.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, StratifiedShuffleSplit
+
+from protocols.manifest import Task
+from trainer.families import (
+    DEFAULTS,
+    FAMILIES,
+    Parameters,
+    Shape,
+    build_model,
+    nominal_cost_s,
+    suggest,
+    trial_parameters,
+)
+from trainer.featurizer import build_featurizer
+from trainer.fitting import fit_quietly, predict
+from trainer.metrics import classification_loss, regression_loss
+
+#: Above so many rows one split into learning and validation is enough; below, three folds.
+FOLD_ROWS = 2000
+#: No plan has more trials than this.
+MAX_TRIALS = 200
+#: Draws that may be too expensive in a row before the plan ends.
+MAX_SKIPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One model that was tried. `loss` is the metric on rows it had not seen, lower is better."""
+
+    parameters: Parameters
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Every trial, best first, and whether the clock ended the search before its plan."""
+
+    trials: tuple[Trial, ...]
+    cut_short: bool
+
+    def contenders(self) -> list[Trial]:
+        """The best trial, then the best of each other family: what is tried in turn if an export fails."""
+        best: dict[object, Trial] = {}
+        for trial in self.trials:
+            best.setdefault(trial.parameters["family"], trial)
+        return list(best.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a search may take.
+
+    Attributes:
+        plan_s: nominal seconds that the trials may cost together.
+        trials: exactly so many trials instead, if given.
+        over: asked before each trial: has the clock run out?
+    """
+
+    plan_s: float
+    trials: int | None = None
+    over: Callable[[], bool] = field(default=lambda: False)
+
+
+class Folds:
+    """Learning and validation rows, featurized once for all trials, plain and scaled."""
+
+    def __init__(self, frame: pd.DataFrame, target: np.ndarray[Any, Any], task: Task, seed: int) -> None:
+        self.task = task
+        codes = np.unique(target, return_inverse=True)[1] if task == "classification" else target
+        self.classes = int(codes.max()) + 1 if task == "classification" else 1
+        self._folds = []
+        for learn, validate in _splits(codes, task, seed):
+            made = {}
+            for scaled in (False, True):
+                featurizer = build_featurizer(frame.iloc[learn], scaled=scaled)
+                made[scaled] = (featurizer.fit_transform(frame.iloc[learn]), featurizer.transform(frame.iloc[validate]))
+            self._folds.append((made, codes[learn], codes[validate]))
+        rows, columns = self._folds[0][0][False][0].shape
+        self.shape = Shape(rows, columns, self.classes)
+
+    def __len__(self) -> int:
+        return len(self._folds)
+
+    def loss(self, parameters: Parameters, seed: int) -> float:
+        """Return the mean loss of a model over the validation rows of each fold."""
+        losses = []
+        for made, learned, held in self._folds:
+            inputs, unseen = made[parameters["family"] == "linear"]
+            model = fit_quietly(build_model(self.task, parameters, seed), inputs, learned)
+            output = predict(model, unseen)
+            losses.append(
+                regression_loss(held, output) if self.task == "regression" else classification_loss(held, output)
+            )
+        return float(np.mean(losses))
+
+    def cost_s(self, parameters: Parameters) -> float:
+        return len(self) * nominal_cost_s(parameters, self.shape)
+
+
+def search(folds: Folds, limits: Limits, seed: int, progress: Callable[[str, float], None]) -> Outcome:
+    """Try models until the plan's nominal cost is used up.
+
+    Args:
+        progress: called before each trial with what is tried and the share of the plan that is done.
+    """
+    trials: list[Trial] = []
+    spent, cut_short = 0.0, False
+    for parameters, tell in _draw(folds, limits, seed):
+        if trials and limits.over():
+            cut_short = True
+            break
+        done = len(trials) / limits.trials if limits.trials else spent / limits.plan_s
+        best = f", best {min(trial.loss for trial in trials):.4g}" if trials else ""
+        progress(f"trial {len(trials) + 1}: {parameters['family']}{best}", min(done, 1.0))
+        loss = folds.loss(parameters, seed)
+        tell(loss)
+        trials.append(Trial(parameters, loss))
+        spent += folds.cost_s(parameters)
+        if spent >= limits.plan_s and not limits.trials:
+            break
+    return Outcome(tuple(sorted(trials, key=lambda trial: trial.loss)), cut_short)
+
+
+def row_limit(rows: int, columns: int, classes: int, allowance_s: float) -> int:
+    """Return how many of the rows a default boosted model can learn from within the allowance, nominally."""
+    limit = rows
+    while limit > FOLD_ROWS and nominal_cost_s(DEFAULTS["boosted"], Shape(limit, columns, classes)) > allowance_s:
+        limit = int(limit * 0.8)
+    return limit
+
+
+def _draw(folds: Folds, limits: Limits, seed: int) -> Iterator[tuple[Parameters, Callable[[float], None]]]:
+    """Yield parameters and where to tell their loss: each family's default first, then what TPE suggests."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
+    for family in FAMILIES:
+        study.enqueue_trial(trial_parameters(DEFAULTS[family]))
+    spent, made, skipped = 0.0, 0, 0
+    while made < (limits.trials or MAX_TRIALS) and skipped < MAX_SKIPS:
+        trial = study.ask()
+        parameters = suggest(trial)
+        cost = folds.cost_s(parameters)
+        # The linear model and the boosted one are tried whatever they cost: something must come out.
+        if limits.trials is None and made >= 2 and spent + cost > limits.plan_s:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            skipped += 1
+            continue
+        spent, made, skipped = spent + cost, made + 1, 0
+        yield parameters, lambda loss, trial=trial: study.tell(trial, loss)  # type: ignore[misc]
+
+
+def _splits(
+    codes: np.ndarray[Any, Any], task: Task, seed: int
+) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    if len(codes) > FOLD_ROWS:
+        made = StratifiedShuffleSplit if task == "classification" else ShuffleSplit
+        splitter = made(n_splits=1, test_size=0.25, random_state=seed)
+    else:
+        made = StratifiedKFold if task == "classification" else KFold
+        splitter = made(n_splits=3, shuffle=True, random_state=seed)
+    yield from splitter.split(np.zeros(len(codes)), codes)
