@@ -56,7 +56,7 @@ def models(db: Any) -> None:
     db.execute(
         """CREATE TABLE releases (model TEXT NOT NULL REFERENCES models(name), version INTEGER NOT NULL,
         digest TEXT NOT NULL, manifest BLOB NOT NULL, manifest_sha256 TEXT NOT NULL, published_at REAL NOT NULL,
-        published_by TEXT NOT NULL, PRIMARY KEY (model, version))"""
+        published_by TEXT NOT NULL, report BLOB, PRIMARY KEY (model, version))"""
     )
     db.execute("CREATE TABLE policies (model TEXT PRIMARY KEY, changed_at REAL NOT NULL, body BLOB NOT NULL)")
 

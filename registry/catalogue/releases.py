@@ -13,7 +13,10 @@ from registry.errors import ReleaseExistsError, UnknownReleaseError
 
 
 class Release(msgspec.Struct, frozen=True):
-    """One release. `published_by` is the label of the API token, or what else published it."""
+    """One release. `published_by` is the label of the API token, or what else published it.
+
+    `report` is the trainer's own account (guardrails, trials), JSON; it is not part of what is signed.
+    """
 
     model: str
     version: int
@@ -22,6 +25,7 @@ class Release(msgspec.Struct, frozen=True):
     published_by: str
     manifest: Manifest
     manifest_file: FileInfo
+    report: bytes | None = None
 
     @property
     def ref(self) -> ReleaseRef:
@@ -53,7 +57,7 @@ class Releases:
         assert row is not None  # noqa: S101 - the statement above made it
         return int(row["last_version"])
 
-    def add(self, manifest: Manifest, published_by: str = "registry") -> None:
+    def add(self, manifest: Manifest, published_by: str = "registry", report: bytes | None = None) -> None:
         """Catalogue a release under the version that its manifest carries.
 
         Raises:
@@ -77,6 +81,7 @@ class Releases:
                     "manifest_sha256": hashlib.sha256(body).hexdigest(),
                     "published_at": self._clock(),
                     "published_by": published_by,
+                    "report": report,
                 }
             )
 
@@ -116,4 +121,5 @@ def _release(row: Mapping[str, Any]) -> Release:
         row["published_by"],
         decode_manifest(row["manifest"]),
         FileInfo(row["manifest_sha256"], len(row["manifest"])),
+        row["report"],
     )

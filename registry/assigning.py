@@ -1,0 +1,181 @@
+"""Assigning: what a device should run is checked, numbered and signed by the director."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from protocols.assignment import AssignedRelease, Assignment, check_assignment
+from protocols.manifest import FileInfo
+from protocols.names import ReleaseRef
+from protocols.resources import target_path
+from registry.catalogue import Catalogue
+from registry.catalogue.devices import Device
+from registry.catalogue.releases import Release
+from registry.errors import AssignmentRefusedError, UnknownDeviceError
+from registry.signing.director import DirectorRepository
+from registry.signing.metadata import Clock
+
+
+def assign(
+    home: Path, catalogue: Catalogue, assignment: Assignment, clock: Clock, *, assigned_by: str = "registry"
+) -> Assignment:
+    """Make this the device's assignment, and return it with its revision.
+
+    It is signed before it is committed, so that a device which hears of a revision finds it. Where every device that
+    runs a model is then assigned the same release, that release is the model's champion.
+
+    Raises:
+        UnknownDeviceError, UnknownReleaseError: the text lists those there are.
+        AssignmentRefusedError: a release is not for this device's profile, or a stream names an input it has not.
+        MessageRefusedError, PathRefusedError: the assignment contradicts itself.
+    """
+    check_assignment(assignment)
+    device = catalogue.devices.get(assignment.device)
+    releases = [catalogue.releases.get(assigned.ref) for assigned in assignment.releases]
+    for release in releases:
+        _check_fit(device, release)
+    _check_inputs(assignment, releases)
+    director = DirectorRepository(home, clock)
+    with catalogue.transaction():
+        revised = catalogue.assignments.set(assignment)
+        _note(catalogue, revised, assigned_by)
+        for release in releases:
+            _follow(catalogue, release.ref)
+        director.direct(revised, _targets(releases), device.profile)
+    return revised
+
+
+def swap(
+    home: Path,
+    catalogue: Catalogue,
+    ref: ReleaseRef,
+    devices: str | Sequence[str],
+    clock: Clock,
+    *,
+    assigned_by: str = "registry",
+) -> list[Assignment]:
+    """Put a release in the place of the same model's release on several devices; their streams stay.
+
+    A release that a device has refused is thereby asked for once more.
+
+    Args:
+        devices: names, or a selector (see `select`). A selector passes over devices that do not run the model.
+
+    Raises:
+        UnknownDeviceError, UnknownReleaseError: the text lists those there are.
+        AssignmentRefusedError: a named device, or every selected one, runs no stream of the model.
+    """
+    catalogue.releases.get(ref)
+    wanted: list[Assignment] = []
+    for device in select(catalogue, devices):
+        assignment = catalogue.assignments.get(device.name)
+        if assignment is None or all(held.model != ref.model for held in assignment.releases):
+            if not isinstance(devices, str) or devices == device.name:
+                raise AssignmentRefusedError(_no_stream(ref, f"not even one stream: device {device.name!r}"))
+            continue
+        wanted.append(_swapped(assignment, ref, device))
+    if not wanted:
+        raise AssignmentRefusedError(_no_stream(ref, f"no device of {devices!r}"))
+    return [assign(home, catalogue, assignment, clock, assigned_by=assigned_by) for assignment in wanted]
+
+
+def select(catalogue: Catalogue, devices: str | Sequence[str]) -> list[Device]:
+    """Return the devices that a selector means: a name, `*`, `site=osaka`, `profile=x86`, or several by comma (and).
+
+    Raises:
+        UnknownDeviceError: it means none; the text lists those there are.
+        AssignmentRefusedError: it is not a selector.
+    """
+    if not isinstance(devices, str):
+        return [catalogue.devices.get(name) for name in dict.fromkeys(devices)]
+    every = catalogue.devices.list()
+    if devices == "*":
+        found = every
+    elif "=" in devices:
+        terms = [_term(part) for part in devices.split(",")]
+        found = [device for device in every if all(getattr(device, field) == value for field, value in terms)]
+    else:
+        found = [device for device in every if device.name == devices]
+    if not found:
+        raise UnknownDeviceError(devices, [device.name for device in every])
+    return found
+
+
+def _term(text: str) -> tuple[str, str]:
+    field, _, value = text.strip().partition("=")
+    if field not in ("site", "profile") or not value:
+        raise AssignmentRefusedError(
+            f"selector {text!r} is not one; write a device's name, '*', site=SITE, profile=PROFILE, or site=S,profile=P"
+        )
+    return field, value
+
+
+def _no_stream(ref: ReleaseRef, who: str) -> str:
+    return (
+        f"{who} runs a stream of model {ref.model!r}, whose release could be replaced; say where its sensors are: "
+        f"`genba assign {ref} DEVICE --topic SENSORS --output-topic PREDICTIONS`"
+    )
+
+
+def _swapped(assignment: Assignment, ref: ReleaseRef, device: Device) -> Assignment:
+    releases = tuple(_replaced(held, ref, device) if held.model == ref.model else held for held in assignment.releases)
+    return msgspec.structs.replace(assignment, releases=releases)
+
+
+def _replaced(held: AssignedRelease, ref: ReleaseRef, device: Device) -> AssignedRelease:
+    attempt = 1
+    if held.version == ref.version:
+        attempt = held.attempt + 1 if _refused(device, ref) else held.attempt
+    return AssignedRelease(ref.model, ref.version, attempt, held.allow_fallback)
+
+
+def _refused(device: Device, ref: ReleaseRef) -> bool:
+    held = device.status.releases if device.status else ()
+    return any(
+        (one.model, one.version) == (ref.model, ref.version) and one.state in ("refused", "rolled-back") for one in held
+    )
+
+
+def _check_fit(device: Device, release: Release) -> None:
+    profiles = release.manifest.profiles
+    if profiles and device.profile not in profiles:
+        raise AssignmentRefusedError(
+            f"release {release.ref} is for the profiles {', '.join(profiles)}, and device {device.name!r} "
+            f"is of profile {device.profile!r}; train one for that profile"
+        )
+
+
+def _check_inputs(assignment: Assignment, releases: Sequence[Release]) -> None:
+    known = {release.model: [spec.name for spec in release.manifest.inputs] for release in releases}
+    for stream in assignment.streams:
+        unknown = [name for name in stream.inputs if name not in known[stream.model]]
+        if unknown:
+            raise AssignmentRefusedError(
+                f"stream {stream.name!r}: inputs names {unknown[0]!r}, and model {stream.model!r} "
+                f"has the inputs {', '.join(known[stream.model])}"
+            )
+
+
+def _targets(releases: Sequence[Release]) -> dict[str, FileInfo]:
+    return {target_path(release.ref, name): info for release in releases for name, info in release.files.items()}
+
+
+def _note(catalogue: Catalogue, assignment: Assignment, assigned_by: str) -> None:
+    what = ", ".join(str(release.ref) for release in assignment.releases) or "nothing"
+    only = assignment.releases[0] if len(assignment.releases) == 1 else None
+    catalogue.events.record(
+        "assigned",
+        f"{assignment.device} is assigned {what} (revision {assignment.revision})",
+        model=only.model if only else None,
+        version=only.version if only else None,
+        detail={"by": assigned_by, "device": assignment.device, "revision": assignment.revision},
+    )
+
+
+def _follow(catalogue: Catalogue, ref: ReleaseRef) -> None:
+    """The release that every device of the model is to run is what a challenger has to beat."""
+    running = catalogue.assignments.running(ref.model)
+    versions = {held.version for found in running for held in found.releases if held.model == ref.model}
+    if versions == {ref.version}:
+        catalogue.models.set_champion(ref)

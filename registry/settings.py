@@ -1,0 +1,58 @@
+"""Settings: HOME/registry.toml, what an operator may change without touching code."""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from registry.errors import SettingsError
+from registry.signing.metadata import write_atomic
+
+FILE = "registry.toml"
+
+TEMPLATE = """\
+# Settings of this Genba registry. What is commented out has the value shown.
+
+# The MQTT broker that registry and devices meet at: mqtts://host:8883. Without one, `genba registry serve` starts
+# a broker of its own, which only this machine can reach.
+# broker_url = "mqtts://broker.example:8883"
+
+# How long an enrolment token is good for, in seconds.
+# enrolment_ttl_s = 3600
+
+# The largest release or dataset that may be uploaded, in bytes.
+# upload_limit_bytes = 1073741824
+
+# How long a login to the pages lasts, in seconds.
+# session_s = 43200
+"""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What registry.toml says; units are in the names. `broker_url` None: an embedded broker."""
+
+    broker_url: str | None = None
+    enrolment_ttl_s: float = 3600.0
+    upload_limit_bytes: int = 1024 * 1024 * 1024
+    session_s: float = 43_200.0
+
+
+def read_settings(home: Path) -> Settings:
+    """Read HOME/registry.toml; defaults where there is none.
+
+    Raises:
+        SettingsError: it is not TOML, or a field is unknown or of the wrong kind.
+    """
+    path = home / FILE
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), Settings)
+    except FileNotFoundError:
+        return Settings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise SettingsError(f"{path}: {error}; correct it, or delete it to have the defaults") from error
+
+
+def write_template(home: Path) -> None:
+    """Write a registry.toml in which every setting is explained; one that is there stays."""
+    if not (home / FILE).exists():
+        write_atomic(home / FILE, TEMPLATE.encode())
