@@ -7,11 +7,9 @@ import sqlite3
 import time
 from pathlib import Path
 
-import psutil
-
 from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
 from edge_agent.fetchers import BlockFetcher
-from edge_agent.hardware import Hardware, read_hardware
+from edge_agent.hardware import Hardware
 from edge_agent.inference import Model
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
@@ -32,8 +30,6 @@ from protocols.topics import DeviceTopics
 
 log = logging.getLogger(__name__)
 
-_LEAST_PREFLIGHT_BYTES = 512 * 1024 * 1024
-
 
 def build_daemon(home: AgentHome) -> Daemon:
     """Return a daemon for an enrolled home, ready to run.
@@ -44,7 +40,7 @@ def build_daemon(home: AgentHome) -> Daemon:
     settings = home.settings()
     address = BrokerAddress.parse(settings.broker_url)
     roots = PinnedRoots(home.read_trust(home.image_root), home.read_trust(home.director_root))
-    hardware = read_hardware(settings.profile)
+    hardware = Hardware(settings.profile, home.folder)
     topics = DeviceTopics(settings.site, settings.device)
     inbox: Inbox = queue.SimpleQueue()
     store = ReleaseStore(home.releases)
@@ -86,7 +82,7 @@ def build_daemon(home: AgentHome) -> Daemon:
             reporter=reporter,
             memory=Memory(home.state),
             load=bench.load,
-            probe=hardware.probe,
+            facts=lambda: hardware.facts,
             agent_version=version,
         )
     )
@@ -116,16 +112,15 @@ class _Bench:
         self._store, self._hardware, self._settings = store, hardware, settings
 
     def check(self, ref: ReleaseRef) -> Manifest:
-        manifest = check_release(ref, self._store)
-        self._hardware.check_fit(manifest)
-        return manifest
+        return check_release(ref, self._store)
 
     def prove(self, ref: ReleaseRef, allow_fallback: bool) -> PreflightReport:
         manifest = check_release(ref, self._store)
+        self._hardware.check_fit(manifest, allow_fallback=allow_fallback)
         return prove(
             self._store.path(ref),
             self._hardware.providers(manifest),
-            Limits(self._settings.preflight_s, self._settings.preflight_bytes or _free_share()),
+            Limits(self._settings.preflight_s, self._settings.preflight_bytes or self._hardware.preflight_bytes()),
             allow_fallback=allow_fallback,
             threads=self._hardware.threads,
         )
@@ -140,7 +135,3 @@ class _Bench:
             allow_fallback=allow_fallback,
             threads=self._hardware.threads,
         )
-
-
-def _free_share() -> int:
-    return max(_LEAST_PREFLIGHT_BYTES, int(psutil.virtual_memory().available) // 2)

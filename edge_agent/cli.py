@@ -51,12 +51,13 @@ def _add_enrol(command: argparse.ArgumentParser) -> None:
 def _enrol(arguments: argparse.Namespace) -> int:
     from edge_agent.enrolment import check_writable, enrol
     from edge_agent.errors import EnrolmentError
-    from edge_agent.hardware import read_hardware
+    from edge_agent.hardware import Hardware
     from edge_agent.settings import AgentHome
 
     if not arguments.registry:
         raise EnrolmentError("no registry is named; give --registry URL or set GENBA_REGISTRY")
     check_writable(arguments.home)
+    hardware = Hardware(arguments.profile, arguments.home)
     from_stdin = arguments.token == "-"  # noqa: S105 - a dash is no password
     token = sys.stdin.readline() if from_stdin else arguments.token
     enrol(
@@ -66,7 +67,7 @@ def _enrol(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         site=arguments.site,
         profile=arguments.profile,
-        probe=read_hardware(arguments.profile).probe,
+        probe=hardware.probe().flat(),
     )
     print(f"enrolled {arguments.device} at {arguments.site}; start it with `genba agent run --home {arguments.home}`")
     return 0

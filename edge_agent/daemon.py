@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.errors import AgentError, ReleaseDamagedError
+from edge_agent.errors import ReleaseDamagedError
 from edge_agent.inference import Model
 from edge_agent.installer import Installer, Outcome, Sync, SyncDone, SyncFailed
 from edge_agent.lifecycle import State, step
@@ -42,7 +42,7 @@ from edge_agent.streams import StreamEngine
 from edge_agent.timers import Timers
 from edge_agent.transfer import BlockClient
 from protocols.assignment import Assignment
-from protocols.errors import MessageRefusedError, ProtocolError
+from protocols.errors import GenbaError, ManifestError, MessageRefusedError
 from protocols.messages import Ack, AssignmentChanged, Block, HeldRelease, Status, decode
 from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
@@ -132,7 +132,7 @@ class Parts:
     reporter: Reporter
     memory: Memory
     load: Callable[[ReleaseRef, bool], Model]
-    probe: dict[str, Any]
+    facts: Callable[[], dict[str, Any]]
     agent_version: str
 
 
@@ -256,8 +256,8 @@ class Daemon:
         on_trial = held is None or held.state != "confirmed"
         try:
             model = self._parts.load(action.ref, action.allow_fallback)
-        except (AgentError, ProtocolError) as error:
-            damaged = isinstance(error, ReleaseDamagedError | ProtocolError)
+        except GenbaError as error:
+            damaged = isinstance(error, ReleaseDamagedError | ManifestError)
             self._parts.inbox.put(ActivationFailed(action.ref, action.attempt, str(error), damaged))
             return
         self._parts.engine.serve(action.ref.model, model, on_trial=on_trial)
@@ -363,7 +363,7 @@ class Daemon:
             revision=assignment.revision if assignment else 0,
             streams=parts.engine.served(),
             releases=tuple(HeldRelease(held.model, held.version, held.state, held.reason) for held in self._state.held),
-            probe=parts.probe,
+            probe=parts.facts(),
             outbox_waiting=parts.outbox.size,
             outbox_dropped=parts.outbox.dropped,
         )

@@ -1,31 +1,80 @@
 """What this device can do for a release: does it fit, on which providers, with how many threads and how much memory."""
 
-from dataclasses import dataclass
+import os
+import threading
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from devices.fit import fit
+from devices.probe import Probe, read_probe
+from devices.profiles import load_profile
+from devices.providers import choose_providers
 from edge_agent.errors import ReleaseRefusedError
 from edge_agent.inference import Provider
 from protocols.manifest import Manifest
 
+#: What a process takes before it loads a model: Python, NumPy, ONNX Runtime.
+_BASE_BYTES = 256 * 1024 * 1024
 
-@dataclass(frozen=True, slots=True)
+
 class Hardware:
-    """This machine, as its profile describes it and as it really is."""
+    """This machine, as its profile promises and as it is.
 
-    profile: str
-    threads: int
-    probe: dict[str, Any]
+    Args:
+        profile: a profile's name.
+        folder: the agent's home, whose disk counts.
 
-    def check_fit(self, manifest: Manifest) -> None:
-        if manifest.profiles and self.profile not in manifest.profiles:
-            raise ReleaseRefusedError(f"{manifest.release} is for {', '.join(manifest.profiles)}, not {self.profile}")
+    Raises:
+        UnknownProfileError: there is no such profile.
+    """
+
+    def __init__(self, profile: str, folder: Path) -> None:
+        self.profile = load_profile(profile)
+        self._folder = folder
+        self._probe: Probe | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        """Threads of one inference session."""
+        return min(self.profile.threads, len(os.sched_getaffinity(0)))
+
+    def probe(self) -> Probe:
+        """Look at the machine, once; the first call takes about a second."""
+        with self._lock:
+            if self._probe is None:
+                self._probe = read_probe(self._folder)
+            return self._probe
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The probe as it travels in a status; empty until somebody has looked."""
+        return dict(self._probe.flat()) if self._probe is not None else {}
+
+    def check_fit(self, manifest: Manifest, *, allow_fallback: bool) -> None:
+        """Return if this device can serve the release, as far as its manifest tells.
+
+        Raises:
+            ReleaseRefusedError: it cannot; the text gives every reason.
+        """
+        answer = fit(manifest, self.profile, self.probe(), allow_fallback=allow_fallback)
+        if not answer.fits:
+            raise ReleaseRefusedError(f"{manifest.release} does not fit this device: {'; '.join(answer.reasons)}")
 
     def providers(self, manifest: Manifest) -> list[Provider]:
+        """Return what a session asks for, most wanted first.
+
+        Raises:
+            NoProviderError: the ONNX Runtime here has none that the release is proven on.
+        """
         import onnxruntime
 
-        chosen: list[Provider] = [p for p in onnxruntime.get_available_providers() if p in manifest.providers]
-        return chosen
+        installed = onnxruntime.get_available_providers()
+        return list(choose_providers(self.profile, installed, manifest.providers).providers)
 
-
-def read_hardware(profile: str) -> Hardware:
-    return Hardware(profile, 0, {})
+    def preflight_bytes(self) -> int:
+        """Most memory that a release's proof may take: what the profile gives a model, or what is free, if less."""
+        free = int(psutil.virtual_memory().available * 0.8)
+        return min(self.profile.model_memory_bytes + _BASE_BYTES, max(free, 2 * _BASE_BYTES))

@@ -27,6 +27,7 @@ from edge_agent.lifecycle_events import (
 from edge_agent.preflight import PreflightReport
 from edge_agent.releases import ReleaseStore
 from protocols.assignment import Assignment
+from protocols.errors import GenbaError
 from protocols.manifest import Manifest
 from protocols.names import ReleaseRef
 
@@ -69,9 +70,8 @@ class Installer:
     """Carries out jobs one after another.
 
     Args:
-        check: returns a fetched release's manifest, or raises ReleaseRefusedError (it is not in order, or does not
-            fit this device).
-        prove: runs a release's preflight.
+        check: returns a fetched release's manifest, or raises ReleaseRefusedError.
+        prove: runs a release's preflight, or raises a GenbaError (it does not fit this device).
         tell: takes each outcome; called in the installer's thread.
     """
 
@@ -166,7 +166,7 @@ class Installer:
         self._tell(Proving(job.ref, job.attempt))
         try:
             report = self._prove(job.ref, job.allow_fallback)
-        except ReleaseRefusedError as error:
+        except GenbaError as error:
             self._tell(Refused(job.ref, job.attempt, str(error)))
             return
         detail = msgspec.to_builtins(report)

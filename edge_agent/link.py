@@ -182,7 +182,7 @@ class Link:
 
     def _on_publish(self, client: mqtt.Client, data: Any, mid: int, reason: Any, properties: Any) -> None:
         """Acknowledge the broker's acknowledgement at once: a broker may hold the next message for it (Nagle)."""
-        connection = client.socket()
+        connection: Any = client.socket()
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
