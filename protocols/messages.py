@@ -40,7 +40,7 @@ class HeldRelease(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
-    """up/status, retained; also the last will, with `online` false."""
+    """up/status, retained: how the device is now; also the last will, with `online` false."""
 
     at: float
     online: bool
