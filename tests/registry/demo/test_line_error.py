@@ -26,5 +26,5 @@ def test_no_answers_have_no_error() -> None:
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:
-    with pytest.raises(LineError, match="no broker answers at mqtt://127.0.0.1:1"):
+    with pytest.raises(LineError, match=r"no broker answers at mqtt://127\.0\.0\.1:1"):
         Line("mqtt://127.0.0.1:1", ["line-1"], 10)

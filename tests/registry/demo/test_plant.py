@@ -53,7 +53,7 @@ def test_a_target_that_is_not_there_is_named(csv: Path, target: str | None, word
 
 def test_a_short_table_says_how_many_rows_it_needs(tmp_path: Path) -> None:
     table(50).to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(PlantError, match="50 rows; .* at least 600"):
+    with pytest.raises(PlantError, match=r"50 rows; .* at least 600"):
         read_plant(tmp_path / "t.csv", "fault")
 
 
