@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest, encode_manifest
 from protocols.names import ReleaseRef
-from registry.assigning import assign
+from registry.assigning import swap
 from registry.blobs import Blobs
 from registry.catalogue import Catalogue
 from registry.catalogue.jobs import Job
@@ -48,6 +48,7 @@ class Task:
         self._home, self._job, self._report, self._clock = home, job, report, clock
         self._catalogue = Catalogue.open(home, clock)
         self.folder = home / "run" / "jobs" / str(job.id)
+        self._name = f"job {job.id}"
         self.seconds: dict[str, float] = {}
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -84,8 +85,6 @@ class Task:
         manifest = self._fit(request)
         with self._timed("publish", 0.95, "signing and cataloguing"):
             released = self._publish()
-        if self._catalogue.models.champion(released.model) is None:
-            self._catalogue.models.set_champion(released.release)
         return {
             "release": str(released.release),
             "digest": released.digest,
@@ -188,11 +187,8 @@ class Task:
         with self._timed("publish", 0.95, "signing and cataloguing"):
             released = self._publish()
             self._catalogue.models.set_champion(released.release)
-        devices = []
         with self._timed("assign", 0.98, "assigning it to the devices"):
-            for assignment in self._catalogue.assignments.running(champion.model) if assign_it else []:
-                assign(self._home, self._catalogue, retraining.promote(assignment, released.release), self._clock)
-                devices.append(assignment.device)
+            devices = self._assign(released.release) if assign_it else []
         self._catalogue.events.record(
             "champion-changed",
             f"{released.release} follows {champion}: {reason}",
@@ -202,6 +198,17 @@ class Task:
         )
         return {"release": str(released.release), "digest": released.digest, "devices": devices}
 
+    def _assign(self, release: ReleaseRef) -> list[str]:
+        """Put the release in the place of its predecessor on every device; one that cannot have it keeps the old."""
+        done = []
+        for assignment in self._catalogue.assignments.running(release.model):
+            try:
+                swap(self._home, self._catalogue, release, [assignment.device], self._clock, assigned_by=self._name)
+                done.append(assignment.device)
+            except GenbaError as error:
+                log.warning("device keeps its release: %s", error, extra={"device": assignment.device})
+        return done
+
     # What both kinds need
 
     def _fit(self, request: TrainRequest) -> Manifest:
@@ -209,7 +216,7 @@ class Task:
             return train(request, self.folder / "candidate", lambda text, done: self._report(text, 0.05 + 0.85 * done))
 
     def _publish(self) -> Manifest:
-        return publish(self._home, self._catalogue, self.folder / "candidate", self._clock)
+        return publish(self._home, self._catalogue, self.folder / "candidate", self._clock, published_by=self._name)
 
     def _dataset(self, sha256: str, name: str) -> Path:
         """Return the dataset under a name that tells its format: blobs have none."""
@@ -226,7 +233,7 @@ class Task:
         found = self._catalogue.releases.get(release)
         (folder / "release.json").write_bytes(encode_manifest(found.manifest))
         for name, info in found.manifest.files.items():
-            (folder / name).symlink_to(Blobs(self._home).path(info.sha256).resolve())
+            shutil.copyfile(Blobs(self._home).path(info.sha256), folder / name)
         return folder
 
     @contextmanager

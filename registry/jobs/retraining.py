@@ -1,4 +1,4 @@
-"""The rules of a retraining: which rows to hold out, who won, and what the devices get. Pure."""
+"""The rules of a retraining: which rows to hold out, and who won. Pure."""
 
 import itertools
 import math
@@ -7,8 +7,6 @@ from typing import TypeVar
 
 import msgspec
 
-from protocols.assignment import AssignedRelease, Assignment
-from protocols.names import ReleaseRef
 from registry.errors import CallerError
 
 Row = TypeVar("Row")
@@ -90,14 +88,3 @@ def compare(
     if mean <= _STUDENT[len(gains) - 1] * error:
         return say(False, f"the challenger's gain of {mean:.4g} {metric} is within its noise of {error:.4g}")
     return say(True, f"the challenger's {metric} is {gain / abs(champion[0]):.1%} better on {rows} unseen rows")
-
-
-def promote(assignment: Assignment, release: ReleaseRef) -> Assignment:
-    """Return the assignment with the model's release replaced; its streams and all else stay."""
-    releases = tuple(
-        AssignedRelease(release.model, release.version, allow_fallback=held.allow_fallback)
-        if held.model == release.model
-        else held
-        for held in assignment.releases
-    )
-    return msgspec.structs.replace(assignment, releases=releases)

@@ -1,0 +1,146 @@
+"""Training and retraining for real, on the power plant: each job in its process, as the worker starts it."""
+
+import gzip
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from protocols.assignment import AssignedRelease, Assignment, StreamBinding
+from protocols.errors import GenbaError
+from protocols.names import ReleaseRef
+from registry.assigning import assign
+from registry.jobs.report import Failure, Progress, Result, decode_report
+from registry.monitoring.policy import Policy
+
+ROOT = Path(__file__).parents[3]
+CCPP = ROOT.parent / "shared" / "data" / "ccpp" / "ccpp.csv.gz"
+
+
+@pytest.fixture(scope="module")
+def plant():
+    """The plant's rows from cool to warm."""
+    if not CCPP.exists():
+        pytest.skip(f"{CCPP} is not on this machine")
+    with gzip.open(CCPP) as file:
+        return pd.read_csv(file).sort_values("AT", kind="stable").reset_index(drop=True)
+
+
+@pytest.fixture
+def run_process(home, catalogue):
+    """Do a job in a process of its own, as the worker does, and return its last report and those before it."""
+
+    def do(kind, **parameters):
+        job = claimed(catalogue, kind, parameters)
+        command = [sys.executable, "-m", "registry.jobs.child", "--home", str(home), "--job", str(job.id)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=100, check=False)
+        reports = [decode_report(line) for line in done.stdout.splitlines()]
+        assert None not in reports, done.stdout
+        assert reports, done.stderr.decode()
+        assert not (home / "run" / "jobs" / str(job.id)).exists()
+        return reports[-1], reports[:-1]
+
+    return do
+
+
+@pytest.fixture
+def run(home, catalogue):
+    """Do a job here and return its result: a process takes seconds to load what training needs."""
+    child = pytest.importorskip("registry.jobs.child")
+
+    def do(kind, **parameters):
+        task = child.Task(home, claimed(catalogue, kind, parameters), lambda text, fraction: None)
+        return task.run()
+
+    return do
+
+
+def claimed(catalogue, kind, parameters):
+    number = catalogue.jobs.add(kind, parameters, "asked for")
+    job = catalogue.jobs.claim("worker")
+    catalogue.jobs.finish(number, {})
+    assert job.id == number
+    return job
+
+
+def csv(table):
+    buffer = io.BytesIO()
+    table.to_csv(buffer, index=False)
+    return buffer.getvalue()
+
+
+def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, plant):
+    cool, warm = plant.iloc[:4000].sample(800, random_state=7), plant.iloc[7000:].sample(800, random_state=7)
+    data = catalogue.datasets.add("ccpp.csv", csv(cool))
+
+    last, progress = run_process("train", model="ccpp", dataset=data, target="PE", budget_s=3, seed=7)
+    assert isinstance(last, Result), last
+    assert last.result["release"] == "ccpp@1"
+    assert last.result["metric"] == "rmse"
+    assert {"train", "publish", "all"} <= set(last.result["seconds"])
+    fractions = [report.fraction for report in progress if isinstance(report, Progress)]
+    assert fractions == sorted(fractions)
+    first = catalogue.releases.get(ReleaseRef("ccpp", 1))
+    assert first.digest == last.result["digest"]
+    assert first.manifest.lineage.data_sha256 == data
+    assert catalogue.models.champion("ccpp") == first.ref
+
+    catalogue.devices.add("press-7", "osaka", "x86", "certificate", "1")
+    stream = StreamBinding("main", "ccpp", "line/1", "line/1/out", {"AT": "$.at"})
+    assign(home, catalogue, Assignment("press-7", 0, (AssignedRelease("ccpp", 1),), (stream,), 3.0), time.time)
+
+    # Summer: the challenger has seen it, the champion has not.
+    rows = warm.assign(key=range(len(warm))).to_dict("records")
+    catalogue.rows.append("ccpp", rows, time.time())
+    catalogue.policies.set("ccpp", Policy(budget_s=3))
+    found = run("retrain", model="ccpp", budget_s=3)
+    assert found["release"] == "ccpp@2"
+    assert found["challenger"] < found["champion"] * 0.8
+    assert (found["holdout_rows"], found["devices"]) == (240, ["press-7"])
+    second = catalogue.releases.get(ReleaseRef("ccpp", 2)).manifest
+    assert second.lineage.parent == "ccpp@1"
+    assert second.lineage.rows == 800 + 560
+    assert catalogue.datasets.get(second.lineage.data_sha256).exists()
+    assert [spec.name for spec in second.inputs] == [spec.name for spec in first.manifest.inputs]
+    assert catalogue.models.champion("ccpp") == second.release
+    promoted = catalogue.assignments.get("press-7")
+    assert promoted.releases == (AssignedRelease("ccpp", 2),)
+    assert (promoted.streams, promoted.window_s) == ((stream,), 3.0)
+    assert "champion-changed" in {event.kind for event in catalogue.events.list(model="ccpp")}
+
+    # No news: the next challenger learns what the champion knows, and is not released.
+    found = run("retrain", model="ccpp", budget_s=2)
+    assert found["release"] is None
+    assert found["reason"]
+    assert catalogue.models.champion("ccpp") == second.release
+    assert catalogue.assignments.get("press-7") == promoted
+    assert catalogue.events.list(model="ccpp")[0].kind == "challenger-kept-back"
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "words"),
+    [
+        ("train", {"model": "ccpp", "dataset": "0" * 64, "target": "PE"}, "is not known"),
+        ("train", {"model": "ccpp", "dataset": "data", "target": "XX"}, "'XX'"),
+        ("paint", {"model": "ccpp"}, "'paint' is not one of train, retrain"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(catalogue, run, plant, kind, parameters, words):
+    if parameters.get("dataset") == "data":
+        parameters = {**parameters, "dataset": catalogue.datasets.add("ccpp.csv", csv(plant.head(300)))}
+    with pytest.raises(GenbaError) as caught:
+        run(kind, **parameters)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_job_process_that_fails_says_why(run_process):
+    last, _ = run_process("retrain", model="ccpp")
+    assert isinstance(last, Failure)
+    assert "has no champion to challenge" in last.reason
