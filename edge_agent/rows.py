@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -160,6 +161,8 @@ def _show(path: Path) -> str:
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
+#: msgspec gives a field no name with a backslash, a double quote or a control character in it.
+_NAMEABLE = re.compile(r"[^\\\"\x00-\x1f]+")
 _TYPES: dict[str, Any] = {"float32": float | None, "int64": int, "string": str | None}
 
 
@@ -168,7 +171,7 @@ def _fast_reader(
 ) -> Callable[[bytes], tuple[Any, ...] | None] | None:
     """Return a function from payload to row (inputs, then key), or to None where the slow path must look.
 
-    None instead of a function: a path goes into a list, or two paths contradict each other.
+    None instead of a function: a path goes into a list, has an odd name, or contradicts another.
     """
     leaves: list[tuple[Path, Any, bool]] = [
         (path, _TYPES[spec.dtype], True) for spec, path in zip(inputs, paths, strict=True)
@@ -201,7 +204,7 @@ def _plant(tree: dict[str | int, Any], path: Path, kind: Any, *, required: bool)
     """Put a leaf into the tree of wanted fields and return its attribute path, or None if it has no place there."""
     names: list[str] = []
     for depth, step in enumerate(path):
-        if isinstance(step, int):
+        if isinstance(step, int) or not _NAMEABLE.fullmatch(step):
             return None
         last = depth == len(path) - 1
         if step not in tree:

@@ -124,6 +124,8 @@ class StreamEngine:
         """Serve what waits, then stop. Returns whether all was served in time."""
         self._stopping = True
         self._wake.set()
+        if self._thread.ident is None:
+            return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
