@@ -23,7 +23,7 @@ from registry.catalogue import Catalogue
 from registry.catalogue.jobs import Job
 from registry.errors import RequestRefusedError
 from registry.jobs import frames, retraining
-from registry.jobs.report import Failure, Progress, Result, encode_report
+from registry.jobs.report import Failure, Progress, Result, encode_report, job_folder
 from registry.logs import start_logs
 from registry.processes import die_with_parent
 from registry.publication import publish
@@ -47,7 +47,7 @@ class Task:
     def __init__(self, home: Path, job: Job, report: Report, clock: Callable[[], float] = time.time) -> None:
         self._home, self._job, self._report, self._clock = home, job, report, clock
         self._catalogue = Catalogue.open(home, clock)
-        self.folder = home / "run" / "jobs" / str(job.id)
+        self.folder = job_folder(home, job.id)
         self._name = f"job {job.id}"
         self.seconds: dict[str, float] = {}
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -259,9 +259,7 @@ def main() -> int:
 
     try:
         task = Task(arguments.home, Catalogue.open(arguments.home).jobs.get(arguments.job), report)
-        result = task.run()
-        shutil.rmtree(task.folder, ignore_errors=True)
-        out.write(encode_report(Result(result)))
+        out.write(encode_report(Result(task.run())))
     except GenbaError as error:
         out.write(encode_report(Failure(str(error))))
         return 1

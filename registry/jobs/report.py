@@ -1,5 +1,6 @@
-"""What a job's process says to the worker: one JSON object a line on its standard output."""
+"""What a job's process says to the worker, one JSON object a line on its standard output, and where it works."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -40,3 +41,8 @@ def decode_report(line: bytes) -> Report | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return report
+
+
+def job_folder(home: Path, job: int) -> Path:
+    """Where a job's process keeps its files; the worker removes it, however the process ended."""
+    return home / "run" / "jobs" / str(job)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from registry import processes
 from registry.catalogue import Catalogue
 from registry.catalogue.jobs import Job
-from registry.jobs.report import Failure, Progress, Result, decode_report
+from registry.jobs.report import Failure, Progress, Result, decode_report, job_folder
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Worker:
             outcome = self._follow(job, child)
         finally:
             _end_group(child)
+            shutil.rmtree(job_folder(self._home, job.id), ignore_errors=True)
         if outcome is None:
             log.info("job is cut off by the worker's end", extra={"job": job.id})
         elif isinstance(outcome, Result):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry.catalogue import Catalogue
+from registry.jobs.report import job_folder
 from registry.jobs.worker import Worker, time_limit_s
 
 ROOT = Path(__file__).parents[3]
@@ -47,9 +48,12 @@ def closed(catalogue, job):
 def test_a_job_reports_its_progress_and_its_result(catalogue, run, wait_until):
     run(f"{PROGRESS};import time;time.sleep(0.8);{DONE}")
     job = catalogue.jobs.add("train", {"model": "ccpp"}, "asked for")
+    left = job_folder(catalogue.home, job)
+    left.mkdir(parents=True)
     wait_until(lambda: catalogue.jobs.get(job).text == "searching", "the progress")
     found = wait_until(lambda: closed(catalogue, job), "the end")
     assert (found.state, found.fraction, found.result) == ("done", 1.0, {"release": "ccpp@1"})
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

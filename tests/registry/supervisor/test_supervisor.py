@@ -1,0 +1,90 @@
+"""`genba registry serve` from outside: comes up whole, heals itself, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from registry.mqtt.state import read_state
+
+ROOT = Path(__file__).parents[3]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def healthy(url):
+    with urllib.request.urlopen(f"{url}/healthz", timeout=5) as reply:  # noqa: S310 - http on this machine
+        return reply.status == 200
+
+
+def test_it_comes_up_whole_and_stops_leaving_nothing(serving, home):
+    running = serving()
+    state = running.ready()
+    assert healthy(state["url"])
+    assert set(state["pids"]) == {"supervisor", "broker", "web", "mqtt", "jobs"}
+    assert state["broker_url"].startswith("mqtt://127.0.0.1:")
+    assert read_state(home).connected
+    began = time.monotonic()
+    assert running.stop() == 0
+    assert time.monotonic() - began < 5
+    assert [name for name, pid in state["pids"].items() if alive(pid)] == []
+    assert not (home / "run" / "serve.json").exists()
+
+
+def test_a_part_that_dies_is_started_again(serving, wait_for):
+    running = serving()
+    before = running.ready()["pids"]
+    for name in ("jobs", "mqtt"):
+        os.kill(before[name], signal.SIGKILL)
+    wait_for(lambda: all(running.state()["pids"].get(n) not in (None, before[n]) for n in ("jobs", "mqtt")), "both")
+    after = running.state()["pids"]
+    assert (after["web"], after["broker"]) == (before["web"], before["broker"])
+    wait_for(lambda: read_state(running.home).pid == after["mqtt"] and read_state(running.home).connected, "MQTT")
+    assert "mqtt ended with status -9; starting it again" in running.log()
+
+
+def test_a_supervisor_that_is_killed_takes_its_parts_along(serving, wait_for):
+    running = serving()
+    pids = running.ready()["pids"]
+    running.stop(signal.SIGKILL)
+    wait_for(lambda: not any(alive(pid) for pid in pids.values()), "the parts to end", 8)
+
+
+def test_ctrl_c_is_an_orderly_stop(serving):
+    running = serving()
+    pids = running.ready()["pids"]
+    assert running.stop(signal.SIGINT) == 0
+    assert not any(alive(pid) for pid in pids.values())
+    assert "Traceback" not in running.log()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "PORT"], "is in use by another process; choose another with --port"),
+        (["--broker", "mqtt://127.0.0.1:1"], "broker mqtt://127.0.0.1:1: Connection refused"),
+        (["--broker", "mqtt://broker.example:1883"], "is unencrypted"),
+        (["--broker", "http://127.0.0.1"], "is not a broker's address"),
+        (["--home", "/nonexistent"], "genba registry init"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_what_cannot_be_served_is_one_clear_line(home, taken_port, options, words):
+    options = [str(taken_port) if option == "PORT" else option for option in options]
+    command = [sys.executable, "-m", "genba", "registry", "serve", "--home", str(home), "--port", "0", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
