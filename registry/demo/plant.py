@@ -1,6 +1,7 @@
 """The demo's plant: a real table, put into an order in which the model meets something it was not trained on."""
 
 import gzip
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +54,8 @@ def power_plant() -> pd.DataFrame:
     if package is None or package.origin is None:
         raise PlantError("the power plant's readings are not installed: pip install 'genba[demo]'")
     sheet = Path(package.origin).parent / "data" / "regression" / "ccpp" / "Folds5x2_pp.xlsx"
-    header, *rows = load_workbook(sheet, read_only=True).worksheets[0].iter_rows(values_only=True)
+    with closing(load_workbook(sheet, read_only=True)) as book:
+        header, *rows = book.worksheets[0].iter_rows(values_only=True)
     table = pd.DataFrame(rows, columns=list(header), dtype=float)
     names = {
         "AT": "ambient temperature [°C]",
