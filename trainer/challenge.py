@@ -44,7 +44,11 @@ def evaluate(folder: Path, table: pd.DataFrame) -> Score:
         MissingColumnError: the table lacks an input or the target.
         TooFewRowsError: no row has a label.
     """
-    manifest = read_candidate(folder)
+    return score(read_candidate(folder), (folder / "model.onnx").read_bytes(), table)
+
+
+def score(manifest: Manifest, graph: bytes, table: pd.DataFrame) -> Score:
+    """As `evaluate`, for a graph in memory."""
     table = check_shape(table, "the table")
     for name in (manifest.target, *(spec.name for spec in manifest.inputs)):
         if name not in table.columns:
@@ -53,8 +57,7 @@ def evaluate(folder: Path, table: pd.DataFrame) -> Score:
     if not len(rows):
         raise TooFewRowsError(0, 1, manifest.target)
     features = [_typed(spec.name, spec.dtype, table[spec.name].iloc[rows]) for spec in manifest.inputs]
-    session = open_graph((folder / "model.onnx").read_bytes())
-    output = followed_output(run_graph(session, to_feed(features)))
+    output = followed_output(run_graph(open_graph(graph), to_feed(features)))
     if manifest.task == "regression":
         return _score(manifest, regression_loss(truth, output), len(rows), 0, regression_metrics(truth, output))
     return _classification_score(manifest, truth, output)

@@ -78,13 +78,26 @@ def rename(model: onnx.ModelProto, inputs: dict[str, str], outputs: Sequence[str
     for entry in [*graph.input, *graph.output, *graph.initializer]:
         entry.name = names[entry.name]
     for index, node in enumerate(graph.node):
-        node.name, node.doc_string = f"n{index}", ""
-        node.input[:] = [names.get(name, name) for name in node.input]
+        node.name = f"n{index}"
         node.output[:] = [names.get(name, name) for name in node.output]
+        _rename_used(node, names)
     del graph.value_info[:]
     graph.name, graph.doc_string, model.doc_string, model.domain = "genba", "", "", ""
     model.producer_name, model.producer_version, model.model_version = "genba", "", 0
     return model
+
+
+def _rename_used(node: onnx.NodeProto, names: dict[str, str]) -> None:
+    """Rename what a node, and the branches and loops inside it, take from outside."""
+    node.doc_string = ""
+    node.input[:] = [names.get(name, name) for name in node.input]
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs] if attribute.g.node or attribute.graphs else []:
+            own = {name for inner in graph.node for name in inner.output} | {entry.name for entry in graph.input}
+            own |= {tensor.name for tensor in graph.initializer}
+            outer = {name: new for name, new in names.items() if name not in own}
+            for inner in graph.node:
+                _rename_used(inner, outer)
 
 
 def operators(model: onnx.ModelProto) -> tuple[str, ...]:

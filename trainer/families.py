@@ -1,11 +1,12 @@
 """The model families that are searched: their ranges, the models they make, and what a fit costs.
 
-A fit's nominal cost is in seconds on a slow core, from the table's shape and the model's size alone. The plan is
+A fit's nominal cost is in seconds on an ordinary core, from the table's shape and the model's size alone. The plan is
 made of these, not of the clock, so that the same command tries the same models on any day and any machine.
 Left out because their export is not faithful: HistGradientBoosting with native categories, weighted soft voting,
 isotonic calibration.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,16 +91,27 @@ def build_model(task: Task, parameters: Parameters, seed: int) -> Any:
 
 
 def nominal_cost_s(parameters: Parameters, shape: Shape) -> float:
-    """Seconds that one fit and one prediction take on a slow core, about."""
+    """Seconds that one fit and one prediction take on an ordinary core, about; measured, not derived."""
     cells = shape.rows * max(shape.columns, 1)
     many = shape.classes if shape.classes > 2 else 1
     if parameters["family"] == "linear":
-        return 0.02 + cells * (2e-8 if shape.classes == 1 else 1.5e-6 * many)
+        return 0.005 + cells * (2e-8 if shape.classes == 1 else 1.5e-7 * many)
     if parameters["family"] == "boosted":
-        leaves, rounds = int(parameters["leaves"] or 0), int(parameters["rounds"] or 0)
-        return 0.02 + many * rounds * (3e-4 + 2.5e-5 * leaves + 2.5e-8 * cells)
-    trees, share = int(parameters["trees"] or 0), float(parameters["share"] or 1.0)
-    return 0.05 + trees * (2e-3 + 4e-7 * cells * share)
+        leaves = min(int(parameters["leaves"] or 0), shape.rows // int(parameters["min_leaf"] or 1))
+        return 0.01 + many * int(parameters["rounds"] or 0) * (1.2e-4 + 1.8e-5 * leaves + 7e-9 * cells)
+    tree = 1.5e-3 + 1.3e-7 * cells * float(parameters["share"] or 1.0)
+    return 0.02 + int(parameters["trees"] or 0) * tree * (0.5 if parameters["kind"] == "extra" else 1.0)
+
+
+def affordable(parameters: Parameters, cost_s: Callable[[Parameters], float], allowance_s: float) -> Parameters:
+    """Return the parameters with as many rounds or trees as the allowance pays for, but not under the range's least."""
+    size, step, least = {"boosted": ("rounds", 50, 50), "forest": ("trees", 15, 30)}.get(
+        str(parameters["family"]), ("", 0, 0)
+    )
+    made = dict(parameters)
+    while size and int(made[size] or 0) > least and cost_s(made) > allowance_s:
+        made[size] = int(made[size] or 0) - step
+    return made
 
 
 def _linear(task: Task, parameters: Parameters, seed: int) -> Any:

@@ -28,7 +28,9 @@ def fit_quietly(model: Any, inputs: Any, target: np.ndarray[Any, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(inputs, target)
-    _predict_serially(model)
+    last = model[-1] if isinstance(model, Pipeline) else model
+    _predict_serially(last)
+    round_thresholds(last)
     return model
 
 
@@ -51,6 +53,21 @@ def predict(model: Any, inputs: Any) -> np.ndarray[Any, Any]:
 
 def _predict_serially(model: Any) -> None:
     """A forest adds its trees' votes in the order in which threads finish: one thread has one order."""
-    last = model[-1] if isinstance(model, Pipeline) else model
-    if hasattr(last, "n_jobs"):
-        last.n_jobs = 1
+    if hasattr(model, "n_jobs"):
+        model.n_jobs = 1
+
+
+def round_thresholds(model: Any) -> None:
+    """Round a boosted model's thresholds down to float32, which changes no decision on float32 values.
+
+    The converter rounds them to the nearest instead, so that values between the two, such as an imputed median,
+    would go the other way in the graph.
+    """
+    for stage in getattr(model, "_predictors", ()):
+        for tree in stage:
+            exact = tree.nodes["num_threshold"]
+            with np.errstate(over="ignore"):
+                rounded = exact.astype(np.float32)
+            above = rounded > exact
+            rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+            tree.nodes["num_threshold"] = rounded

@@ -15,6 +15,8 @@ from trainer.graphs import followed_output, run_graph
 PROBABILITY_TOLERANCE = Tolerance(absolute=1e-4, relative=1e-4)
 #: Of a regression: a part of the target's deviation, and the float32 noise of a sum over trees.
 DEVIATION_SHARE, REGRESSION_RELATIVE = 1e-3, 1e-5
+#: Stands for a difference that is no number, which JSON could not carry: other shapes, or NaN on one side.
+UNLIKE = float(np.finfo(np.float64).max)
 
 
 def tolerance_for(task: Task, target: np.ndarray[Any, Any]) -> Tolerance:
@@ -74,10 +76,11 @@ def _compare(
 ) -> ParityCase:
     got = followed_output(outputs).astype(np.float64)
     want = want.astype(np.float64)
-    if got.shape != want.shape or not np.isfinite(got).all():
-        return ParityCase(case.name, case.rows, float("inf"), float("inf"), 0, False)
-    difference = np.abs(got - want)
-    close = bool((difference <= tolerance.absolute + tolerance.relative * np.abs(want)).all())
+    # A model of another framework may answer NaN where a value is missing: then so must its graph.
+    if got.shape != want.shape or not np.array_equal(np.isfinite(got), np.isfinite(want)):
+        return ParityCase(case.name, case.rows, UNLIKE, UNLIKE, 0, False)
+    difference = np.abs(np.nan_to_num(got) - np.nan_to_num(want))
+    close = bool((difference <= tolerance.absolute + tolerance.relative * np.abs(np.nan_to_num(want))).all())
     flips = _flips(want, outputs[0], tolerance, labels) if len(labels) else 0
     return ParityCase(
         case.name, case.rows, float(difference.max()), float(difference.mean()), flips, close and not flips

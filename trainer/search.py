@@ -7,6 +7,7 @@ short, the result says so, since the same command may then end elsewhere.
 Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (TPE), as in Optuna.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from trainer.families import (
     FAMILIES,
     Parameters,
     Shape,
+    affordable,
     build_model,
     nominal_cost_s,
     suggest,
@@ -150,14 +152,15 @@ def _draw(folds: Folds, limits: Limits, seed: int) -> Iterator[tuple[Parameters,
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
     for family in FAMILIES:
-        study.enqueue_trial(trial_parameters(DEFAULTS[family]))
+        allowance_s = math.inf if limits.trials else limits.plan_s / 2
+        study.enqueue_trial(trial_parameters(affordable(DEFAULTS[family], folds.cost_s, allowance_s)))
     spent, made, skipped = 0.0, 0, 0
     while made < (limits.trials or MAX_TRIALS) and skipped < MAX_SKIPS:
         trial = study.ask()
         parameters = suggest(trial)
         cost = folds.cost_s(parameters)
-        # The linear model and the boosted one are tried whatever they cost: something must come out.
-        if limits.trials is None and made >= 2 and spent + cost > limits.plan_s:
+        # The first, which is linear, is tried whatever it costs: something must come out.
+        if limits.trials is None and made and spent + cost > limits.plan_s:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             skipped += 1
             continue

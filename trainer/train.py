@@ -32,8 +32,8 @@ Progress = Callable[[str, float], None]
 HELD_OUT_SHARE = 0.2
 #: Seconds kept from the budget for fit, export, proof and explanation; at most half of it.
 RESERVE_S = 4.0
-#: Share of the search's time that the plan fills nominally; an ordinary core is three times as fast.
-PLAN_SHARE = 0.9
+#: Share of the search's time that the plan fills nominally; the rest is room for slow and busy machines.
+PLAN_SHARE = 0.4
 #: Share of the budget that one fit may cost nominally; beyond it fewer rows are learned from.
 FIT_SHARE = 0.1
 

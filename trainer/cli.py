@@ -1,0 +1,144 @@
+"""The verbs `genba train` and `genba import`.
+
+What they need is imported when they are called: `--help` and a wrong option answer at once, and a package that is
+not installed escapes as ModuleNotFoundError, from which the front door makes a line about the extra.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def train(argv: list[str]) -> int:
+    """`genba train`: a table in, a release candidate out, and a summary on stdout."""
+    given = _train_parser().parse_args(argv)
+    from trainer.report import decode_report, describe
+    from trainer.request import TrainRequest
+    from trainer.train import train as run
+
+    request = TrainRequest(
+        table=given.data,
+        target=given.target,
+        model=given.model,
+        task=given.task,
+        budget_s=given.budget,
+        seed=given.seed,
+        keep=tuple(given.keep),
+        drop=tuple(given.drop),
+        trials=given.trials,
+        licence=given.licence,
+        author=given.author,
+    )
+    with _Progress() as progress:
+        manifest = run(request, given.out, progress)
+    print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
+    print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
+    return 0
+
+
+def import_model(argv: list[str]) -> int:
+    """`genba import`: a model of another maker in, a release candidate out, and a summary on stdout."""
+    given = _import_parser().parse_args(argv)
+    from trainer.imports import ImportRequest, import_file
+    from trainer.report import decode_report, describe
+
+    request = ImportRequest(
+        file=given.file,
+        sample=given.sample,
+        model=given.model,
+        target=given.target,
+        trusted=given.trust,
+        licence=given.licence,
+        author=given.author,
+    )
+    if given.trust and given.file.suffix != ".onnx":
+        print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
+    with _Progress() as progress:
+        manifest = import_file(request, given.out, progress)
+    print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
+    print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
+    return 0
+
+
+def seconds(text: str) -> float:
+    """Read a length of time: `60`, `60s`, `5m`, `1.5h`. Raises argparse.ArgumentTypeError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time: write it like 60s, 5m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+class _Progress:
+    """One line on a terminal that is rewritten, and nothing in a pipe."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __call__(self, text: str, share: float) -> None:
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{'#' * round(share * 20):<20} {share:4.0%} {text[:100]}")
+            sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _train_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genba train",
+        description="Check a table, search for the best model within a time budget, prove its ONNX export, and write "
+        "a release candidate. The same command on the same machine gives the same model digest.",
+    )
+    parser.add_argument("data", metavar="DATA", type=Path, help="CSV, CSV.gz or Parquet file with a header")
+    parser.add_argument("--target", required=True, metavar="COL", help="column to predict")
+    parser.add_argument(
+        "--task",
+        choices=["classification", "regression"],
+        help="default: what the target looks like (text, or up to 10 whole numbers, are classes)",
+    )
+    parser.add_argument(
+        "--budget", type=seconds, default=60.0, metavar="TIME", help="time for the whole run: 60s, 5m, 1h (default 60s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of split, search and models (default 0)")
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="search exactly N models (default: as many as the budget pays for)"
+    )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="COL", help="column that no check may drop; repeatable"
+    )
+    parser.add_argument("--drop", action="append", default=[], metavar="COL", help="column to leave out; repeatable")
+    _add_release_options(parser)
+    return parser
+
+
+def _import_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genba import",
+        description="Turn a model of another maker into a release candidate: an ONNX file, or with --trust a fitted "
+        "scikit-learn model saved by joblib or pickle.",
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="model.onnx, model.joblib or model.pkl")
+    parser.add_argument(
+        "--sample", required=True, type=Path, metavar="DATA", help="at least 20 rows as the model will see them"
+    )
+    parser.add_argument("--target", metavar="COL", help="column of the sample with the true values; it is measured")
+    parser.add_argument(
+        "--trust", action="store_true", help="load a pickle, which runs the code of whoever made the file"
+    )
+    _add_release_options(parser)
+    return parser
+
+
+def _add_release_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="NAME", help="name of the model in registry and topics")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the release candidate")
+    parser.add_argument("--licence", metavar="TEXT", help="licence to state in the release")
+    parser.add_argument("--author", metavar="TEXT", help="author to state in the release")

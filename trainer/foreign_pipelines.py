@@ -1,0 +1,113 @@
+"""Fitted scikit-learn models that others saved with joblib or pickle, and their way to a graph.
+
+A pickle runs whatever code its maker put in, so it is loaded only for who says that the file is trusted.
+"""
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.base import is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.pipeline import Pipeline
+
+from trainer.cases import Case
+from trainer.columns import Kind
+from trainer.errors import ExportError, ImportRefusedError
+from trainer.export import convert
+from trainer.fitting import one_thread, predict, round_thresholds
+from trainer.foreign_graphs import ForeignGraph, adopt
+
+
+def load_pipeline(path: Path, *, trusted: bool) -> Any:
+    """Load a fitted classifier or regression.
+
+    Raises:
+        ImportRefusedError: it is not trusted, cannot be loaded, or is no fitted scikit-learn model.
+    """
+    if not trusted:
+        raise ImportRefusedError(
+            f"{path.name} is a pickle, which can run any code on this machine when it is loaded: "
+            f"add --trust if you know who made it"
+        )
+    try:
+        with warnings.catch_warnings():
+            # Parity compares the graph with the model as it was loaded here, whatever version saved it.
+            warnings.simplefilter("ignore", InconsistentVersionWarning)
+            model = joblib.load(path)
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, ImportError, pickle.UnpicklingError) as error:
+        raise ImportRefusedError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not hasattr(model, "predict") or not (is_classifier(model) or is_regressor(model)):
+        raise ImportRefusedError(
+            f"{path.name} holds a {type(model).__name__}: a fitted scikit-learn classifier or regression is needed"
+        )
+    if is_classifier(model) and not hasattr(model, "predict_proba"):
+        raise ImportRefusedError(
+            f"{path.name} holds a {type(model).__name__} without predict_proba: fit one that gives probabilities"
+        )
+    return model
+
+
+def model_columns(model: Any, columns: Sequence[str]) -> list[str]:
+    """Return the columns that the model learned from, in its order; `columns` are the sample's without the target.
+
+    Raises:
+        ImportRefusedError: the sample does not have them.
+    """
+    named = getattr(model, "feature_names_in_", None)
+    if named is None:
+        width = getattr(model, "n_features_in_", len(columns))
+        if width != len(columns):
+            raise ImportRefusedError(
+                f"the model takes {width} columns and the sample has {len(columns)} without its target: "
+                f"give --sample a table of exactly the model's columns, in their order (and --target)"
+            )
+        return list(columns)
+    absent = [str(name) for name in named if str(name) not in columns]
+    if absent:
+        raise ImportRefusedError(f"the model needs the column {absent[0]!r}, which --sample does not have")
+    return [str(name) for name in named]
+
+
+def export_foreign(model: Any, columns: Sequence[str], kinds: Sequence[Kind]) -> ForeignGraph:
+    """Convert a model to a graph in the form of a release.
+
+    Raises:
+        ImportRefusedError: it cannot be converted.
+    """
+    round_thresholds(model[-1] if isinstance(model, Pipeline) else model)
+    if _takes_columns(model):
+        types: list[tuple[str, Any]] = [
+            (name, (FloatTensorType if kind == "number" else StringTensorType)([None, 1]))
+            for name, kind in zip(columns, kinds, strict=True)
+        ]
+    elif "category" in kinds:
+        text = columns[list(kinds).index("category")]
+        raise ImportRefusedError(f"column {text!r} of the sample is text, and the model takes numbers only")
+    else:
+        types = [("matrix", FloatTensorType([None, len(columns)]))]
+    try:
+        graph = convert(model, types, {"zipmap": False} if is_classifier(model) else None)
+    except ExportError as error:
+        raise ImportRefusedError(str(error)) from error
+    return adopt(graph, columns)
+
+
+def answer(model: Any, columns: Sequence[str], case: Case) -> np.ndarray[Any, Any]:
+    """Return the model's own probabilities or predictions. A model that refuses such rows raises ValueError."""
+    frame = case.frame().set_axis(list(columns), axis=1)
+    inputs: Any = frame if hasattr(model, "feature_names_in_") or _takes_columns(model) else frame.to_numpy(np.float32)
+    with one_thread():
+        return predict(model, inputs)
+
+
+def _takes_columns(model: Any) -> bool:
+    """Whether the model's first step picks columns by name or place, rather than taking one matrix of numbers."""
+    first = model[0] if isinstance(model, Pipeline) else model
+    return isinstance(first, ColumnTransformer)
