@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     if name not in VERBS:
         return _fail(f"no verb {name!r}; `genba --help` lists them", 2)
     try:
-        return _load(VERBS[name])(rest)
+        return _call(VERBS[name], rest)
     except GenbaError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:
@@ -76,17 +76,18 @@ class MissingExtraError(GenbaError):
     """A verb needs a package that is not installed."""
 
 
-def _load(verb: Verb) -> Callable[[list[str]], int]:
+def _call(verb: Verb, rest: list[str]) -> int:
+    """Load a verb and run it; verbs import what is slow to load only when they run."""
     module, _, function = verb.target.partition(":")
     try:
         loaded: Callable[[list[str]], int] = getattr(importlib.import_module(module), function)
+        return loaded(rest)
     except ModuleNotFoundError as error:
         if error.name is None or verb.extra is None or error.name.split(".")[0] in _OURS:
             raise
         raise MissingExtraError(
             f"this needs the package {error.name!r}, which is not installed: pip install 'genba[{verb.extra}]'"
         ) from error
-    return loaded
 
 
 _OURS = ("protocols", "devices", "edge_agent", "trainer", "registry")
