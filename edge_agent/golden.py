@@ -28,10 +28,11 @@ def read_golden(path: Path, manifest: Manifest) -> GoldenVectors:
         ReleaseRefusedError: it is not one, or not for this manifest.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, since NumPy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             inputs = [arrays[f"input_{index}"] for index in range(len(manifest.inputs))]
             outputs = [arrays[f"output_{index}"] for index in range(len(manifest.outputs))]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ReleaseRefusedError(f"{path.name}: {error}; the release must be built again") from error
     columns = [
         array.astype(object if spec.dtype == "string" else spec.dtype).reshape(-1, 1)

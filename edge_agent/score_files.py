@@ -1,11 +1,15 @@
 """Tables in and out for scoring: CSV, Parquet, JSON Lines, streamed, so that memory does not grow with the file."""
 
 import contextlib
+import csv
+import gzip
+import io
 import itertools
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 import msgspec
 import pyarrow as pa
@@ -46,27 +50,48 @@ def open_reader(path: Path) -> Iterator[Reader]:
     """Open a table for reading.
 
     Raises:
-        ScoreError: it is not there, empty, or not what its name says, now or while it is read.
+        ScoreError: it is not there, empty, or not what its name says; the batches raise it too.
     """
     form = _form(path)
+    with contextlib.ExitStack() as open_files:
+        batches: Iterator[pa.Table]
+        with _translated(path):
+            if form == "parquet":
+                parquet = open_files.enter_context(pyarrow.parquet.ParquetFile(path))
+                names = list(parquet.schema_arrow.names)
+                batches = (pa.Table.from_batches([batch]) for batch in parquet.iter_batches(_BATCH_ROWS))
+            elif form == "csv":
+                csv_file = open_files.enter_context(_open_csv(path))
+                names = list(csv_file.schema.names)
+                batches = (pa.Table.from_batches([batch]) for batch in csv_file)
+            else:
+                stream = open_files.enter_context(_open_lines(path))
+                names, batches = _open_jsonl(path, stream)
+        yield Reader(names, _each(path, batches))
+
+
+def _each(path: Path, batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    while True:
+        with _translated(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn what reading a file may raise into one line that names it."""
     try:
-        if form == "parquet":
-            with pyarrow.parquet.ParquetFile(path) as file:
-                batches = (pa.Table.from_batches([batch]) for batch in file.iter_batches(_BATCH_ROWS))
-                yield Reader(file.schema_arrow.names, batches)
-        elif form == "csv":
-            with _open_csv(path) as reader:
-                yield Reader(reader.schema.names, (pa.Table.from_batches([batch]) for batch in reader))
-        else:
-            with pa.input_stream(str(path)) as stream:
-                yield _jsonl_reader(path, stream)
-    except pa.ArrowInvalid as error:
-        reason = " ".join(str(error).split())
-        raise ScoreError(f"{path}: {reason[:200]}" if path.stat().st_size else f"{path} is empty") from error
+        yield
     except FileNotFoundError as error:
-        raise ScoreError(f"{error.filename or path}: there is no such file") from error
+        raise ScoreError(f"{path}: there is no such file") from error
     except UnicodeDecodeError as error:
         raise ScoreError(f"{path}: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        if path.is_file() and not path.stat().st_size:
+            raise ScoreError(f"{path} is empty") from error
+        raise ScoreError(f"{path}: {' '.join(str(error).split())[:200]}") from error
 
 
 @contextlib.contextmanager
@@ -89,17 +114,21 @@ def _open_csv(path: Path) -> Iterator[Any]:
         yield reader
 
 
-def _jsonl_reader(path: Path, stream: Any) -> Reader:
+def _open_lines(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.GzipFile(path)) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _open_jsonl(path: Path, stream: IO[bytes]) -> tuple[list[str], Iterator[pa.Table]]:
     batches = _jsonl_batches(path, stream)
     first = next(batches, None)
     if first is None:
         raise ScoreError(f"{path} is empty")
-    return Reader(first.schema.names, itertools.chain([first], batches))
+    return list(first.schema.names), itertools.chain([first], batches)
 
 
-def _jsonl_batches(path: Path, stream: Any) -> Iterator[pa.Table]:
+def _jsonl_batches(path: Path, stream: IO[bytes]) -> Iterator[pa.Table]:
     schema: pa.Schema | None = None
-    lines = enumerate(iter(stream.readline, b""), start=1)
+    lines = enumerate(stream, start=1)
     while chunk := list(itertools.islice(lines, _BATCH_ROWS)):
         rows = [_jsonl_row(path, number, line) for number, line in chunk if line.strip()]
         if rows:
@@ -132,8 +161,6 @@ def open_writer(path: Path) -> Iterator[Writer]:
             yield writer
             writer.close()
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and error.filename is not None and not Path(error.filename).exists():
-            raise
         raise ScoreError(f"{path}: {error.strerror or error}; choose another --out") from error
 
 
@@ -142,27 +169,40 @@ class _TableWriter:
 
     def __init__(self, form: str, file: BinaryIO, *, packed: bool) -> None:
         self._form = form
-        self._sink: Any = pa.CompressedOutputStream(file, "gzip") if packed else file
-        self._packed = packed
-        self._writer: Any = None
+        self._packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if packed else None
+        self._sink: Any = self._packed or file
+        self._parquet: Any = None
+        self._headed = False
 
     def write(self, table: pa.Table) -> None:
         if self._form == "jsonl":
-            for row in table.to_pylist():
-                self._sink.write(msgspec.json.encode(row) + b"\n")
-            return
-        if self._writer is None:
-            self._writer = (
-                pyarrow.parquet.ParquetWriter(self._sink, table.schema)
-                if self._form == "parquet"
-                else pyarrow.csv.CSVWriter(
-                    self._sink, table.schema, write_options=pyarrow.csv.WriteOptions(quoting_style="needed")
-                )
-            )
-        self._writer.write_table(table)
+            self._sink.write(b"".join(msgspec.json.encode(row) + b"\n" for row in table.to_pylist()))
+        elif self._form == "csv":
+            self._write_csv(table)
+        else:
+            if self._parquet is None:
+                self._parquet = pyarrow.parquet.ParquetWriter(self._sink, table.schema)
+            self._parquet.write_table(table)
+
+    def _write_csv(self, table: pa.Table) -> None:
+        """Write texts without the quotes that they do not need; Arrow's own writer quotes them all."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        if not self._headed:
+            writer.writerow(table.column_names)
+            self._headed = True
+        writer.writerows(zip(*(_texts(column) for column in table.columns), strict=True))
+        self._sink.write(text.getvalue().encode())
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        if self._packed:
-            self._sink.close()
+        if self._parquet is not None:
+            self._parquet.close()
+        if self._packed is not None:
+            self._packed.close()
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    if pa.types.is_nested(column.type):
+        return [msgspec.json.encode(value).decode() for value in column.to_pylist()]
+    texts: list[str | None] = column.cast(pa.string()).to_pylist()
+    return texts

@@ -9,10 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from edge_agent.settings import AgentHome
 from simulators.agent_home import make_home
 from simulators.broker_process import Broker
 from simulators.registry_side import RegistrySide, SignedReleases
+
+from edge_agent.settings import AgentHome
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from simulators.broker_process import Broker, wait_until
+from simulators.registry_side import RegistrySide, SignedReleases
+from simulators.small_models import picky_regression, regression, write_release
 
 from edge_agent.settings import AgentHome
 from protocols.assignment import StreamBinding
 from protocols.names import ReleaseRef
-from simulators.broker_process import Broker, wait_until
-from simulators.registry_side import RegistrySide, SignedReleases
-from simulators.small_models import picky_regression, regression, write_release
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = ReleaseRef("ccpp", 1), ReleaseRef("ccpp", 2)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from simulators.broker_process import wait_until
+from simulators.small_models import classification, nan_regression, picky_regression, regression, write_release
 
 from edge_agent.errors import ModelRunError
 from edge_agent.inference import Model
@@ -18,8 +20,6 @@ from protocols.assignment import StreamBinding
 from protocols.messages import Telemetry, encode
 from protocols.names import ReleaseRef
 from protocols.sketches import CategorySketch, NumericSketch
-from simulators.broker_process import wait_until
-from simulators.small_models import classification, nan_regression, picky_regression, regression, write_release
 
 STREAM = StreamBinding("line", "ccpp", "in", "out", key="$.id")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simulators.registry_side import SignedReleases
+from simulators.small_models import write_release
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient.fetcher import FetcherInterface
 
@@ -19,8 +21,6 @@ from protocols.assignment import AssignedRelease, Assignment
 from protocols.manifest import FileInfo
 from protocols.names import ReleaseRef
 from protocols.resources import RELEASE_FILES, target_path
-from simulators.registry_side import SignedReleases
-from simulators.small_models import write_release
 
 ONE = ReleaseRef("ccpp", 1)
 Read = Callable[[str], bytes | None]

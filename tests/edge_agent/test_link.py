@@ -1,0 +1,205 @@
+"""The link: never in the clear, waits for its broker, comes back, keeps its session, shows its certificate."""
+
+import datetime
+import ipaddress
+import queue
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from paho.mqtt.enums import CallbackAPIVersion
+from simulators.broker_process import Broker, wait_until
+
+from edge_agent.errors import LinkError
+from edge_agent.link import BrokerAddress, Identity, Link
+
+
+class Ear:
+    """Collects what a link tells."""
+
+    def __init__(self) -> None:
+        self.told: queue.Queue[Any] = queue.Queue()
+
+    def link_up(self) -> None:
+        self.told.put("up")
+
+    def link_down(self, reason: str) -> None:
+        self.told.put(("down", reason))
+
+    def message(self, topic: str, payload: bytes) -> None:
+        self.told.put((topic, payload))
+
+    def hears(self, wanted: Any, timeout_s: float = 10) -> None:
+        while self.told.get(timeout=timeout_s) != wanted:
+            pass
+
+
+def connect(port: int, ear: Ear, **options: Any) -> Link:
+    link = Link(
+        BrokerAddress("127.0.0.1", port, False), "osaka.press-1", ("will", b"gone"), ear, first_delay_s=0.05, **options
+    )
+    link.subscribe(frozenset({"sensors"}))
+    link.start()
+    return link
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("mqtt://127.0.0.1:1884", BrokerAddress("127.0.0.1", 1884, False)),
+        ("mqtt://localhost", BrokerAddress("localhost", 1883, False)),
+        ("mqtts://broker.example", BrokerAddress("broker.example", 8883, True)),
+        ("mqtts://broker.example:9000/", BrokerAddress("broker.example", 9000, True)),
+    ],
+)
+def test_addresses(url: str, wanted: BrokerAddress) -> None:
+    assert BrokerAddress.parse(url) == wanted
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mqtt://broker.example:1883", "http://x", "broker:1883", "mqtts://", "mqtts://x:port", "mqtt://10.0.0.1"],
+)
+def test_an_address_that_is_none_or_unencrypted_is_refused(url: str) -> None:
+    with pytest.raises(LinkError, match="mqtts://"):
+        BrokerAddress.parse(url)
+
+
+def test_a_broker_that_is_not_there_is_told_and_waited_for(broker: Broker) -> None:
+    broker.stop()
+    ear = Ear()
+    link = connect(broker.port, ear)
+    assert ear.told.get(timeout=5) == ("down", f"no broker answers at 127.0.0.1:{broker.port}")
+    broker.start()
+    ear.hears("up")
+    link.stop(1)
+
+
+def test_what_is_published_while_the_broker_is_away_arrives_after(broker: Broker) -> None:
+    ear = Ear()
+    link = connect(broker.port, ear)
+    ear.hears("up")
+    broker.stop()
+    assert ear.told.get(timeout=5)[0] == "down"
+    link.publish("sensors", b"1")
+    broker.start()
+    ear.hears(("sensors", b"1"))
+    link.stop(1)
+
+
+def test_the_broker_keeps_messages_for_an_agent_that_is_away(broker: Broker) -> None:
+    ear = Ear()
+    link = connect(broker.port, ear)
+    ear.hears("up")
+    link.publish("sensors", b"a")
+    ear.hears(("sensors", b"a"))
+    link.pause()
+    other = mqtt.Client(CallbackAPIVersion.VERSION2, "line")
+    other.connect("127.0.0.1", broker.port)
+    other.loop_start()
+    other.publish("sensors", b"while it stops", qos=1).wait_for_publish(5)
+    link.stop(1)
+    other.publish("sensors", b"while it is away", qos=1).wait_for_publish(5)
+    later = Ear()
+    again = connect(broker.port, later)
+    later.hears(("sensors", b"while it stops"))
+    later.hears(("sensors", b"while it is away"))
+    again.stop(1)
+    other.disconnect()
+    other.loop_stop()
+
+
+def test_subscriptions_follow_the_assignment(broker: Broker) -> None:
+    ear = Ear()
+    link = connect(broker.port, ear)
+    ear.hears("up")
+    link.subscribe(frozenset({"others"}))
+    link.publish("sensors", b"no longer heard")
+    link.publish("others", b"heard")
+    assert ear.told.get(timeout=5) == ("others", b"heard")
+    link.stop(1)
+
+
+def issue(folder: Path, name: str, ca: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
+    """Write a key and certificate, by a CA or as one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(ca[1].subject if ca else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+    )
+    certificate = builder.sign(ca[0] if ca else key, hashes.SHA256())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / f"{name}.key").write_bytes(pem)
+    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+    return key, certificate
+
+
+@pytest.fixture
+def secure_broker(broker: Broker, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A mosquitto that asks for certificates of its CA."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    ca = issue(folder, "ca")
+    for name in ("broker", "osaka.press-1"):
+        issue(folder, name, ca)
+    broker.stop()
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"user root\nlistener {broker.port} 127.0.0.1\ncafile {folder}/ca.crt\ncertfile {folder}/broker.crt\n"
+        f"keyfile {folder}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
+    )
+    process = subprocess.Popen(["mosquitto", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(broker._answers, what="a broker with TLS")
+    yield broker.port, folder
+    process.terminate()
+    process.wait(5)
+
+
+def test_the_device_shows_its_certificate_and_checks_the_brokers(secure_broker: tuple[int, Path]) -> None:
+    port, folder = secure_broker
+    ear = Ear()
+    identity = Identity(folder / "osaka.press-1.key", folder / "osaka.press-1.crt", folder / "ca.crt")
+    address = BrokerAddress("127.0.0.1", port, True)
+    link = Link(address, "osaka.press-1", ("will", b""), ear, identity=identity, first_delay_s=0.05)
+    link.start()
+    ear.hears("up")
+    link.stop(1)
+
+
+# paho leaves the socket of a failed handshake to the garbage collector, which closes it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_broker_of_another_authority_is_refused(secure_broker: tuple[int, Path], tmp_path: Path) -> None:
+    port, folder = secure_broker
+    issue(tmp_path, "ca")
+    ear = Ear()
+    identity = Identity(folder / "osaka.press-1.key", folder / "osaka.press-1.crt", tmp_path / "ca.crt")
+    address = BrokerAddress("127.0.0.1", port, True)
+    link = Link(address, "osaka.press-1", ("will", b""), ear, identity=identity, first_delay_s=0.05)
+    link.start()
+    assert ear.told.get(timeout=5)[0] == "down"
+    link.stop(1)
+
+
+def test_a_key_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    for name in ("k", "c", "ca"):
+        (tmp_path / name).write_text("nothing")
+    identity = Identity(tmp_path / "k", tmp_path / "c", tmp_path / "ca")
+    with pytest.raises(LinkError, match="enrol it again"):
+        Link(BrokerAddress("127.0.0.1", 1, True), "x", ("will", b""), Ear(), identity=identity)

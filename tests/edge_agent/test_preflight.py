@@ -1,0 +1,163 @@
+"""The preflight: a release proves itself in a process of its own; a crash, a hang and a lie are reports."""
+
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simulators.small_models import CPU, TOLERANCE, classification, nan_regression, picky_regression, write_release
+
+from edge_agent.errors import ModelLoadError, ReleaseRefusedError
+from edge_agent.golden import compare
+from edge_agent.inference import Model
+from edge_agent.preflight import Limits, PreflightReport, examine, prove
+from protocols.manifest import TensorSpec, Tolerance
+
+LIMITS = Limits(seconds=30.0, memory_bytes=600 * 1024 * 1024)
+INSIDE = [np.array([[1.0], [2.0]], np.float32)] * 2
+
+
+def child(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", textwrap.dedent(code))
+
+
+def test_a_good_release_passes_in_a_child_and_is_measured(tmp_path: Path) -> None:
+    write_release(tmp_path)
+    report = prove(tmp_path, [CPU], LIMITS, threads=1)
+    assert report.passed, report.reason
+    assert (report.provider, report.rows) == (CPU, 16)
+    assert report.placement[CPU] > 0
+    assert 0 < report.latency_p50_ms <= report.latency_p99_ms
+    assert report.memory_bytes > 0
+
+
+def test_a_classifier_with_texts_passes(tmp_path: Path) -> None:
+    write_release(tmp_path, model=classification())
+    assert examine(tmp_path, [CPU]).passed
+
+
+def test_a_model_that_computes_something_else_here_is_refused(tmp_path: Path) -> None:
+    def shift(outputs: list[Any]) -> None:
+        outputs[0][3] += 1.0
+
+    write_release(tmp_path, spoil=shift)
+    report = prove(tmp_path, [CPU], LIMITS)
+    assert not report.passed
+    assert report.reason is not None
+    assert "prediction of row 3" in report.reason
+
+
+def test_a_model_that_gives_nan_is_refused(tmp_path: Path) -> None:
+    write_release(tmp_path, model=nan_regression(), columns=[-INSIDE[0], INSIDE[1]])
+    with pytest.raises(ReleaseRefusedError, match="prediction of row 0 is nan; it must be a number"):
+        examine(tmp_path, [CPU])
+
+
+def test_a_model_that_fails_on_its_golden_vectors_is_refused(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path, model=picky_regression(), columns=INSIDE)
+    arrays = dict(np.load(tmp_path / "golden.npz"))
+    np.savez(tmp_path / "golden.npz", **{**arrays, "input_0": arrays["input_0"] + 100})
+    from simulators.small_models import file_info
+
+    files = {**manifest.files, "golden.npz": file_info(tmp_path / "golden.npz")}
+    manifest = write_release_again(tmp_path, manifest, files=files)
+    report = prove(tmp_path, [CPU], LIMITS)
+    assert report.reason is not None
+    assert "the model fails" in report.reason
+
+
+def write_release_again(folder: Path, manifest: Any, **changes: Any) -> Any:
+    import msgspec
+
+    from protocols.manifest import encode_manifest
+
+    manifest = msgspec.structs.replace(manifest, **changes)
+    (folder / "release.json").write_bytes(encode_manifest(manifest))
+    return manifest
+
+
+def test_a_release_that_is_not_proven_on_the_provider_is_refused(tmp_path: Path) -> None:
+    write_release(tmp_path, providers={"CUDAExecutionProvider": TOLERANCE})
+    with pytest.raises(ReleaseRefusedError, match="not proven on CPUExecutionProvider"):
+        examine(tmp_path, [CPU])
+
+
+def test_a_provider_that_is_not_installed_is_refused(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path)
+    with pytest.raises(ModelLoadError, match="has no CUDAExecutionProvider"):
+        Model(tmp_path, manifest, providers=["CUDAExecutionProvider", CPU])
+
+
+def test_a_silent_fall_back_is_refused_unless_the_assignment_allows_it() -> None:
+    from edge_agent.inference import _check_placement
+
+    placement = {"CUDAExecutionProvider": 1, CPU: 9}
+    with pytest.raises(ModelLoadError, match="CPUExecutionProvider 9 nodes, CUDAExecutionProvider 1 nodes"):
+        _check_placement(placement, "CUDAExecutionProvider", allow_fallback=False)
+    assert _check_placement(placement, "CUDAExecutionProvider", allow_fallback=True) == CPU
+    assert _check_placement({"CUDAExecutionProvider": 9, CPU: 1}, "CUDAExecutionProvider", allow_fallback=False)
+
+
+def test_a_graph_that_wants_what_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path)
+    manifest = write_release_again(tmp_path, manifest, inputs=(TensorSpec("AT", "float32"),))
+    with pytest.raises(ModelLoadError, match="its inputs are"):
+        Model(tmp_path, manifest)
+
+
+def test_bytes_that_are_no_model_are_refused_in_one_line(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"this is no model\n" * 10)
+    with pytest.raises(ModelLoadError, match="cannot load it") as caught:
+        Model(tmp_path, manifest)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_kills_its_process_is_a_report(tmp_path: Path) -> None:
+    report = prove(tmp_path, [CPU], LIMITS, command=child("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
+    assert report == PreflightReport(False, "the model killed its process (SIGSEGV)")
+
+
+def test_a_model_that_hangs_is_killed(tmp_path: Path) -> None:
+    start = time.monotonic()
+    report = prove(tmp_path, [CPU], Limits(0.3, 0), command=child("import time; time.sleep(60)"))
+    assert report.reason == "the preflight hung: no verdict within 0.3 s"
+    assert time.monotonic() - start < 5
+
+
+def test_a_model_that_eats_memory_is_killed(tmp_path: Path) -> None:
+    hungry = child("import time; x = bytearray(200_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1\ntime.sleep(60)")
+    report = prove(tmp_path, [CPU], Limits(20.0, 100 * 1024 * 1024), command=hungry)
+    assert report.reason is not None
+    assert "MiB of memory, and 100 MiB are allowed" in report.reason
+
+
+@pytest.mark.parametrize("code", ["print('nonsense')", "raise SystemExit(3)", ""])
+def test_a_child_without_a_report_is_a_report(tmp_path: Path, code: str) -> None:
+    report = prove(tmp_path, [CPU], LIMITS, command=child(code))
+    assert not report.passed
+    assert report.reason is not None
+    assert "no report" in report.reason
+
+
+def test_a_label_may_flip_only_where_the_golden_probabilities_tie(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path, model=classification())
+    tolerance = Tolerance(0.01, 0.0)
+    shares = np.array([[0.5, 0.495, 0.005], [0.8, 0.1, 0.1]], np.float32)
+    want = [np.array(["low", "low"]), shares]
+    assert compare(manifest, want, [np.array(["mid", "low"], object), shares + 0.005], tolerance) < 0.01
+    with pytest.raises(ReleaseRefusedError, match="prediction of row 1 is mid here, expected low"):
+        compare(manifest, want, [np.array(["low", "mid"], object), shares], tolerance)
+
+
+def test_golden_vectors_that_are_no_archive_are_refused(tmp_path: Path) -> None:
+    from edge_agent.golden import read_golden
+
+    manifest = write_release(tmp_path)
+    for data in (b"", b"no archive", b"PK\x03\x04 cut off"):
+        (tmp_path / "golden.npz").write_bytes(data)
+        with pytest.raises(ReleaseRefusedError, match=r"golden\.npz"):
+            read_golden(tmp_path / "golden.npz", manifest)
