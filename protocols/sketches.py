@@ -8,6 +8,7 @@ repeated elements", both as in Apache DataSketches.
 """
 
 import math
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -87,7 +88,8 @@ class NumericSketch:
             values: float, any shape; NaN counts as missing, infinities as out of range, and neither is sketched.
             low, high: the range seen in training; values outside are counted, and sketched all the same.
         """
-        flat = np.asarray(values, dtype=np.float32).ravel()
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, so out of range
+            flat = np.asarray(values, dtype=np.float32).ravel()
         finite = flat[np.isfinite(flat)]
         nan = int(np.isnan(flat).sum())
         self.missing += nan
@@ -169,8 +171,7 @@ class CategorySketch:
 
     def update(self, values: "list[str] | np.ndarray[Any, Any]", *, known: frozenset[str] | None = None) -> None:
         """Add values; "" counts as missing; a value outside `known` counts as unseen, and is sketched all the same."""
-        unique, counts = np.unique(np.asarray(values, dtype=object).ravel().astype(str), return_counts=True)
-        for value, count in zip(unique.tolist(), counts.tolist(), strict=True):
+        for value, count in sorted(Counter(map(str, np.asarray(values, dtype=object).ravel())).items()):
             if value == "":
                 self.missing += count
                 continue

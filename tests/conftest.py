@@ -1,0 +1,47 @@
+"""What every suite may use: a real broker, the real data, the repository's root."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from simulators.broker_process import Broker
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Debian puts daemons where a user's PATH may not look.
+os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+
+# Two slow cores say nothing of a property; the number of examples keeps the suite short.
+hypothesis.settings.register_profile("genba", deadline=None, max_examples=60, database=None)
+hypothesis.settings.load_profile("genba")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real data sets beside the repository, ../shared/data."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data beside the repository")
+    return folder
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Broker]:
+    """A running mosquitto on a free port of 127.0.0.1; `stop` and `start` make it go and come back."""
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
+    folder = tmp_path / "mosquitto"
+    folder.mkdir()
+    broker = Broker(folder)
+    broker.start()
+    yield broker
+    broker.stop()
