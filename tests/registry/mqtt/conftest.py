@@ -137,13 +137,18 @@ def mosquitto(process, tmp_path) -> Broker:
     return Broker("mosquitto", process, tmp_path)
 
 
+@pytest.fixture
+def embedded(process, tmp_path) -> Broker:
+    return Broker("embedded", process, tmp_path)
+
+
 class Client:
     """A plain MQTT client that keeps what it receives."""
 
     def __init__(self, port: int, name: str, *, clean: bool = True, will: tuple[str, bytes] | None = None) -> None:
         self.messages: list[mqtt.MQTTMessage] = []
         self._up, self._subscribed = threading.Event(), threading.Event()
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name, clean_session=clean)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name, clean_session=clean, reconnect_on_failure=False)
         self.client.on_message = lambda client, data, message: self.messages.append(message)
         self.client.on_connect = lambda *_: self._up.set()
         self.client.on_subscribe = lambda *_: self._subscribed.set()
@@ -171,9 +176,7 @@ class Client:
 
     def vanish(self) -> None:
         """Go without a word, as a device without power does."""
-        self.client.loop_stop()
-        self.client.socket().close()
-        self.client._sock = None
+        self.client.socket().shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

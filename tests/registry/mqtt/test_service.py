@@ -81,11 +81,11 @@ def test_what_is_refused_is_counted_and_stops_nothing(mosquitto, catalogue, serv
     assert catalogue.telemetry.by_device("press-7") == []
 
 
-def test_a_changed_assignment_nudges_its_device(broker, catalogue, service, device, release, wait_until):
+def test_a_changed_assignment_nudges_its_device(embedded, catalogue, service, device, release, wait_until):
     release(NORMAL)
     assign(catalogue)
-    service(broker.url)
-    press, topic = device(broker.port), "genba/1/osaka/press-7/down/assignment"
+    service(embedded.url)
+    press, topic = device(embedded.port), "genba/1/osaka/press-7/down/assignment"
 
     def told():
         return [decode(AssignmentChanged, data).revision for data in press.payloads(topic)]
@@ -95,7 +95,7 @@ def test_a_changed_assignment_nudges_its_device(broker, catalogue, service, devi
     began = time.monotonic()
     wait_until(lambda: told()[-1:] == [3], "the second nudge")
     assert time.monotonic() - began < 2
-    late = device(broker.port)  # the same session taken over: the nudge is retained
+    late = device(embedded.port)  # the same session taken over: the nudge is retained
     late.subscribe(topic)
     wait_until(lambda: late.payloads(topic), "the retained nudge")
 
@@ -129,10 +129,10 @@ def fetch(device, resource, wait_until, transfer=1, block_bytes=256):
     return b"".join(pieces[index] for index in range(plan.count))
 
 
-def test_blocks_are_served_and_what_is_missing_is_said(broker, catalogue, service, device, wait_until):
-    service(broker.url)
+def test_blocks_are_served_and_what_is_missing_is_said(embedded, catalogue, service, device, wait_until):
+    service(embedded.url)
     wait_until(lambda: ready(catalogue.home), "the service")
-    press = device(broker.port)
+    press = device(embedded.port)
     root = ImageRepository(catalogue.home).root
     assert fetch(press, "image/metadata/1.root.json", wait_until) == root
     for transfer, resource in enumerate(["image/metadata/9.root.json", "../keys/x", "image/targets/a/1/b"], start=2):
@@ -193,11 +193,11 @@ def test_a_broker_that_comes_and_goes_is_one_line_each_time(mosquitto, catalogue
     assert f"127.0.0.1:{mosquitto.port} is away" in texts[0]
 
 
-def test_what_came_while_the_service_was_killed_is_not_lost(broker, catalogue, service, device, wait_until):
-    running = service(broker.url)
+def test_what_came_while_the_service_was_killed_is_not_lost(mosquitto, catalogue, service, device, wait_until):
+    running = service(mosquitto.url)
     wait_until(lambda: ready(catalogue.home), "the service")
     running.stop(signal.SIGKILL)
-    press = device(broker.port)
+    press = device(mosquitto.port)
     for number in range(1, 51):
         press.send("event", Event(number, 1.0, "k", "info", "t"))
     running.start()

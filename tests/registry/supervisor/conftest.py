@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from registry.cli import init
+
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -35,8 +37,7 @@ def _wait_for() -> Callable[..., Any]:
 @pytest.fixture
 def home(tmp_path) -> Path:
     folder = tmp_path / "registry"
-    command = [sys.executable, "-m", "genba", "registry", "init", "--home", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
+    init(folder)
     return folder
 
 
@@ -74,9 +75,11 @@ class Serving:
         except subprocess.TimeoutExpired:
             self.child.kill()
             return self.child.wait()
-        finally:
-            self.child.stdout.close()
-            self.stderr.close()
+
+    def close(self) -> None:
+        self.stop()
+        self.child.stdout.close()
+        self.stderr.close()
 
 
 @pytest.fixture
@@ -89,8 +92,7 @@ def serving(home):
 
     yield start
     for one in started:
-        if one.child.poll() is None:
-            one.stop(signal.SIGTERM)
+        one.close()
 
 
 @pytest.fixture

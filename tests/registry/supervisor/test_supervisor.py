@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from registry.errors import OperatorError
 from registry.mqtt.state import read_state
+from registry.supervisor import serve
 
 ROOT = Path(__file__).parents[3]
 
@@ -71,20 +73,28 @@ def test_ctrl_c_is_an_orderly_stop(serving):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--port", "PORT"], "is in use by another process; choose another with --port"),
-        (["--broker", "mqtt://127.0.0.1:1"], "broker mqtt://127.0.0.1:1: Connection refused"),
-        (["--broker", "mqtt://broker.example:1883"], "is unencrypted"),
-        (["--broker", "http://127.0.0.1"], "is not a broker's address"),
-        (["--home", "/nonexistent"], "genba registry init"),
-        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
+        ({"port": "taken"}, "is in use by another process; choose another with --port"),
+        ({"broker_url": "mqtt://127.0.0.1:1"}, "broker mqtt://127.0.0.1:1: Connection refused"),
+        ({"broker_url": "mqtt://broker.example:1883"}, "is unencrypted"),
+        ({"broker_url": "http://127.0.0.1"}, "is not a broker's address"),
+        ({"broker_url": "mqtts://me:secret@127.0.0.1"}, "a password does not belong into an address"),
+        ({"home": Path("/nonexistent")}, "genba registry init"),
+        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
     ],
 )
-def test_what_cannot_be_served_is_one_clear_line(home, taken_port, options, words):
-    options = [str(taken_port) if option == "PORT" else option for option in options]
-    command = [sys.executable, "-m", "genba", "registry", "serve", "--home", str(home), "--port", "0", *options]
+def test_what_cannot_be_served_is_refused_before_anything_starts(home, taken_port, options, words):
+    if options.get("port") == "taken":
+        options = {"port": taken_port}
+    with pytest.raises(OperatorError) as caught:
+        serve(**{"home": home, "port": 0, **options})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_port_in_use_is_one_clear_line(home, taken_port):
+    command = [sys.executable, "-m", "genba", "registry", "serve", "--home", str(home), "--port", str(taken_port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"port {taken_port} on 127.0.0.1 is in use" in done.stderr
