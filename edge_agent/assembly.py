@@ -65,7 +65,7 @@ def build_daemon(home: AgentHome) -> Daemon:
     )
     verifier = Verifier(home.metadata, roots, BlockFetcher(blocks), device=settings.device, profile=settings.profile)
     bench = _Bench(store, hardware, settings)
-    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put)
+    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, look=hardware.probe)
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)
     return Daemon(
         Parts(

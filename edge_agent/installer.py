@@ -73,6 +73,7 @@ class Installer:
         check: returns a fetched release's manifest, or raises ReleaseRefusedError.
         prove: runs a release's preflight, or raises a GenbaError (it does not fit this device).
         tell: takes each outcome; called in the installer's thread.
+        look: what takes a while and is wanted soon, such as probing the machine; called first.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class Installer:
         check: Callable[[ReleaseRef], Manifest],
         prove: Callable[[ReleaseRef, bool], PreflightReport],
         tell: Callable[[Outcome], None],
+        *,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._verification, self._store = verification, store
-        self._check, self._prove, self._tell = check, prove, tell
+        self._check, self._prove, self._tell, self._look = check, prove, tell, look
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="installer", daemon=True)
         self.errors = 0
@@ -101,6 +104,7 @@ class Installer:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        self._look()
         while (job := self._jobs.get()) is not None:
             try:
                 self._carry_out(job)

@@ -7,6 +7,7 @@ report, into a verdict.
 
 import argparse
 import ctypes
+import os
 import resource
 import signal
 import subprocess
@@ -203,7 +204,8 @@ def _memory_bytes(field: str) -> int:
 
 
 def _confine(order: _Order) -> None:
-    """Die with the parent, be the first that a full memory takes, and keep to the limit."""
+    """Die with the parent, give way to what serves, be the first that a full memory takes, keep to the limit."""
+    os.nice(5)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

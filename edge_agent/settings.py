@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -106,18 +107,27 @@ class HomeLock:
 
     def __init__(self, home: AgentHome) -> None:
         self._file = home.lock.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._taken():
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise HomeError(
                 f"an agent is already running on {home.folder} (process {holder}); stop it, or give another --home"
-            ) from None
+            )
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
+
+    def _taken(self) -> bool:
+        """Try for half a second: `genba agent status` holds the lock for an instant to see whether it is free."""
+        for _ in range(10):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
 
     def release(self) -> None:
         self._file.close()
@@ -126,7 +136,7 @@ class HomeLock:
 def lock_holder(home: AgentHome) -> int | None:
     """Return the process that runs the agent of this home, or None."""
     try:
-        with home.lock.open("r+") as file:
+        with home.lock.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

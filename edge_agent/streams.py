@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 #: A release on trial that fails on this many messages in a row is given up.
 FAILURES_ALLOWED = 5
 
+#: Most that one stream's waiting messages may weigh, whatever their number.
+QUEUE_LIMIT_BYTES = 32 * 1024 * 1024
+
 Publish = Callable[[str, bytes], None]
 _encode = msgspec.json.Encoder().encode
 
@@ -59,17 +62,26 @@ class Stream:
         self.reader: RowReader | None = None
         self.window: Window | None = None
         self._dropped_before = 0
+        # Bytes that came and bytes that went, each written by one thread alone.
+        self._bytes_in = self._bytes_gone = self._bytes_taken = 0
 
     def offer(self, payload: bytes, now: float) -> None:
-        """Queue one message; the oldest gives way when the queue is full."""
-        if len(self.waiting) >= self.binding.queue_limit:
-            try:
-                self.waiting.popleft()
-                self.dropped += 1
-            except IndexError:
-                pass  # the serving thread has just emptied it
+        """Queue one message; the oldest give way when the queue is full, by count or by bytes."""
         size = len(payload)
-        self.waiting.append((payload if size <= PAYLOAD_LIMIT_BYTES else size, now))
+        item = payload if size <= PAYLOAD_LIMIT_BYTES else size
+        self._bytes_in += _weight(item)
+        while len(self.waiting) >= self.binding.queue_limit or self._bytes_waiting > QUEUE_LIMIT_BYTES:
+            try:
+                oldest, _ = self.waiting.popleft()
+            except IndexError:
+                break  # the serving thread has just emptied it
+            self._bytes_gone += _weight(oldest)
+            self.dropped += 1
+        self.waiting.append((item, now))
+
+    @property
+    def _bytes_waiting(self) -> int:
+        return self._bytes_in - self._bytes_gone - self._bytes_taken
 
     def take(self) -> list[tuple[bytes | int, float]]:
         """Return what waits, at most a batch."""
@@ -79,7 +91,13 @@ class Stream:
                 taken.append(self.waiting.popleft())
         except IndexError:
             pass
+        self._bytes_taken += sum(_weight(payload) for payload, _ in taken)
         return taken
+
+    def put_back(self, messages: Sequence[tuple[bytes, float]]) -> None:
+        """Return messages that were taken to the front of the queue."""
+        self._bytes_taken -= sum(_weight(payload) for payload, _ in messages)
+        self.waiting.extendleft(reversed(messages))
 
     def newly_dropped(self) -> int:
         """Return how many were dropped since the last call."""
@@ -286,7 +304,7 @@ class StreamEngine:
         """Serve a batch that failed row by row, so that one bad row takes no other with it."""
         for row, index in enumerate(rows.accepted):
             if server.halted:  # the release that takes over serves the rest
-                stream.waiting.extendleft(batch[other] for other in reversed(rows.accepted[row:]))
+                stream.put_back([batch[other] for other in rows.accepted[row:]])
                 return
             alone = Rows([column[row : row + 1] for column in rows.columns], [rows.keys[row]], [index], [])
             self._predict(stream, server, window, batch, alone)
@@ -325,6 +343,10 @@ class StreamEngine:
     def _reject(self, stream: Stream, window: Window, rejection: Rejection, size_bytes: int) -> None:
         stream.rejected += 1
         window.reject(rejection, size_bytes)
+
+
+def _weight(payload: bytes | int) -> int:
+    return len(payload) if isinstance(payload, bytes) else 0
 
 
 def _summary_of(window: Window, end: float, dropped: int) -> Callable[[int], Telemetry]:

@@ -226,3 +226,87 @@ def test_status_tells_a_person_and_a_machine(
     assert not page()["running"]
     assert main(["agent", "status", "--home", str(home.folder)]) == 0
     assert "not running" in capsys.readouterr().out
+
+
+def test_a_broker_that_is_not_there_is_one_clear_line_and_sigterm_ends_it(home: AgentHome, broker: Broker) -> None:
+    broker.stop()
+    agent = Agent(home)
+    gone = f"no broker answers at 127.0.0.1:{broker.port}"
+    wait_until(lambda: any(gone in line["text"] for line in agent.log()), what="the line about the broker")
+    wait_until(home.status.exists)
+    assert agent.stop() == 0
+    assert sum(gone in line["text"] for line in agent.log()) == 1
+    agent.close()
+
+
+def test_a_release_that_fails_its_preflight_leaves_the_one_before_it_serving(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+
+    def shift(outputs: list[Any]) -> None:
+        outputs[0][0] += 1
+
+    published(signed, tmp_path, TWO, spoil=shift)
+    assign(signed, registry_side, TWO)
+    registry_side.wait_for(lambda: "release-refused" in registry_side.kinds())
+    line.send({"id": 1, "AT": 0, "V": 0})
+    wait_until(lambda: 1 in line.predictions, what="a prediction")
+    assert line.predictions[1][0]["version"] == 1
+    refused = next(event for event in registry_side.events.values() if event.kind == "release-refused")
+    assert (refused.level, refused.model, refused.version) == ("error", "ccpp", 2)
+    assert "prediction of row 0" in refused.text
+    held = registry_side.wait_for(
+        lambda: [r for r in registry_side.statuses[-1].releases if (r.version, r.state) == (2, "refused")]
+    )
+    assert "preflight" in held[0].reason
+
+
+def test_events_and_windows_wait_for_a_registry_that_does_not_answer(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    registry_side.acknowledges = False
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    told = set(registry_side.events)
+    agent.stop(signal.SIGKILL)
+    registry_side.acknowledges = True
+    registry_side.received.clear()
+    second = Agent(AgentHome(tmp_path / "agent"))
+    registry_side.wait_for(lambda: told <= set(registry_side.received))
+    assert second.stop() == 0
+    second.close()
+
+
+@pytest.mark.slow
+def test_the_agent_survives_being_killed_at_any_moment(
+    home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    import random
+
+    chance = random.Random(11)
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE, confirm_s=0.1)
+    first = Agent(home)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    first.close()
+    for turn in range(2, 12):
+        ref = published(signed, tmp_path, ReleaseRef("ccpp", turn), model=regression(bias=float(turn)))
+        assign(signed, registry_side, ref, confirm_s=0.1)
+        agent = Agent(home)
+        with pytest.raises(subprocess.TimeoutExpired):
+            agent.process.wait(chance.uniform(0.3, 2.0))
+        agent.stop(signal.SIGKILL)
+        agent.close()
+    last = Agent(home)
+    registry_side.wait_for(
+        lambda: any((r.version, r.state) == (11, "confirmed") for r in registry_side.statuses[-1].releases), 30
+    )
+    line.send({"id": "last", "AT": 0, "V": 0})
+    wait_until(lambda: "last" in line.predictions)
+    assert line.predictions["last"][0]["prediction"] == 11.0
+    assert last.stop() == 0
+    last.close()

@@ -14,7 +14,7 @@ from simulators.small_models import classification, nan_regression, picky_regres
 from edge_agent.errors import ModelRunError
 from edge_agent.inference import Model
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES
-from edge_agent.streams import FAILURES_ALLOWED, StreamEngine
+from edge_agent.streams import FAILURES_ALLOWED, QUEUE_LIMIT_BYTES, StreamEngine
 from edge_agent.telemetry import BUFFER_ROWS
 from protocols.assignment import StreamBinding
 from protocols.messages import Telemetry, encode
@@ -87,6 +87,20 @@ def test_a_full_queue_drops_the_oldest_and_counts_it(bench: Bench) -> None:
     [window] = bench.windows()
     assert window.dropped == 15
     assert bench.engine.dropped == 15
+
+
+def test_a_queue_of_large_messages_is_bounded_in_bytes(bench: Bench) -> None:
+    large = json.dumps({"id": 0, "AT": 1, "V": 2, "blob": "x" * (PAYLOAD_LIMIT_BYTES - 100)}).encode()
+    for _ in range(200):
+        bench.send(large)
+    fit = QUEUE_LIMIT_BYTES // len(large)
+    assert bench.engine.dropped == 200 - fit
+    bench.engine.serve("ccpp", bench.model())
+    bench.engine.start()
+    wait_until(lambda: len(bench.out) == fit)
+    bench.send(*rows(500))
+    wait_until(lambda: len(bench.out) == fit + 500)
+    assert bench.engine.dropped == 200 - fit
 
 
 def test_messages_wait_for_the_first_release(bench: Bench) -> None:
