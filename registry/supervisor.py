@@ -19,10 +19,9 @@ from pathlib import Path
 import msgspec
 
 from registry import processes
-from registry.broker.process import LOOPBACK
 from registry.catalogue.catalogue import FILE
 from registry.errors import NotInitialisedError, OperatorError, PortInUseError
-from registry.mqtt.address import BrokerAddress
+from registry.mqtt.address import LOOPBACK, BrokerAddress
 from registry.mqtt.state import read_state
 from registry.signing.metadata import write_atomic
 

@@ -8,8 +8,8 @@ import socket
 
 from registry.broker.corrections import LosslessBroker
 from registry.errors import PortInUseError
+from registry.mqtt.address import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 #: Seconds of silence beyond a client's own keep-alive after which it counts as gone.
 SILENCE_S = 15
 

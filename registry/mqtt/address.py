@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from registry.errors import BrokerUnreachableError, OperatorError
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = "127.0.0.1"
+_LOOPBACK_NAMES = ("localhost", LOOPBACK, "::1")
 
 
 class BrokerAddressError(OperatorError):
@@ -38,7 +39,7 @@ class BrokerAddress:
         if parts.username or parts.password:
             raise BrokerAddressError("broker: a password does not belong into an address; use mqtts:// certificates")
         secure = parts.scheme == "mqtts"
-        if not secure and host not in _LOOPBACK:
+        if not secure and host not in _LOOPBACK_NAMES:
             raise BrokerAddressError(f"broker {url!r} is unencrypted; use mqtts:// (mqtt:// is for this machine alone)")
         return cls(host, port or (8883 if secure else 1883), secure)
 
