@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from registry.errors import TooLargeError
 
@@ -19,7 +19,7 @@ class Blobs:
     def __init__(self, home: Path) -> None:
         self._root = home / "blobs" / "sha256"
 
-    def put(self, stream: BinaryIO, *, limit_bytes: int | None = None) -> str:
+    def put(self, stream: IO[bytes], *, limit_bytes: int | None = None) -> str:
         """Keep what the stream holds, from where it stands, and return its SHA-256 as hex.
 
         Raises:

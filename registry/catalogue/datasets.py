@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Datasets:
         self._clock = clock
         self._blobs = blobs
 
-    def add(self, name: str, data: bytes | Path | BinaryIO, *, limit_bytes: int | None = None) -> str:
+    def add(self, name: str, data: bytes | Path | IO[bytes], *, limit_bytes: int | None = None) -> str:
         """Keep a table and return its SHA-256, hex.
 
         Raises:

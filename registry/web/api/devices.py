@@ -1,0 +1,26 @@
+"""Devices: what is enrolled, and what each says of itself."""
+
+from flask import Blueprint
+
+from registry.web.context import context
+from registry.web.documents import DeviceDocument, device_document
+from registry.web.operations import operation
+
+devices = Blueprint("devices", __name__, url_prefix="/api/v1/devices")
+
+
+@devices.get("")
+@operation("List the devices", "devices", reply=list[DeviceDocument])
+def list_devices() -> list[DeviceDocument]:
+    catalogue = context().catalogue
+    revisions = {assignment.device: assignment.revision for assignment in catalogue.assignments.list()}
+    return [device_document(device, revisions.get(device.name)) for device in catalogue.devices.list()]
+
+
+@devices.get("/<device>")
+@operation("Describe one device", "devices", reply=DeviceDocument, errors=(404,))
+def get_device(device: str) -> DeviceDocument:
+    catalogue = context().catalogue
+    found = catalogue.devices.get(device)
+    assignment = catalogue.assignments.get(device)
+    return device_document(found, assignment.revision if assignment else None)

@@ -1,0 +1,39 @@
+"""Enrolment: one-time tokens, and the devices that use them."""
+
+from flask import Blueprint
+
+from protocols.enrolment import EnrolmentReply, EnrolmentRequest
+from registry import enrolment as registry_enrolment
+from registry.web.context import caller, context
+from registry.web.documents import TokenBody, TokenReply
+from registry.web.operations import operation
+
+enrolment = Blueprint("enrolment", __name__, url_prefix="/api/v1")
+
+
+@enrolment.post("/devices/tokens")
+@operation("Make a one-time enrolment token", "enrolment", body=TokenBody, reply=TokenReply, status=201)
+def create_token(body: TokenBody) -> TokenReply:
+    parts = context()
+    ttl_s = body.ttl_s or parts.settings.enrolment_ttl_s
+    expires_at = parts.clock() + ttl_s
+    token = registry_enrolment.create_token(parts.home, parts.catalogue, body.device, body.site, ttl_s, parts.clock)
+    parts.catalogue.events.record(
+        "token-made", f"an enrolment token was made for {body.device} at {body.site}", detail={"by": caller()}
+    )
+    return TokenReply(token, expires_at)
+
+
+@enrolment.post("/enrol")
+@operation(
+    "Enrol a device with its one-time token",
+    "enrolment",
+    body=EnrolmentRequest,
+    reply=EnrolmentReply,
+    errors=(403,),
+    needs_token=False,
+)
+def enrol(body: EnrolmentRequest) -> EnrolmentReply:
+    """The token is the authority here: no API token is needed, and each works once."""
+    parts = context()
+    return registry_enrolment.enrol(parts.home, parts.catalogue, body, parts.broker_url, parts.clock)

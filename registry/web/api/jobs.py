@@ -1,0 +1,60 @@
+"""Jobs: long work in the background."""
+
+from flask import Blueprint, url_for
+
+from protocols.names import check_name
+from registry.catalogue.jobs import Job
+from registry.errors import RequestRefusedError
+from registry.web.context import caller, context
+from registry.web.documents import JobBody, JobReply
+from registry.web.operations import operation, query_int
+
+jobs = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
+
+
+@jobs.get("")
+@operation(
+    "List the newest jobs",
+    "jobs",
+    reply=list[Job],
+    query={"limit": (int, "how many, 1 to 1000; 100 by default")},
+)
+def list_jobs() -> list[Job]:
+    """Newest first."""
+    return context().catalogue.jobs.list(limit=query_int("limit", 100, 1, 1000))
+
+
+@jobs.get("/<int:job>")
+@operation("Describe one job", "jobs", reply=Job, errors=(404,))
+def get_job(job: int) -> Job:
+    return context().catalogue.jobs.get(job)
+
+
+@jobs.post("")
+@operation("Queue a training", "jobs", body=JobBody, reply=JobReply, status=202, errors=(404,))
+def post_job(body: JobBody) -> tuple[JobReply, dict[str, str]]:
+    """A training takes a dataset and publishes what it makes; a retraining challenges the model's champion."""
+    parameters = _training(body) if body.kind == "train" else _retraining(body)
+    number = context().catalogue.jobs.add(body.kind, parameters, f"asked for by {caller()}")
+    return JobReply(number), {"Location": url_for("jobs.get_job", job=number)}
+
+
+def _training(body: JobBody) -> dict[str, object]:
+    check_name("model", body.model)
+    if body.dataset is None or not body.target:
+        missing = "dataset" if body.dataset is None else "target"
+        raise RequestRefusedError(missing, "is missing; a training needs it (POST /api/v1/datasets gives the dataset)")
+    context().catalogue.datasets.describe(body.dataset)
+    return {
+        "model": body.model,
+        "dataset": body.dataset,
+        "target": body.target,
+        "task": body.task,
+        "budget_s": body.budget_s,
+        "seed": body.seed,
+    }
+
+
+def _retraining(body: JobBody) -> dict[str, object]:
+    model = context().catalogue.models.get(body.model)
+    return {"model": model.name, "budget_s": body.budget_s, "seed": body.seed}

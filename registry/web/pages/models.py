@@ -1,0 +1,80 @@
+"""One model: its drift, its releases; one release: its manifest."""
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, render_template
+
+from protocols.manifest import ParityCertificate
+from protocols.names import ReleaseRef
+from registry.web.context import context
+from registry.web.pages.fleet import bars, model_row
+from registry.web.plot import drift_plot
+from registry.web.shifts import shifts
+
+models = Blueprint("model_pages", __name__, url_prefix="/models")
+
+SHOWN_REPORTS = 200
+SHOWN_TRIALS = 8
+
+
+@models.get("/<model>")
+def page(model: str) -> str:
+    catalogue = context().catalogue
+    row = model_row(catalogue, catalogue.models.get(model))
+    policy = catalogue.policies.get(model)
+    reports = catalogue.drift.list(model, SHOWN_REPORTS)
+    newest = reports[0] if reports else None
+    return render_template(
+        "model.html",
+        row=row,
+        policy=policy,
+        labelled_rows=catalogue.rows.count(model),
+        releases=catalogue.releases.list(model),
+        largest=_largest,
+        bars=bars(row.champion.manifest.importance) if row.champion else [],
+        newest=newest,
+        features=sorted(newest.features, key=lambda one: (not one.drifted, -(one.psi or 0.0))) if newest else [],
+        shifts=shifts(catalogue, newest) if newest else {},
+        plot=drift_plot(model, reports, policy.psi_threshold),
+        streak=_streak([report.drifted for report in reports if row.report and report.version == row.report.version]),
+        telemetry=catalogue.telemetry.totals(model),
+        jobs=catalogue.jobs.list(model=model, limit=5),
+        events=catalogue.events.list(model=model, limit=15),
+    )
+
+
+@models.get("/<model>/releases/<int:version>")
+def release(model: str, version: int) -> str:
+    catalogue = context().catalogue
+    found = catalogue.releases.get(ReleaseRef(model, version))
+    return render_template(
+        "release.html",
+        release=found,
+        manifest=found.manifest,
+        champion=catalogue.models.get(model).champion == version,
+        bars=bars(found.manifest.importance, 40),
+        report=_trainer_report(found.report),
+        running=[
+            assignment.device
+            for assignment in catalogue.assignments.running(model)
+            if any(held.ref == found.ref for held in assignment.releases)
+        ],
+    )
+
+
+def _largest(parity: ParityCertificate) -> float:
+    return max((case.largest_difference for case in parity.cases), default=0.0)
+
+
+def _streak(drifted: list[bool]) -> int:
+    """How many reports in a row have drifted, counted from the newest (first)."""
+    return next((index for index, one in enumerate(drifted) if not one), len(drifted))
+
+
+def _trainer_report(data: bytes | None) -> dict[str, Any]:
+    """The trainer's own report is shown where it has the known form; nothing depends on it."""
+    try:
+        return msgspec.convert(msgspec.json.decode(data or b"{}"), dict[str, Any])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return {}
