@@ -1,14 +1,10 @@
 """A real broker, signed releases, and an agent's home as enrolment would have written it."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from simulators.agent_home import make_home
 from simulators.broker_process import Broker
 from simulators.registry_side import RegistrySide, SignedReleases
