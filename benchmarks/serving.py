@@ -39,6 +39,8 @@ def serve_bare(release: Path, port: int) -> None:
 
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(1000)
+    # Without it the bare loop answers a lone message after 44 ms and more: Nagle's algorithm against delayed acks.
+    client.on_socket_open = lambda _c, _d, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.on_message = on_message
     client.on_connect = lambda c, *_: c.subscribe(STREAM, 1)
     client.on_subscribe = lambda *_: print("ready", flush=True)
@@ -65,7 +67,7 @@ def serve_agent(release: Path, port: int) -> None:
 
     manifest = decode_manifest((release / "release.json").read_bytes())
     engine = StreamEngine(lambda topic, payload: link.publish(topic, payload), lambda *_: None)
-    link = Link(BrokerAddress("127.0.0.1", port, False), "bench", ("bench/status", b""), Listener())
+    link = Link(BrokerAddress("127.0.0.1", port, False), f"bench-{os.getpid()}", ("bench/status", b""), Listener())
     engine.bind([StreamBinding("main", manifest.model, STREAM, OUT, key="key")])
     engine.serve(manifest.model, Model(release, manifest, threads=1))
     engine.start()
