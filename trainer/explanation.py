@@ -4,7 +4,6 @@ Source: Lundberg, Lee, "A Unified Approach to Interpreting Model Predictions"; L
 explanations to global understanding with explainable AI for trees" (TreeSHAP).
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -50,23 +49,19 @@ def explain(
 
 def _contributions(model: Any, matrix: np.ndarray[Any, Any], over: Callable[[], bool]) -> np.ndarray[Any, Any]:
     """Contributions of the first rows, as many as the time allows; shape (rows, matrix columns, outputs)."""
-    with warnings.catch_warnings():
-        # shap imports parts of its plotting that newer matplotlib, NumPy and IPython deprecate.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        from shap import LinearExplainer, TreeExplainer  # slow to import: only where it is used
+    from shap import LinearExplainer, TreeExplainer  # slow to import: only where it is used
 
-        linear = hasattr(model, "coef_")
-        explainer = LinearExplainer(model, matrix) if linear else TreeExplainer(model)
-        chunks: list[np.ndarray[Any, Any]] = []
-        for start in range(0, len(matrix), CHUNK_ROWS):
-            rows = matrix[start : start + CHUNK_ROWS]
-            values = np.asarray(
-                explainer.shap_values(rows) if linear else explainer.shap_values(rows, check_additivity=False)
-            )
-            chunks.append(values[:, :, None] if values.ndim == 2 else values)
-            if over():
-                break
+    linear = hasattr(model, "coef_")
+    explainer = LinearExplainer(model, matrix) if linear else TreeExplainer(model)
+    chunks: list[np.ndarray[Any, Any]] = []
+    for start in range(0, len(matrix), CHUNK_ROWS):
+        rows = matrix[start : start + CHUNK_ROWS]
+        values = np.asarray(
+            explainer.shap_values(rows) if linear else explainer.shap_values(rows, check_additivity=False)
+        )
+        chunks.append(values[:, :, None] if values.ndim == 2 else values)
+        if over():
+            break
     explained = np.concatenate(chunks)
     return explained[:, :, 1:] if explained.shape[2] == 2 else explained
 

@@ -52,7 +52,7 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return data
 
 
-def convert(model: Any, types: Sequence[tuple[str, Any]], options: dict[str, bool] | None) -> onnx.ModelProto:
+def convert(model: Any, types: Sequence[tuple[str, Any]], options: dict[Any, Any] | None) -> onnx.ModelProto:
     """Run skl2onnx. Raises ExportError where it cannot convert the model."""
     with warnings.catch_warnings():
         # skl2onnx gives protobuf booleans for integers; protobuf 7 will refuse them, which is why it is held back.

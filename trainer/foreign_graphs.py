@@ -4,7 +4,7 @@ Taken as they are: one input per column, float32 or string, shape (rows, 1). A s
 the columns in their order. Outputs: one number a row, or a label and probabilities (a ZipMap is taken off).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,12 @@ def load_graph(path: Path) -> onnx.ModelProto:
     return model
 
 
-def adopt(model: onnx.ModelProto, columns: Sequence[str]) -> ForeignGraph:
+def adopt(model: onnx.ModelProto, columns: Sequence[str], names_of: Mapping[str, str] | None = None) -> ForeignGraph:
     """Bring a graph into the form of a release.
 
     Args:
         columns: of the sample, without the target, in order.
+        names_of: input -> column, where they are called differently.
 
     Raises:
         ImportRefusedError: its inputs or outputs are of a form that a device could not feed or read.
@@ -69,10 +70,10 @@ def adopt(model: onnx.ModelProto, columns: Sequence[str]) -> ForeignGraph:
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in weights]
-    if all(entry.name in columns for entry in inputs) and all(_is_column(entry) for entry in inputs):
-        names = [entry.name for entry in inputs]
+    mapping = {entry.name: (names_of or {}).get(entry.name, entry.name) for entry in inputs}
+    if all(name in columns for name in mapping.values()) and all(_is_column(entry) for entry in inputs):
+        names = list(mapping.values())
         kinds = [_kind(entry) for entry in inputs]
-        mapping = {name: name for name in names}
     elif len(inputs) == 1 and _elem(inputs[0]) == TensorProto.FLOAT and len(_dims(inputs[0])) == 2:
         names, kinds = list(columns), ["number"] * len(columns)
         mapping = _split_matrix(graph, inputs[0], names)

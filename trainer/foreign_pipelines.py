@@ -5,17 +5,19 @@ A pickle runs whatever code its maker put in, so it is loaded only for who says 
 
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+import onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from trainer.cases import Case
 from trainer.columns import Kind
@@ -93,10 +95,45 @@ def export_foreign(model: Any, columns: Sequence[str], kinds: Sequence[Kind]) ->
     else:
         types = [("matrix", FloatTensorType([None, len(columns)]))]
     try:
-        graph = convert(model, types, {"zipmap": False} if is_classifier(model) else None)
+        graph = convert(model, types, _options(model))
     except ExportError as error:
         raise ImportRefusedError(str(error)) from error
-    return adopt(graph, columns)
+    return adopt(graph, columns, _given_names(graph, columns) if _takes_columns(model) else None)
+
+
+def _options(model: Any) -> dict[Any, Any]:
+    """Probabilities as a tensor, and scalers that divide as scikit-learn does.
+
+    The converter's own scaler multiplies by the inverse, whose last bit sends rows down other branches of a tree.
+    """
+    options: dict[Any, Any] = {id(step): {"div": "div"} for step in _steps(model) if isinstance(step, StandardScaler)}
+    if is_classifier(model):
+        options[id(model)] = {"zipmap": False}
+    return options
+
+
+def _steps(model: Any) -> Iterator[Any]:
+    """Every estimator inside a model, and the model."""
+    yield model
+    inner = []
+    if isinstance(model, Pipeline):
+        inner = [step for _, step in model.steps]
+    elif isinstance(model, ColumnTransformer):
+        inner = [step for _, step, _ in model.transformers_]
+    elif isinstance(model, FeatureUnion):
+        inner = [step for _, step in model.transformer_list]
+    for step in inner:
+        yield from _steps(step)
+
+
+def _given_names(graph: onnx.ModelProto, columns: Sequence[str]) -> dict[str, str]:
+    """Return each input's column: the converter changes names to letters and digits, and keeps their order."""
+    inputs = [entry.name for entry in graph.graph.input]
+    if len(inputs) != len(columns):
+        raise ImportRefusedError(
+            f"the model was fitted on {len(columns)} columns and uses {len(inputs)}: fit it on those that it uses"
+        )
+    return dict(zip(inputs, columns, strict=True))
 
 
 def answer(model: Any, columns: Sequence[str], case: Case) -> np.ndarray[Any, Any]:

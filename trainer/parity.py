@@ -15,6 +15,12 @@ from trainer.graphs import followed_output, run_graph
 PROBABILITY_TOLERANCE = Tolerance(absolute=1e-4, relative=1e-4)
 #: Of a regression: a part of the target's deviation, and the float32 noise of a sum over trees.
 DEVIATION_SHARE, REGRESSION_RELATIVE = 1e-3, 1e-5
+#: What a person can do about a failed case.
+WAY_OUT = {
+    "missing": "Fill missing values inside the model, by an imputer",
+    "unseen": "Encode text inside the model so that unseen values are ignored",
+    "": "Use another kind of model or featurizer",
+}
 #: Stands for a difference that is no number, which JSON could not carry: other shapes, or NaN on one side.
 UNLIKE = float(np.finfo(np.float64).max)
 

@@ -1,0 +1,95 @@
+"""`genba train` and `genba import` as a person meets them."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+import genba
+from trainer.cli import seconds
+
+
+@pytest.fixture
+def data(plant: pd.DataFrame, tmp_path: Path) -> Path:
+    path = tmp_path / "plant.csv"
+    plant.to_csv(path, index=False)
+    return path
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    return ["train", str(data), "--target", "yield", "--model", "plant", "--out", str(out), *more]
+
+
+def test_a_candidate_and_a_summary(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    status = genba.main(command(data, out, "--trials", "2", "--budget", "20s", "--drop", "fault"))
+    text = capsys.readouterr()
+    assert status == 0
+    assert (out / "release.json").exists()
+    assert "Torque [Nm]" in text.out
+    assert f"genba publish {out}" in text.out
+    assert text.err == ""  # no progress where nobody looks
+
+
+def test_bad_data_is_one_line_and_status_1(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = genba.main(command(data, tmp_path / "out", "--keep", "torque"))
+    text = capsys.readouterr()
+    assert status == 1
+    assert text.out == ""
+    assert text.err.startswith("genba: --keep 'torque' is not a column")
+    assert text.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [["--budget", "soon"], ["--task", "magic"], ["--seed", "x"], ["--what"]])
+def test_wrong_usage_is_status_2(data: Path, tmp_path: Path, wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        genba.main(command(data, tmp_path / "out", *wrong))
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("60", 60), ("60s", 60), ("5m", 300), ("1.5h", 5400), ("2 min", 120)])
+def test_lengths_of_time(text: str, wanted: float) -> None:
+    assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "-5", "1d", "s", "nan"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        seconds(text)
+
+
+def test_a_pipeline_is_imported_with_a_warning(
+    data: Path, plant: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    joblib.dump(Ridge().fit(plant[["Torque [Nm]"]], plant["yield"]), tmp_path / "m.joblib")
+    arguments = ["import", str(tmp_path / "m.joblib"), "--sample", str(data), "--model", "plant"]
+    assert genba.main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert "--trust" in capsys.readouterr().err
+    assert genba.main([*arguments, "--out", str(tmp_path / "out"), "--trust", "--target", "yield"]) == 0
+    text = capsys.readouterr()
+    assert "runs the code" in text.err
+    assert "rmse" in text.out
+
+
+@pytest.mark.parametrize("verb", ["train", "import"])
+def test_help_waits_for_no_library(root: Path, verb: str) -> None:
+    program = f"""
+import sys
+from trainer.cli import train, import_model
+try:
+    (train if {verb!r} == "train" else import_model)(["--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+assert not {{"pandas", "numpy", "sklearn", "optuna", "shap", "onnx"}} & set(sys.modules), sorted(sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"genba {verb}" in done.stdout

@@ -1,0 +1,108 @@
+"""Tables in, and every table that cannot be used."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainer.columns import type_column
+from trainer.errors import ColumnNameRefusedError, EmptyTableError, TableError, TableUnreadableError
+from trainer.tables import parse_table, read_table, table_digest
+
+CSV = 'a,"b; c",d\n1,2.5,x\n2,,y\n'
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_each_format_gives_the_same_table(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"table{ending}"
+    wanted = parse_table(CSV.encode(), "x.csv")
+    if ending == ".parquet":
+        wanted.to_parquet(path)
+    else:
+        path.write_bytes(gzip.compress(CSV.encode()) if ending.endswith("gz") else CSV.encode())
+    table = read_table(path)
+    assert list(table.columns) == ["a", "b; c", "d"]
+    assert table["a"].tolist() == [1, 2]
+    assert np.isnan(table["b; c"][1])
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_seen(separator: str) -> None:
+    table = parse_table(f"a{separator}b\n1{separator}2\n".encode(), "x.csv")
+    assert list(table.columns) == ["a", "b"]
+
+
+def test_a_blob_is_read_by_the_name_of_its_data(tmp_path: Path) -> None:
+    blob = tmp_path / "0123abcd"
+    blob.write_bytes(gzip.compress(CSV.encode()))
+    assert len(read_table(blob, name="plant.csv.gz")) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "error", "says"),
+    [
+        (b"", "x.csv", EmptyTableError, "empty file"),
+        (b"\n\n", "x.csv", EmptyTableError, "x.csv has no rows"),
+        (b"a,b\n", "x.csv", EmptyTableError, "x.csv has no rows"),
+        (b"a,b\n1,2,3\n1,2\n4,5,6,7\n", "x.csv", TableUnreadableError, "not a CSV table"),
+        (b"not gzip", "x.csv.gz", TableUnreadableError, "not a gzip file"),
+        (gzip.compress(b"a,b\n1,2\n")[:-9], "x.csv.gz", TableUnreadableError, "not a gzip file"),
+        (b"PAR1", "x.parquet", TableUnreadableError, "not a Parquet file"),
+        (b"\x00\x01\x02,b\n", "x.csv", TableUnreadableError, "not text"),
+        (b"a", "x.xlsx", TableUnreadableError, ".xlsx"),
+    ],
+)
+def test_what_is_no_table_is_one_clear_line(data: bytes, name: str, error: type[TableError], says: str) -> None:
+    with pytest.raises(error) as caught:
+        parse_table(data, name)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableUnreadableError, match="does not exist"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_a_name_over_two_columns_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame([[1, 2]], columns=["a", "b"]).to_csv(tmp_path / "t.csv", index=False)
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    from trainer.tables import check_shape
+
+    with pytest.raises(ColumnNameRefusedError, match="'a' twice"):
+        check_shape(twice, "the table")
+
+
+def test_mostly_numbers_is_a_number_column_and_its_text_is_missing() -> None:
+    column = type_column("x", pd.Series(["1", "2.5", "error", "4", None]))
+    assert column.kind == "number"
+    assert column.values.dtype == np.float32
+    assert column.missing.tolist() == [False, False, True, False, True]
+    assert (column.mixed, column.examples) == (1, ("error",))
+
+
+def test_mostly_text_is_a_category_column() -> None:
+    column = type_column("x", pd.Series(["a", "b", "3", None]))
+    assert column.kind == "category"
+    assert column.values.tolist() == ["a", "b", "3", ""]
+    assert column.mixed == 1
+
+
+def test_infinite_and_too_large_numbers_are_missing() -> None:
+    column = type_column("x", pd.Series([1.0, np.inf, 1e300, -np.inf]))
+    assert column.missing.tolist() == [False, True, True, True]
+    assert column.infinite == 3
+
+
+def test_booleans_are_numbers_and_times_are_times() -> None:
+    assert type_column("x", pd.Series([True, False])).values.tolist() == [1.0, 0.0]
+    assert type_column("x", pd.Series([True, None], dtype="boolean")).missing.tolist() == [False, True]
+    assert type_column("x", pd.Series(pd.to_datetime(["2024-01-01"]))).kind == "time"
+
+
+def test_equal_tables_have_equal_digests(plant: pd.DataFrame) -> None:
+    changed = plant.copy()
+    changed.loc[3, "wear"] = 1.5
+    assert table_digest(plant) == table_digest(plant.copy()) != table_digest(changed)
