@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from registry.errors import CatalogueError
 
 #: A device that is in the middle of an update can still finish it against this many older versions.
 KEPT_VERSIONS = 16
 ROOT_LIFE = timedelta(days=365)
 
 Clock = Callable[[], float]
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class MetadataFolder:
     def targets(self) -> dict[str, TargetFile]:
         """Return the targets that the newest metadata lists."""
         versions = self._versions()
-        return dict(self._load(Targets, f"{versions[2]}.targets.json").signed.targets) if versions else {}
+        return dict(self._load(Targets, f"{versions[2]}.targets.json").targets) if versions else {}
 
     def write_targets(self, targets: Mapping[str, TargetFile]) -> None:
         """Sign a new version of all three roles that lists exactly these targets."""
@@ -91,9 +95,9 @@ class MetadataFolder:
     def _versions(self) -> tuple[int, int, int] | None:
         if self.read("timestamp.json") is None:
             return None
-        timestamp = self._load(Timestamp, "timestamp.json").signed
+        timestamp = self._load(Timestamp, "timestamp.json")
         number = timestamp.snapshot_meta.version
-        snapshot = self._load(Snapshot, f"{number}.snapshot.json").signed
+        snapshot = self._load(Snapshot, f"{number}.snapshot.json")
         return timestamp.version, number, snapshot.meta["targets.json"].version
 
     def _write_snapshot(self, version: int, targets: int) -> None:
@@ -106,17 +110,20 @@ class MetadataFolder:
         self._sign(Timestamp(version, None, expires, MetaFile(snapshot)), self._signers.online, "timestamp.json")
 
     def _sign(self, signed: Targets | Snapshot | Timestamp, signer: CryptoSigner, name: str) -> None:
-        metadata = Metadata(signed)
+        metadata: Metadata[Any] = Metadata(signed)
         metadata.sign(signer)
         write_atomic(self._folder / name, metadata.to_bytes())
 
-    def _load(self, kind: type, name: str) -> Metadata:  # type: ignore[type-arg]
-        return Metadata[kind].from_file(str(self._folder / name))  # type: ignore[valid-type]
+    def _load(self, kind: type[S], name: str) -> S:
+        signed = Metadata.from_bytes((self._folder / name).read_bytes()).signed
+        if not isinstance(signed, kind):
+            raise CatalogueError(f"{self._folder / name} is {signed.type} metadata, not {kind.type}")
+        return signed
 
-    def _aged(self, kind: type, name: str, life: timedelta) -> bool:
+    def _aged(self, kind: type[S], name: str, life: timedelta) -> bool:
         if self.read(name) is None:
             return False
-        expires: datetime = self._load(kind, name).signed.expires
+        expires: datetime = self._load(kind, name).expires
         return expires - self._now() < life / 2
 
     def _now(self) -> datetime:
