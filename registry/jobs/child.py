@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest, encode_manifest
 from protocols.names import ReleaseRef
@@ -27,7 +29,12 @@ from registry.jobs.report import Failure, Progress, Result, encode_report, job_f
 from registry.logs import start_logs
 from registry.processes import die_with_parent
 from registry.publication import publish
+from registry.signing.metadata import write_atomic
+from trainer.candidate import file_info, read_candidate
 from trainer.challenge import evaluate
+from trainer.columns import Column
+from trainer.graphs import followed_output, open_graph, run_graph, to_feed
+from trainer.reference_profile import reference_bytes
 from trainer.request import TrainRequest
 from trainer.tables import read_table
 from trainer.train import train
@@ -126,6 +133,7 @@ class Task:
         }
         if not comparison.better:
             return result | self._keep(champion, comparison.reason)
+        self._rebase(holdout)
         if not policy.auto_release:
             kept = self._home / "candidates" / f"{model}-job-{self._job.id}"
             kept.parent.mkdir(exist_ok=True)
@@ -172,6 +180,23 @@ class Task:
 
         before, after = measure(self._unpack(champion)), measure(self.folder / "candidate")
         return retraining.compare(manifest.metric, before, after, len(holdout), margin)
+
+    def _rebase(self, newest: Any) -> None:
+        """Make the newest rows the candidate's reference: they are the conditions that it was chosen for.
+
+        Its table also holds all that was before. Measured against both, a line that stays under the new conditions
+        would count as drifted for ever.
+        """
+        folder = self.folder / "candidate"
+        manifest = read_candidate(folder)
+        features = frames.columns(newest, manifest)
+        inputs = [Column(name, kind, values) for name, kind, values in features]
+        session = open_graph((folder / "model.onnx").read_bytes())
+        output = followed_output(run_graph(session, to_feed(inputs)))
+        reference = reference_bytes(inputs, output, manifest.classes)
+        files = {**manifest.files, "reference": file_info(reference)}
+        write_atomic(folder / "reference", reference)
+        write_atomic(folder / "release.json", encode_manifest(msgspec.structs.replace(manifest, files=files)))
 
     def _keep(self, champion: ReleaseRef, reason: str) -> dict[str, Any]:
         self._catalogue.events.record(

@@ -1,11 +1,14 @@
 """Tables of labelled rows that fit a release's inputs, and the table that a challenger learns from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from protocols.manifest import Manifest
+
+Array = np.ndarray[Any, Any]
 
 
 def labelled_frame(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> pd.DataFrame:
@@ -24,6 +27,18 @@ def labelled_frame(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> pd.
     if manifest.task == "regression":
         frame[manifest.target] = pd.to_numeric(frame[manifest.target], errors="coerce").astype("float64")
     return frame.dropna(subset=[manifest.target]).reset_index(drop=True)
+
+
+def columns(frame: pd.DataFrame, manifest: Manifest) -> list[tuple[str, Literal["number", "category"], Array]]:
+    """Return (name, kind, values) of each input: float32 with NaN for missing, or text with "" for missing."""
+    found: list[tuple[str, Literal["number", "category"], Array]] = []
+    for spec in manifest.inputs:
+        if spec.dtype == "string":
+            texts = ["" if pd.isna(value) else str(value) for value in frame[spec.name]]
+            found.append((spec.name, "category", np.array(texts, dtype=object)))
+        else:
+            found.append((spec.name, "number", frame[spec.name].to_numpy(dtype=np.float32)))
+    return found
 
 
 def joined(original: pd.DataFrame | None, newest: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:

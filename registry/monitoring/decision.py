@@ -34,7 +34,7 @@ def decide(
     Args:
         reports: the model's drift reports, newest first; those of releases other than the champion do not count.
         champion: the version that devices should run; None while there is none.
-        labelled_rows: how many of the newest labelled rows the registry holds.
+        labelled_rows: how many have arrived since the last retraining: without news, it would end as that one did.
         last_retraining_at, now: seconds since the epoch.
     """
     if not policy.enabled:
@@ -49,7 +49,7 @@ def decide(
         rest = last_retraining_at + policy.cooldown_s - now
         return Wait(f"drift, but the last retraining was too recent: {rest:.0f} s to wait")
     if labelled_rows < policy.min_labelled_rows:
-        return Wait(f"drift, but only {labelled_rows} of {policy.min_labelled_rows} labelled rows have arrived")
+        return Wait(f"drift, but only {labelled_rows} of {policy.min_labelled_rows} new labelled rows have arrived")
     return Retrain(f"{_names(recent[0])} drifted in {policy.windows_in_a_row} windows in a row")
 
 

@@ -22,7 +22,7 @@ class Policy(msgspec.Struct, frozen=True):
         drifted_features: features that must have drifted for a window to count as drifted.
         windows_in_a_row: drifted windows in a row that start a retraining.
         cooldown_s: seconds from one retraining to the next.
-        min_labelled_rows: newest labelled rows without which a retraining could not be judged.
+        min_labelled_rows: labelled rows that must have arrived since the last retraining.
         budget_s: search budget of the retraining, in seconds.
         holdout_share: share of the newest labelled rows that champion and challenger are compared on.
         margin: how much better the challenger's metric must be, as a share of the champion's.

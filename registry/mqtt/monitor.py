@@ -112,19 +112,26 @@ class Monitor:
             last = next(iter(self._catalogue.jobs.list(kind="retrain", model=model, limit=1)), None)
             if last is not None and last.state in ("waiting", "running"):
                 return
+            rows = self._catalogue.rows.count(model)
             decision: Retrain | Wait = decide(
                 policy,
                 self._catalogue.drift.list(model, _KEPT_REPORTS),
                 champion=None if champion is None else champion.version,
-                labelled_rows=self._catalogue.rows.count(model),
+                labelled_rows=rows - self._used_rows(model),
                 last_retraining_at=None if last is None else last.finished_at or last.created_at,
                 now=self._clock(),
             )
             if isinstance(decision, Wait):
                 log.info("no retraining: %s", decision.reason, extra={"model": model})
                 return
-            job = self._catalogue.jobs.add("retrain", {"model": model, "budget_s": policy.budget_s}, decision.reason)
+            parameters = {"model": model, "budget_s": policy.budget_s, "labelled_rows": rows}
+            job = self._catalogue.jobs.add("retrain", parameters, decision.reason)
             self._catalogue.events.record(
                 "retrain", f"{model}: job {job}, because {decision.reason}", model=model, detail={"job": job}
             )
         log.info("retraining: %s", decision.reason, extra={"model": model, "job": job})
+
+    def _used_rows(self, model: str) -> int:
+        """Return how many of the labelled rows the last retraining that came to an end had: they hold no news."""
+        done = next(iter(self._catalogue.jobs.list(kind="retrain", model=model, state="done", limit=1)), None)
+        return int(done.parameters.get("labelled_rows", 0)) if done is not None else 0

@@ -14,7 +14,9 @@ import pytest
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.errors import GenbaError
 from protocols.names import ReleaseRef
+from protocols.reference import decode_reference
 from registry.assigning import assign
+from registry.blobs import Blobs
 from registry.jobs.report import Failure, Progress, Result, decode_report
 from registry.monitoring.policy import Policy
 
@@ -112,6 +114,12 @@ def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, p
     assert promoted.releases == (AssignedRelease("ccpp", 2),)
     assert (promoted.streams, promoted.window_s) == ((stream,), 3.0)
     assert "champion-changed" in {event.kind for event in catalogue.events.list(model="ccpp")}
+
+    # What is normal now is what the challenger was chosen on: summer, not the mixture that it learned from.
+    profile = decode_reference(Blobs(home).path(second.files["reference"].sha256).read_bytes())
+    assert profile.rows == 240
+    assert profile.numeric["AT"].mean == pytest.approx(warm["AT"].tail(240).mean(), rel=1e-3)
+    assert profile.outputs["prediction"].mean == pytest.approx(warm["PE"].tail(240).mean(), rel=0.02)
 
     # No news: the next challenger learns what the champion knows, and is not released.
     found = run("retrain", model="ccpp", budget_s=2)
