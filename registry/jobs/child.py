@@ -43,7 +43,7 @@ log = logging.getLogger("registry.jobs")
 
 #: Newest labelled rows that a retraining looks at.
 NEWEST_ROWS = 50_000
-_NICENESS = 10
+_NICENESS = 5
 
 Report = Callable[[str, float], None]
 
