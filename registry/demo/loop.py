@@ -206,7 +206,9 @@ class Loop:
         drifted = [feature for feature in report["features"] if feature["drifted"]]
         worst = max(drifted, key=lambda feature: feature["psi"] or 0)
         self._note(f"{len(drifted)} of {len(report['features'])} sensors drifted, most of all {worst['feature']!r}")
-        self._note(f"its population stability index is {worst['psi']:.2f}; above 0.25 is called a large shift")
+        self._note(
+            f"its population stability index is {worst['psi']:.2f}; from 0.2 on it counts as drift, and more windows of it make a retraining"
+        )
 
     def _retrain(self) -> None:
         self._say("The policy turns the drift into a job: train again with the newest labelled rows, which the line's")
