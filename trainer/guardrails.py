@@ -24,6 +24,8 @@ MANY_MISSING = 0.3
 RARE_CLASS = 0.05
 #: Text columns with a larger share of different values are identifiers.
 IDENTIFIER_SHARE = 0.95
+#: Whole numbers with at most so many different values may be codes.
+AMBIGUOUS_VALUES = 50
 #: Categories that the model tells apart in one column; the rest count as unseen.
 MAX_CATEGORIES = 64
 
@@ -76,7 +78,13 @@ def check_table(
     labels = read_target(target, table[target], task)
     rows = table.iloc[labels.rows]
     features = [_typed(name, rows[name]) for name in columns if name != target and name not in drop]
-    found = [_rows_rail(labels), _label_rail(labels), *_balance_rails(labels), _mixed_rail(features)]
+    found = [
+        _task_rail(labels, task),
+        _rows_rail(labels),
+        _label_rail(labels),
+        *_balance_rails(labels),
+        _mixed_rail(features),
+    ]
     dropped: list[str] = list(drop)
     for look in (_constant_rail, _identifier_rail, _leakage_rail(labels)):
         rail, unwanted = look(features, frozenset(keep))
@@ -99,6 +107,17 @@ def _typed(name: str, series: pd.Series) -> Column:
 
 
 Look = Callable[[Sequence[Column], frozenset[str]], tuple[Guardrail, list[str]]]
+
+
+def _task_rail(target: Target, asked: Task | None) -> Guardrail:
+    """Whole numbers may be amounts or codes: what was made of them is told."""
+    whole = target.values.dtype != object and bool((target.values == np.round(target.values)).all())
+    unique = len(np.unique(target.values)) if whole else 0
+    if asked or unique <= 2 or unique > AMBIGUOUS_VALUES:
+        return Guardrail("task", "passed", (target.task,))
+    other = "classification" if target.task == "regression" else "regression"
+    seen = f"{target.name!r} has {unique} different whole numbers, which may be amounts or codes of classes"
+    return Guardrail("task", "alerted", (seen,), f"took it as a {target.task}", f"--task {other}", (target.name,))
 
 
 def _rows_rail(target: Target) -> Guardrail:

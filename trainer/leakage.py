@@ -14,7 +14,9 @@ from sklearn.tree import DecisionTreeClassifier
 from trainer.columns import Column
 from trainer.targets import Target, labels_as_text
 
-#: A correlation, or a share explained, from which a column is the target in another form.
+#: A correlation from which a number is the target in another scale, rounding allowed for.
+SAME_NUMBER = 0.99999
+#: A share of variance or of classes explained, from which a column is the target in another form.
 SAME = 0.99995
 #: A flag that is right so often ...
 FLAG_PRECISION = 0.99
@@ -26,6 +28,8 @@ FLAG_LIFT = 2.0
 FLAG_LOG10_CHANCE = -6.0
 #: At most so many rows are looked at.
 SAMPLE_ROWS = 20_000
+#: ... and by a tree at so many: wide tables have a tree for each column.
+TREE_ROWS = 5_000
 
 
 def find_leak(column: Column, target: Target) -> str | None:
@@ -61,7 +65,11 @@ def _regression_leak(column: Column, codes: np.ndarray[Any, Any], y: np.ndarray[
         return None
     if column.kind == "number":
         correlation = float(np.corrcoef(x, y)[0, 1])
-        return f"it is the target in another scale (correlation {correlation:.5f})" if abs(correlation) > SAME else None
+        return (
+            f"it is the target in another scale (correlation {correlation:.5f})"
+            if abs(correlation) > SAME_NUMBER
+            else None
+        )
     explained = _share_explained(x, y)
     return f"its categories tell the target exactly ({explained:.3%} explained)" if explained > SAME else None
 
@@ -103,7 +111,11 @@ def _rarer(column: Column) -> str:
 
 def _class_leak(codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> str | None:
     """A tree with two leaves for each class, on this column alone, that tells every class."""
+    step = max(1, math.ceil(len(labels) / TREE_ROWS))
+    codes, labels = codes[::step], labels[::step]
     classes = np.unique(labels)
+    if len(classes) < 2:
+        return None
     x = np.nan_to_num(codes, nan=float(np.nanmin(codes)) - 1.0 if not np.isnan(codes).all() else 0.0)[:, None]
     tree = DecisionTreeClassifier(max_leaf_nodes=2 * len(classes), random_state=0).fit(x, labels)
     # Each class by itself: right on the common class alone would be no proof.

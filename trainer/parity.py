@@ -68,7 +68,8 @@ def check_certificate(certificate: ParityCertificate) -> None:
             raise ParityError(
                 f"the exported graph differs from the fitted model on {case.name} rows: by up to "
                 f"{case.largest_difference:.3g} (tolerance {certificate.tolerance.absolute:.3g} + "
-                f"{certificate.tolerance.relative:.3g} of the value), {case.label_flips} labels flipped; no release"
+                f"{certificate.tolerance.relative:.3g} of the value), {case.label_flips} labels flipped; "
+                f"no release. {WAY_OUT.get(case.name, WAY_OUT[''])}"
             )
     raise ParityError("the certificate has no case, so it proves nothing; no release")
 

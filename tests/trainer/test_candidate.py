@@ -154,3 +154,14 @@ def test_a_contradictory_request_is_refused_before_the_data_are_read(
     given: dict[str, object] = {"table": tmp_path / "none.csv", "target": "yield", "model": "plant", **change}
     with pytest.raises(error):
         train(TrainRequest(**given), tmp_path / "out")  # type: ignore[arg-type]
+
+
+def test_kept_columns_without_a_value_or_a_second_coming_still_make_a_model(
+    plant: pd.DataFrame, tmp_path: Path
+) -> None:
+    plant["empty"] = np.nan
+    plant["at"] = pd.date_range("2024-01-01", periods=len(plant), freq="h")
+    request = TrainRequest(plant, "yield", "plant", budget_s=30, keep=("empty", "at"), drop=("fault",), trials=2)
+    manifest = train(request, tmp_path / "out")
+    assert {"empty", "at"} <= {spec.name for spec in manifest.inputs}
+    assert manifest.parity.passed

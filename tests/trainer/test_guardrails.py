@@ -129,6 +129,17 @@ def test_the_task_follows_from_the_target(values: list[object], task: str) -> No
     assert check_table(table, "y", None).target.task == task
 
 
+@pytest.mark.parametrize(
+    ("unique", "task", "state"), [(3, None, "alerted"), (30, None, "alerted"), (30, "x", "passed")]
+)
+def test_whole_numbers_that_may_be_codes_are_told(unique: int, task: str | None, state: str) -> None:
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=300), "y": np.arange(300) % unique})
+    checked = check_table(table, "y", "regression" if task else None)
+    assert rail(checked, "task").state == state
+    other = {"classification": "regression", "regression": "classification"}[checked.target.task]
+    assert task or rail(checked, "task").override == f"--task {other}"
+
+
 def few(plant: pd.DataFrame) -> pd.DataFrame:
     return plant.head(10)
 

@@ -101,7 +101,7 @@ def test_a_forest_that_treats_missing_values_otherwise_than_its_graph_is_refused
     tmp_path: Path, whole: pd.DataFrame
 ) -> None:
     columns = [*SENSORS, "grade, cut"]
-    frame = whole[columns].astype({name: np.float32 for name in SENSORS})
+    frame = whole[columns].astype(dict.fromkeys(SENSORS, np.float32))
     joblib.dump(pipeline_with_columns(imputed=False).fit(frame, whole["fault"]), tmp_path / "m.joblib")
     with pytest.raises(ParityError, match=r"on missing rows.* by an imputer"):
         take(tmp_path, "m.joblib", whole, trusted=True)
