@@ -60,7 +60,7 @@ def _compared(manifest: Manifest, reference: ReferenceProfile, live: MergedWindo
 def _median(sketch: NumericSketch, unit: str | None) -> str:
     if not sketch.count:
         return NOTHING
-    return f"median {quantity(float(sketch.quantiles([0.5])[0]), unit)}"
+    return f"median {quantity(float(sketch.quantiles([0.5])[0]), unit, 3)}"
 
 
 def _moved_category(name: str, before: CategorySketch, after: CategorySketch | None) -> Shift:

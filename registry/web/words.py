@@ -128,8 +128,9 @@ def provider(name: str) -> str:
     return name.removesuffix("ExecutionProvider") or "not known"
 
 
-def quantity(value: float | None, unit: str | None) -> str:
-    return f"{number(value)} {unit}" if unit and value is not None else number(value)
+def quantity(value: float | None, unit: str | None, digits: int = 4) -> str:
+    text = number(value, digits)
+    return f"{text} {unit}" if unit and value is not None else text
 
 
 FILTERS = {

@@ -25,6 +25,7 @@ def page(model: str) -> str:
     policy = catalogue.policies.get(model)
     reports = catalogue.drift.list(model, SHOWN_REPORTS)
     newest = reports[0] if reports else None
+    jobs = catalogue.jobs.list(model=model, limit=5)
     return render_template(
         "model.html",
         row=row,
@@ -39,7 +40,8 @@ def page(model: str) -> str:
         plot=drift_plot(model, reports, policy.psi_threshold),
         streak=_streak([report.drifted for report in reports if row.report and report.version == row.report.version]),
         telemetry=catalogue.telemetry.totals(model),
-        jobs=catalogue.jobs.list(model=model, limit=5),
+        jobs=jobs,
+        challenger=next((job for job in jobs if job.kind == "retrain" and job.state in ("running", "waiting")), None),
         events=catalogue.events.list(model=model, limit=15),
     )
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from flask.testing import FlaskClient
+from simulators.plant_history import write_history
 
 from registry.catalogue import Catalogue
 from registry.cli import init
@@ -38,11 +39,11 @@ class Api:
 
     def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         headers = {**self._headers, **more.pop("headers", {})}
-        if isinstance(body, dict | list):
+        if isinstance(body, dict | list) and "content_type" not in more:
             more["json"] = body
         elif body is not None:
             more["data"] = body
-        return self._client.open(f"/api/v1{path}", method=method, headers=headers, **more)
+        return self._client.open(f"/api/v1{path}", method=method, headers=headers, buffered=True, **more)
 
 
 @pytest.fixture
@@ -126,3 +127,9 @@ def enrol(api, anonymous, certificate_request) -> Callable[..., dict[str, Any]]:
         return answer.json
 
     return do
+
+
+@pytest.fixture
+def filled(home, catalogue, clock, tmp_path):
+    """A registry with a past: one model on three devices, drifted."""
+    write_history(home, catalogue, clock, tmp_path / "workshop")

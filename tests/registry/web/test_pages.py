@@ -69,14 +69,22 @@ def test_a_published_model_without_devices_says_how_to_assign_it(client, publish
 
 def test_the_release_page_shows_proof_and_lineage(client, published):
     text = check(client.get("/models/ccpp/releases/1"))
-    for expected in ("✓ passed", "held out", "957", "gradient boosting", "1.8 to 25 °C", "missing values", "✓ dealt with"):
+    for expected in (
+        "✓ passed",
+        "held out",
+        "957",
+        "gradient boosting",
+        "1.8 to 25 °C",
+        "missing values",
+        "✓ dealt with",
+    ):
         assert expected in text
 
 
 def test_drift_is_told_in_the_plants_own_units(client, filled):
     text = check(client.get("/models/ccpp"))
     assert "▲ drifted" in text
-    assert re.search(r"AT ▲ moved .* median 14(\.\d+)? °C median 2[89](\.\d+)? °C", text)
+    assert re.search(r"AT ▲ moved .* median 1[34](\.\d)? °C median 2[89](\.\d)? °C", text)
     assert "ccpp@1 learned" in text
 
 
