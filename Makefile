@@ -65,8 +65,9 @@ bench: $(STAMP) ## measure each figure that the README quotes
 EVERYWHERE := python_full_version < '3.15' and implementation_name == 'cpython' and sys_platform == 'linux'
 
 lock: ## resolve requirements/dev.txt anew (needs uv)
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --exclude-newer '7 days' --quiet \
-	    --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' -o $(LOCK)
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
+	    --fork-strategy fewest --exclude-newer '7 days' --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command 'make lock' -o $(LOCK)
 	@sed -i "s/ ; $(EVERYWHERE)\$$//" $(LOCK)
 
 clean: ## remove .venv and what tools left behind

@@ -59,7 +59,7 @@ def asyncapi_document() -> Json:
         "operations": {_id(channel): _operation(channel, kind) for channel, kind in _CHANNELS.items()},
         "components": {
             "messages": {kind.__name__: _message(kind) for kind in kinds},
-            "schemas": dict(sorted(schemas.items())),
+            "schemas": _clean(dict(sorted(schemas.items()))),
             "securitySchemes": {"deviceCertificate": {"type": "X509"}},
         },
     }
@@ -121,8 +121,18 @@ def _schema(kind: type) -> Json:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **own,
-        "$defs": dict(sorted(components.items())),
+        "$defs": _clean(dict(sorted(components.items()))),
     }
+
+
+def _clean(schema: Any) -> Any:
+    """Take the indentation out of descriptions, which Python 3.13 and newer have done already."""
+    if isinstance(schema, dict):
+        return {
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _clean(value)
+            for key, value in schema.items()
+        }
+    return [_clean(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _summary(kind: type) -> str:
