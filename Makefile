@@ -1,12 +1,12 @@
 # Everything runs in .venv, which each target sets up from the exact versions in requirements/dev.txt.
-# Needs Python (3.11 to 3.14) and make, nothing else. `make help` lists the targets.
+# Needs Python (3.11 to 3.13) and make, nothing else. `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
 # The first of these that the lock covers makes .venv; `make PYTHON=/path/to/python3.12 test` names another.
-PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
+PYTHONS := python3 python3.13 python3.12 python3.11 python
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,9 +25,9 @@ setup: $(STAMP) ## make .venv and install Genba in it
 $(STAMP): $(LOCK) pyproject.toml
 	@echo "Setting up $(VENV) (once; a few minutes on a slow network) ..."
 	@found=; for each in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
-	    if "$$each" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then found=$$each; break; fi; done; \
+	    if "$$each" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then found=$$each; break; fi; done; \
 	if [ -z "$$found" ]; then \
-	    echo "make: needs Python 3.11 to 3.14 with venv (Debian: apt install python3-venv); tried: $(if $(PYTHON),$(PYTHON),$(PYTHONS))" >&2; exit 1; fi; \
+	    echo "make: needs Python 3.11 to 3.13 with venv (Debian: apt install python3-venv); tried: $(if $(PYTHON),$(PYTHON),$(PYTHONS))" >&2; exit 1; fi; \
 	[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$$found" -m venv --clear $(VENV)
 	@$(PIP) install -qq --prefer-binary -r $(LOCK)
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
@@ -62,7 +62,7 @@ bench: $(STAMP) ## measure each figure that the README quotes
 	@shopt -s nullglob; for each in benchmarks/[a-z]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
 
 # The condition that tool.uv.environments puts on every line.
-EVERYWHERE := python_full_version < '3.15' and implementation_name == 'cpython' and sys_platform == 'linux'
+EVERYWHERE := python_full_version < '3.14' and implementation_name == 'cpython' and sys_platform == 'linux'
 
 lock: ## resolve requirements/dev.txt anew (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
