@@ -85,8 +85,10 @@ def _call(verb: Verb, rest: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or verb.extra is None or error.name.split(".")[0] in _OURS:
             raise
+        # ONNX Runtime is an extra of its own: its builds exclude one another.
+        extra = "cpu" if error.name == "onnxruntime" else verb.extra
         raise MissingExtraError(
-            f"this needs the package {error.name!r}, which is not installed: pip install 'genba[{verb.extra}]'"
+            f"this needs the package {error.name!r}, which is not installed: pip install 'genba[{extra}]'"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The reference profile: sketches of the training data, which travel with a release as its file `reference`."""
+"""The reference profile: sketches of the data that a release was chosen on, which travel with it as `reference`."""
 
 import msgspec
 
@@ -9,7 +9,9 @@ REFERENCE_VERSION = 1
 
 
 class ReferenceProfile(msgspec.Struct, frozen=True):
-    """What the inputs and the model's own outputs looked like on the training data.
+    """What the inputs and the model's own outputs looked like on the data that the release was chosen on.
+
+    For a first release that is its training data; for one that replaced a champion, the newest rows, on which it won.
 
     `numeric` and `categories` hold one sketch per model input; `outputs` sketches what monitoring follows of the
     predictions: `prediction` for a regression, `probability_<class>` for each class of a classifier.

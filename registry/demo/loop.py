@@ -119,7 +119,9 @@ class Loop:
         self._say("the ONNX file computes what the fitted model computes. No proof, no release.")
         buffer = io.BytesIO()
         plant.history.to_csv(buffer, index=False)
-        dataset = self._rest.post(f"/datasets?name={self._model}.csv", buffer.getvalue(), "text/csv")
+        dataset = self._rest.call(
+            "POST", f"/datasets?name={self._model}.csv", buffer.getvalue(), content_type="text/csv"
+        )
         policy = {
             "enabled": True,
             "windows_in_a_row": 2,
@@ -128,7 +130,8 @@ class Loop:
             "budget_s": BUDGET_S,
             "cooldown_s": 3600.0,
         }
-        job = self._rest.post(
+        job = self._rest.send(
+            "POST",
             "/jobs",
             {
                 "kind": "train",
@@ -141,13 +144,13 @@ class Loop:
             },
         )
         self._follow_job(job["id"])
-        self._rest.put(f"/models/{self._model}/policy", policy)
+        self._rest.send("PUT", f"/models/{self._model}/policy", policy)
         self._tell_release(1)
 
     def _enrol(self) -> None:
         self._say("Two devices enrol, each with a one-time token. The key pair is made on the device and stays there.")
         for station, profile in STATIONS.items():
-            token = self._rest.post("/devices/tokens", {"device": station, "site": SITE})["token"]
+            token = self._rest.send("POST", "/devices/tokens", {"device": station, "site": SITE})["token"]
             run_command(
                 *("agent", "enrol", "--registry", self._rest.url, "--token", token, "--device", station),
                 *("--site", SITE, "--profile", profile, "--home", str(self._home / station)),
@@ -180,7 +183,7 @@ class Loop:
                 "window_s": WINDOW_S,
                 "confirm_s": CONFIRM_S,
             }
-            self._rest.put(f"/devices/{station}/assignment", assignment)
+            self._rest.send("PUT", f"/devices/{station}/assignment", assignment)
         for station in STATIONS:
             provider = wait_for(
                 f"{station} to serve {self._model}@1", 60, partial(self._serving, station, 1), self._processes.check
@@ -206,9 +209,7 @@ class Loop:
         drifted = [feature for feature in report["features"] if feature["drifted"]]
         worst = max(drifted, key=lambda feature: feature["psi"] or 0)
         self._note(f"{len(drifted)} of {len(report['features'])} sensors drifted, most of all {worst['feature']!r}")
-        self._note(
-            f"its population stability index is {worst['psi']:.2f}; from 0.2 on it counts as drift, and more windows of it make a retraining"
-        )
+        self._note(f"its population stability index is {worst['psi']:.2f}; above 0.2 counts as drift")
 
     def _retrain(self) -> None:
         self._say("The policy turns the drift into a job: train again with the newest labelled rows, which the line's")
@@ -430,7 +431,9 @@ class Historian:
             self._told += len(known)
             rows = [msgspec.json.encode({**a.reading.sensors, self._plant.target: a.reading.truth}) for a in known]
             try:
-                self._rest.post(f"/models/{self._model}/rows", b"\n".join(rows), "application/x-ndjson")
+                self._rest.call(
+                    "POST", f"/models/{self._model}/rows", b"\n".join(rows), content_type="application/x-ndjson"
+                )
             except GenbaError as error:
                 self.failure = error
                 return
