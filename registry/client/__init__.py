@@ -1,3 +1,8 @@
-"""Talking to a registry from outside: its REST API by the standard library alone, and the verbs that use it."""
+"""What the `genba` command does against a registry: REST calls that the OpenAPI document describes.
 
-__all__ = ["cli", "rest"]
+Needs nothing beyond Genba's base dependencies, so that it runs on a device and on an engineer's laptop alike.
+"""
+
+from registry.client.rest import RegistryClient
+
+__all__ = ["RegistryClient"]

@@ -1,124 +1,152 @@
 """`genba publish` and `genba assign`."""
 
 import argparse
-import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from protocols.manifest import decode_manifest
-from protocols.names import ReleaseRef
-from registry.client.rest import RegistryClient, connect
-from registry.errors import CandidateRefusedError, RegistryRefusedError, RequestRefusedError
+import msgspec
 
-FILES = ("release.json", "model.onnx", "golden.npz", "reference")
-ALL_OR_SITE = ("*", "site=", "profile=")
+from protocols.errors import NameRefusedError
+from protocols.names import ReleaseRef, check_name
+from registry.client.binding import bound, chosen, parse_inputs, stream_of
+from registry.client.rest import RegistryClient
+from registry.client.upload import Upload
+from registry.errors import AssignmentRefusedError
+
+UPLOAD_TIMEOUT_S = 600.0
+DEFAULT_REGISTRY = "http://127.0.0.1:8080"
 
 
 def publish(argv: list[str]) -> int:
-    """Upload a candidate; the registry checks it, gives it its version, and signs it."""
-    parser = argparse.ArgumentParser("genba publish", description=publish.__doc__)
-    parser.add_argument("candidate", type=Path, metavar="DIR", help="what `genba train --out DIR` wrote")
+    """Upload a candidate; print the release that it has become."""
+    parser = argparse.ArgumentParser(
+        prog="genba publish", description="Upload a candidate to a registry, which checks its proof and signs it."
+    )
+    parser.add_argument("candidate", type=Path, metavar="DIR", help="the folder that `genba train --out DIR` made")
     _add_registry(parser)
     options = parser.parse_args(argv)
-    folder: Path = options.candidate
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise CandidateRefusedError(str(folder), f"it has no {', '.join(missing)}; `genba train --out DIR` makes one")
-    manifest = decode_manifest((folder / "release.json").read_bytes())
-    client = connect(options.registry, options.token)
-    reply = client.post_files(f"/models/{manifest.model}/releases", {name: folder / name for name in FILES})
-    print(f"published {reply['model']}@{reply['version']}, model digest {reply['digest']}")
+    upload = Upload(options.candidate, _show_progress if sys.stderr.isatty() else lambda sent, size: None)
+    client = _client(options, UPLOAD_TIMEOUT_S)
+    release = client.call(
+        "POST",
+        f"/models/{upload.manifest.model}/releases",
+        upload,
+        content_type=upload.content_type,
+        size_bytes=upload.size_bytes,
+    )
+    print(f"{release['model']}@{release['version']}")
+    print(f"signed; {client.url}/models/{release['model']}/releases/{release['version']}", file=sys.stderr)
     return 0
 
 
 def assign(argv: list[str]) -> int:
-    """Say which devices should run a release."""
-    parser = argparse.ArgumentParser(
-        "genba assign",
-        description="Say which devices should run a release. Devices that run another release of the model keep their "
-        "streams; a device that does not run it yet needs --topic and --output-topic, or --assignment.",
-    )
-    parser.add_argument("release", metavar="MODEL@VERSION")
-    parser.add_argument("devices", metavar="DEVICE-OR-SELECTOR", help="a name, '*', 'site=NAME' or 'profile=NAME'")
-    parser.add_argument("--topic", help="the stream's sensor messages")
-    parser.add_argument("--output-topic", help="where its predictions go")
-    parser.add_argument("--stream", default="main", help="the stream's name (default main)")
-    parser.add_argument("--input", action="append", default=[], metavar="FEATURE=PATH", help="JSON path of one input")
-    parser.add_argument("--key", metavar="PATH", help="JSON path of a value that is copied to each prediction")
-    parser.add_argument("--assignment", type=Path, metavar="FILE", help="the whole assignment as JSON")
-    parser.add_argument("--allow-fallback", action="store_true", help="accept the CPU where the profile names another")
-    _add_registry(parser)
-    options = parser.parse_args(argv)
-    ref = ReleaseRef.parse(options.release)
-    client = connect(options.registry, options.token)
-    if options.topic or options.assignment:
-        _assign_anew(client, ref, options)
+    """Say which devices should run a release; print each device and its revision."""
+    options = _assign_parser().parse_args(argv)
+    client = _client(options)
+    ref = _resolve(client, options.release)
+    if options.assignment is not None:
+        changed = [_from_file(client, ref, options)]
+    elif options.topic is not None or options.output_topic is not None:
+        changed = _bind(client, ref, options)
     else:
-        changed = client.post("/assignments", {"release": str(ref), "devices": _selector(options.devices)})
-        for row in changed:
-            print(f"{row['device']}: {ref}, revision {row['revision']}")
+        changed = client.send("POST", "/assignments", {"release": str(ref), "devices": options.devices})
+    for assignment in changed:
+        print(f"{assignment['device']}: {ref} (revision {assignment['revision']})")
     return 0
 
 
-def _assign_anew(client: RegistryClient, ref: ReleaseRef, options: argparse.Namespace) -> None:
-    if options.devices.startswith(ALL_OR_SITE):
-        raise RequestRefusedError("DEVICE-OR-SELECTOR", "topics are one device's own: name the device")
-    path = f"/devices/{quote(options.devices, safe='')}/assignment"
-    body = _read_assignment(options.assignment) if options.assignment else _with_stream(client, path, ref, options)
-    reply = client.put(path, body)
-    print(f"{options.devices}: {ref}, revision {reply['revision']}")
-
-
-def _with_stream(client: RegistryClient, path: str, ref: ReleaseRef, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the device's assignment with this release and this stream put in, whatever else it runs."""
-    if not options.output_topic:
-        raise RequestRefusedError("--output-topic", "name the topic where the predictions should go")
-    try:
-        body = client.get(path) or {}
-    except RegistryRefusedError as error:
-        if error.status != 404:
-            raise
-        body = {}
-    release = {"model": ref.model, "version": ref.version, "allow_fallback": options.allow_fallback}
-    stream = {
-        "name": options.stream,
-        "model": ref.model,
-        "topic": options.topic,
-        "output_topic": options.output_topic,
-        "inputs": dict(_input(text) for text in options.input),
-    }
-    if options.key:
-        stream["key"] = options.key
-    kept = {name: value for name, value in body.items() if name in ("window_s", "confirm_s")}
-    releases = [each for each in body.get("releases", ()) if each["model"] != ref.model]
-    streams = [each for each in body.get("streams", ()) if each["name"] != options.stream]
-    return {**kept, "releases": [*releases, release], "streams": [*streams, stream]}
-
-
-def _input(text: str) -> tuple[str, str]:
-    feature, sign, path = text.rpartition("=")
-    if not sign or not feature or not path:
-        raise RequestRefusedError("--input", f"{text!r} is not FEATURE=PATH")
-    return feature, path
-
-
-def _read_assignment(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise RequestRefusedError("--assignment", f"{path}: there is no such file") from error
-    except ValueError as error:
-        raise RequestRefusedError("--assignment", f"{path}: not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise RequestRefusedError("--assignment", f"{path}: an assignment is a JSON object")
-    return {name: value for name, value in body.items() if name not in ("device", "revision", "v")}
-
-
-def _selector(text: str) -> str | list[str]:
-    return text if text.startswith(ALL_OR_SITE) else [text]
+def _assign_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genba assign",
+        description="Say which devices should run a release. Without topics, it takes the place of the same model's "
+        "release, and streams stay as they are; a device that refused it tries once more.",
+    )
+    parser.add_argument("release", metavar="MODEL@VERSION", help="or MODEL@champion, MODEL@latest")
+    parser.add_argument(
+        "devices", metavar="DEVICE-OR-SELECTOR", help="a device, '*', site=SITE, profile=PROFILE, or site=S,profile=P"
+    )
+    parser.add_argument("--topic", help="where the sensors' messages are; {device} and {site} are filled in")
+    parser.add_argument("--output-topic", metavar="TOPIC", help="where the predictions go; likewise")
+    parser.add_argument("--stream", default="main", metavar="NAME", help="the stream's name (default main)")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="FEATURE=PATH",
+        help="JSON path of a model's input, such as 'AT=$.ambient.temp'; by default the key of its own name",
+    )
+    parser.add_argument("--key", metavar="PATH", help="JSON path of a value that each prediction repeats")
+    parser.add_argument("--allow-fallback", action="store_true", help="accept the CPU where the profile names another")
+    parser.add_argument("--assignment", type=Path, metavar="FILE", help="a whole assignment as JSON, for one device")
+    _add_registry(parser)
+    return parser
 
 
 def _add_registry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--registry", metavar="URL", help="the registry's address (or GENBA_REGISTRY)")
-    parser.add_argument("--token", metavar="TOKEN", help="its API token (better in GENBA_TOKEN: arguments are visible)")
+    parser.add_argument(
+        "--registry",
+        metavar="URL",
+        default=os.environ.get("GENBA_REGISTRY", DEFAULT_REGISTRY),
+        help=f"the registry's address (or GENBA_REGISTRY; default {DEFAULT_REGISTRY})",
+    )
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("GENBA_TOKEN"),
+        help="the API token; GENBA_TOKEN keeps it out of the process list",
+    )
+
+
+def _client(options: argparse.Namespace, timeout_s: float = 60.0) -> RegistryClient:
+    return RegistryClient(options.registry, options.token, timeout_s=timeout_s)
+
+
+def _resolve(client: RegistryClient, text: str) -> ReleaseRef:
+    """Read MODEL@VERSION, or ask the registry what MODEL@champion or MODEL@latest is."""
+    model, _, version = text.partition("@")
+    if version not in ("champion", "latest"):
+        return ReleaseRef.parse(text)
+    found = client.get(f"/models/{check_name('model', model)}")
+    if version == "latest":
+        return ReleaseRef(model, client.get(f"/models/{model}/releases")[0]["version"])
+    if found["champion"] is None:
+        raise AssignmentRefusedError(f"model {model!r} has no champion yet; name a version: {model}@1")
+    return ReleaseRef(model, found["champion"])
+
+
+def _bind(client: RegistryClient, ref: ReleaseRef, options: argparse.Namespace) -> list[Any]:
+    if options.topic is None or options.output_topic is None:
+        missing = "--topic" if options.topic is None else "--output-topic"
+        raise AssignmentRefusedError(f"{missing} is missing: a stream needs both, where sensors are and predictions go")
+    given = {**vars(options), "inputs": parse_inputs(options.input)}
+    changed = []
+    for device in chosen(client.get("/devices"), options.devices):
+        place = f"/devices/{device['name']}/assignment"
+        release: dict[str, Any] = {"model": ref.model, "version": ref.version}
+        if options.allow_fallback:
+            release["allow_fallback"] = True
+        body = bound(client.get(place), release, stream_of(ref.model, device, given))
+        changed.append(client.send("PUT", place, body))
+    return changed
+
+
+def _from_file(client: RegistryClient, ref: ReleaseRef, options: argparse.Namespace) -> Any:
+    try:
+        body = msgspec.json.decode(options.assignment.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise AssignmentRefusedError(f"--assignment {options.assignment}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AssignmentRefusedError(f"--assignment {options.assignment}: not a JSON object: {error}") from error
+    try:
+        check_name("device", options.devices)
+    except NameRefusedError as error:
+        raise AssignmentRefusedError(f"--assignment is for one device, and {options.devices!r} is not one") from error
+    others = [one for one in body.get("releases", []) if one.get("model") != ref.model]
+    body["releases"] = [*others, {"model": ref.model, "version": ref.version}]
+    return client.send("PUT", f"/devices/{options.devices}/assignment", body)
+
+
+def _show_progress(sent: int, size: int) -> None:
+    end = "\n" if sent >= size else ""
+    print(f"\ruploading {sent / size:4.0%} of {size / 1e6:.1f} MB", end=end, file=sys.stderr, flush=True)

@@ -1,96 +1,141 @@
-"""A registry's REST API, as its OpenAPI document describes it, by the standard library alone."""
+"""A registry over REST, by the standard library alone."""
 
-import json
-import os
-import secrets
+import http.client
+import ipaddress
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from registry.errors import RegistryRefusedError, RegistryUnreachableError
+import msgspec
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-TIMEOUT_S = 60.0
+from registry.errors import NotAuthorisedError, RegistryRefusedError, RegistryUnreachableError
+
+REPLY_LIMIT_BYTES = 64 * 1024 * 1024
+JSON = "application/json"
 
 
 class RegistryClient:
-    """One registry and the token that speaks to it.
+    """One registry. The token goes to its address and nowhere else: no redirect is followed.
+
+    Args:
+        url: http://host:port on this machine, https:// elsewhere.
+        token: the API token; None for reading alone.
 
     Raises:
-        RegistryUnreachableError: nothing answers there, or the token would travel in the clear.
-        RegistryRefusedError: the registry answered with a problem; its own words are the text.
+        RegistryUnreachableError: the address is none, or would send the token unencrypted over a network.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise RegistryUnreachableError(url, "that is no address; write https://host:port")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise RegistryUnreachableError(url, "http:// would send the token in the clear; use https://")
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 60.0) -> None:
+        self.url = _checked(url)
         self._token = token
+        self._timeout_s = timeout_s
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if _is_loopback(urlsplit(self.url).hostname or ""):
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str) -> Any:
-        return self._json("GET", path, None)
+        """GET a path below /api/v1 and return its JSON.
 
-    def put(self, path: str, body: Any) -> Any:
-        return self._json("PUT", path, json.dumps(body).encode())
+        Raises:
+            RegistryRefusedError: the registry answered with a problem.
+            RegistryUnreachableError: it did not answer, or not as a registry.
+        """
+        return self.call("GET", path)
 
-    def post(self, path: str, body: Any, content_type: str = "application/json") -> Any:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._json("POST", path, data, content_type)
+    def send(self, method: str, path: str, body: Any) -> Any:
+        """Send a JSON body. Raises as `get`, and NotAuthorisedError where there is no token to send."""
+        return self.call(method, path, msgspec.json.encode(body))
 
-    def post_files(self, path: str, files: Mapping[str, Path]) -> Any:
-        """Upload files as multipart/form-data, each under its own name."""
-        boundary = secrets.token_hex(16)
-        parts = []
-        for name, file in files.items():
-            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
-            parts += [head.encode(), b"Content-Type: application/octet-stream\r\n\r\n", file.read_bytes(), b"\r\n"]
-        parts.append(f"--{boundary}--\r\n".encode())
-        return self._json("POST", path, b"".join(parts), f"multipart/form-data; boundary={boundary}")
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        *,
+        content_type: str = JSON,
+        size_bytes: int | None = None,
+    ) -> Any:
+        """Send a request; a body that is not bytes is streamed, and `size_bytes` is what it weighs."""
+        if method != "GET" and not self._token:
+            raise NotAuthorisedError(f"{self.url} changes nothing without a token")
+        headers = self._headers(content_type if body is not None else None, size_bytes)
+        request = urllib.request.Request(  # noqa: S310 - the scheme is checked in _checked
+            f"{self.url}/api/v1{quote(path, safe='/?=&@%,')}",
+            body,
+            headers,
+            method=method,
+        )
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as reply:
+                data = reply.read(REPLY_LIMIT_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refused(error.code, error.read(REPLY_LIMIT_BYTES)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise RegistryUnreachableError(self.url, _reason(error)) from error
+        try:
+            return msgspec.json.decode(data) if data else None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RegistryUnreachableError(self.url, "what answers there is not a Genba registry") from error
 
-    def get_bytes(self, path: str) -> bytes:
-        return self._call("GET", path, None, "application/json")
-
-    def _json(self, method: str, path: str, data: bytes | None, content_type: str = "application/json") -> Any:
-        return json.loads(self._call(method, path, data, content_type) or b"null")
-
-    def _call(self, method: str, path: str, data: bytes | None, content_type: str) -> bytes:
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
+    def _headers(self, content_type: str | None, size_bytes: int | None) -> Mapping[str, str]:
+        headers = {"Accept": JSON}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        if size_bytes is not None:
+            headers["Content-Length"] = str(size_bytes)
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        address = f"{self.url}/api/v1{path}"
-        request = urllib.request.Request(address, data, headers, method=method)  # noqa: S310 - checked in __init__
+        return headers
+
+    def _refused(self, status: int, data: bytes) -> RegistryRefusedError | RegistryUnreachableError:
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310
-                content: bytes = reply.read()
-        except urllib.error.HTTPError as error:
-            raise RegistryRefusedError(error.code, _problem(error)) from error
-        except (OSError, ValueError) as error:
-            raise RegistryUnreachableError(self.url, str(getattr(error, "reason", error))) from error
-        return content
+            problem = msgspec.json.decode(data, type=_Problem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return RegistryUnreachableError(self.url, f"it answered {status} and not as a Genba registry does")
+        return RegistryRefusedError(status, problem.detail or problem.title)
 
 
-def _problem(error: urllib.error.HTTPError) -> str:
-    body = error.read(65_536)
+class _Problem(msgspec.Struct):
+    """problem+json, as far as a person reads it."""
+
+    title: str
+    detail: str = ""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect could take the token somewhere else."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _checked(url: str) -> str:
     try:
-        problem = json.loads(body)
-        return str(problem.get("detail") or problem.get("title") or error.reason)
-    except (ValueError, AttributeError):
-        return f"HTTP {error.code} {error.reason}"
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise RegistryUnreachableError(url, f"not an address ({error})") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise RegistryUnreachableError(url, "not an address; write http://127.0.0.1:8080 or https://registry.example")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise RegistryUnreachableError(url, "it would send the token unencrypted over the network; use https://")
+    return url.rstrip("/")
 
 
-def connect(url: str | None, token: str | None) -> RegistryClient:
-    """Return a client for what the command line named, or else for GENBA_REGISTRY and GENBA_TOKEN.
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
-    Raises:
-        RegistryUnreachableError: no registry is named.
-    """
-    address = url or os.environ.get("GENBA_REGISTRY")
-    if not address:
-        raise RegistryUnreachableError("(none)", "no registry is named: give --registry URL or set GENBA_REGISTRY")
-    return RegistryClient(address, token or os.environ.get("GENBA_TOKEN", ""))
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", error)
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return f"it does not answer ({text.lower()})"

@@ -1,0 +1,71 @@
+"""Binding: the assignment that a device should get from what the command line says. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from registry.errors import AssignmentRefusedError
+
+Json = dict[str, Any]
+
+
+def chosen(devices: Sequence[Mapping[str, Any]], selector: str) -> list[Json]:
+    """Return the devices that a selector means: a name, `*`, `site=S`, `profile=P`, or several by comma (and).
+
+    Raises:
+        AssignmentRefusedError: it means none; the text lists those there are.
+    """
+    terms = [part.strip().partition("=") for part in selector.split(",")]
+    if selector == "*":
+        found = list(devices)
+    elif all(sign and field in ("site", "profile") for field, sign, _ in terms):
+        found = [one for one in devices if all(one[field] == value for field, _, value in terms)]
+    else:
+        found = [one for one in devices if one["name"] == selector]
+    if not found:
+        names = ", ".join(str(one["name"]) for one in devices[:8]) or "none is enrolled yet"
+        raise AssignmentRefusedError(f"device {selector!r} is not known; known devices: {names}")
+    return [dict(one) for one in found]
+
+
+def parse_inputs(pairs: Sequence[str]) -> dict[str, str]:
+    """Read FEATURE=PATH pairs; a feature's name may hold `=`, a path begins after the last one.
+
+    Raises:
+        AssignmentRefusedError: one of them is not such a pair.
+    """
+    inputs = {}
+    for pair in pairs:
+        feature, sign, path = pair.rpartition("=")
+        if not sign or not feature or not path:
+            raise AssignmentRefusedError(f"--input {pair!r} is not FEATURE=PATH; write --input 'AT=$.ambient.temp'")
+        inputs[feature] = path
+    return inputs
+
+
+def stream_of(model: str, device: Mapping[str, Any], options: Mapping[str, Any]) -> Json:
+    """Return a stream's binding; `{device}` and `{site}` in its topics stand for this device's own.
+
+    Args:
+        options: topic, output_topic, stream, inputs, key.
+    """
+    names = {"{device}": device["name"], "{site}": device["site"]}
+    topics = {}
+    for field in ("topic", "output_topic"):
+        topic = str(options[field])
+        for sign, value in names.items():
+            topic = topic.replace(sign, str(value))
+        topics[field] = topic
+    stream: Json = {"name": options["stream"], "model": model, **topics, "inputs": options["inputs"]}
+    return stream if options.get("key") is None else {**stream, "key": options["key"]}
+
+
+def bound(current: Mapping[str, Any], release: Mapping[str, Any], stream: Mapping[str, Any]) -> Json:
+    """Return a device's assignment with the release in its model's place, bound to this stream; all else stays."""
+    model, version = release["model"], release["version"]
+    held: Json = next((one for one in current.get("releases", ()) if one["model"] == model), {})
+    if held and held["version"] != version:
+        held = {name: value for name, value in held.items() if name != "attempt"}
+    others = [one for one in current.get("releases", ()) if one["model"] != model]
+    streams = [one for one in current.get("streams", ()) if one["name"] != stream["name"]]
+    body: Json = {"releases": [*others, {**held, **release}], "streams": [*streams, dict(stream)]}
+    return {**body, **{field: current[field] for field in ("window_s", "confirm_s") if field in current}}

@@ -1,0 +1,173 @@
+"""`genba publish` and `genba assign` against a registry that really serves."""
+
+import json
+import socket
+import threading
+
+import pytest
+import waitress
+
+import genba
+from registry.catalogue import Catalogue
+from registry.cli import init
+from registry.web import create_app
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("client") / "registry"
+
+
+@pytest.fixture(scope="module")
+def token(home):
+    return init(home)
+
+
+@pytest.fixture(scope="module")
+def url(home, token):
+    server = waitress.create_server(create_app(home), host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.close()
+    server.task_dispatcher.shutdown()
+    thread.join(5)
+
+
+@pytest.fixture
+def command(url, token, monkeypatch, capfd):
+    """Run one `genba` command and return (status, stdout, stderr)."""
+    monkeypatch.setenv("GENBA_REGISTRY", url)
+    monkeypatch.setenv("GENBA_TOKEN", token)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = genba.main([str(argument) for argument in arguments])
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def devices(home, token):
+    catalogue = Catalogue.open(home)
+    for name, site in (("press-1", "osaka"), ("press-2", "osaka"), ("oven-1", "nagoya")):
+        catalogue.devices.add(name, site, "x86", "PEM", "1")
+    yield catalogue
+    catalogue.close()
+
+
+def test_publish_prints_the_release(command, make_candidate):
+    status, out, err = command("publish", make_candidate(model="prints"))
+    assert (status, out) == (0, "prints@1\n")
+    assert "/models/prints/releases/1" in err
+    assert "uploading" not in err, "no progress where no terminal watches"
+
+
+def test_a_large_candidate_is_streamed_whole(command, make_candidate, home):
+    graph = bytes(range(256)) * 20_000
+    assert command("publish", make_candidate(model="large", onnx=graph))[1] == "large@1\n"
+    release = Catalogue.open(home).releases.latest("large")
+    assert release.manifest.files["model.onnx"].size_bytes == len(graph)
+
+
+def test_assign_binds_streams_by_selector(command, make_candidate, devices):
+    command("publish", make_candidate(model="bound"))
+    status, out, _ = command(
+        *("assign", "bound@1", "site=osaka", "--topic", "{site}/{device}/in", "--output-topic", "{device}/out"),
+        *("--input", "AT=$.ambient.temp", "--key", "id"),
+    )
+    assert status == 0
+    assert [line.split(" (")[0] for line in out.splitlines()] == ["press-1: bound@1", "press-2: bound@1"]
+    stream = next(one for one in devices.assignments.get("press-2").streams if one.model == "bound")
+    assert (stream.topic, stream.output_topic, stream.key) == ("osaka/press-2/in", "press-2/out", "id")
+    assert stream.inputs == {"AT": "$.ambient.temp"}
+
+
+def test_assign_swaps_and_keeps_streams_and_other_models(command, make_candidate, devices):
+    for model in ("kept", "moved"):
+        command("publish", make_candidate(model=model))
+        topics = ("--topic", f"{model}/in", "--output-topic", f"{model}/out", "--stream", model)
+        assert command("assign", f"{model}@1", "oven-1", *topics)[0] == 0
+    command("publish", make_candidate(model="moved", onnx=b"better"))
+    assert command("assign", "moved@latest", "oven-1")[0] == 0
+    assignment = devices.assignments.get("oven-1")
+    assert {str(release.ref) for release in assignment.releases} >= {"kept@1", "moved@2"}
+    assert {stream.name for stream in assignment.streams} >= {"kept", "moved"}
+    assert command("assign", "moved@champion", "oven-1")[1].startswith("oven-1: moved@2")
+
+
+def test_assign_takes_a_whole_assignment_from_a_file(command, make_candidate, devices, tmp_path):
+    command("publish", make_candidate(model="filed"))
+    stream = {"name": "s", "model": "filed", "topic": "a", "output_topic": "b", "max_batch": 7}
+    path = tmp_path / "assignment.json"
+    path.write_text(json.dumps({"streams": [stream], "window_s": 5}))
+    assert command("assign", "filed@1", "press-1", "--assignment", path)[0] == 0
+    assert devices.assignments.get("press-1").window_s == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("assign", "nothing@1", "oven-1"), "release nothing@1 is not known; nothing is published"),
+        (("assign", "nothing", "oven-1"), "release (model@version) name 'nothing' is refused"),
+        (
+            ("assign", "x@1", "ghost", "--topic", "a", "--output-topic", "b"),
+            "device 'ghost' is not known; known devices",
+        ),
+        (("assign", "x@1", "oven-1", "--topic", "a"), "--output-topic is missing"),
+        (("publish", "/nowhere"), "/nowhere: release.json: No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(command, devices, arguments, says):
+    status, out, err = command(*arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith("genba: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_an_unknown_device_is_told_with_the_known_ones(command, make_candidate, devices):
+    command("publish", make_candidate(model="lonely"))
+    _, _, err = command("assign", "lonely@1", "ghost")
+    assert err == "genba: device 'ghost' is not known; known devices: oven-1, press-1, press-2\n"
+
+
+def test_an_edited_candidate_is_refused_by_the_registry(command, make_candidate):
+    folder = make_candidate(model="edited")
+    (folder / "golden.npz").write_bytes(b"other")
+    status, _, err = command("publish", folder)
+    assert status == 1
+    assert "golden.npz is not the file that release.json describes" in err
+
+
+def test_a_bad_token_is_one_clear_line(command, make_candidate):
+    status, _, err = command("publish", make_candidate(model="prints"), "--token", "wrong")
+    assert status == 1
+    assert "the API token is wrong" in err
+    assert err.count("\n") == 1
+
+
+def test_no_token_is_one_clear_line(command, make_candidate, monkeypatch):
+    monkeypatch.delenv("GENBA_TOKEN")
+    status, _, err = command("publish", make_candidate(model="prints"))
+    assert status == 1
+    assert "GENBA_TOKEN" in err
+
+
+def test_a_registry_that_does_not_answer_is_one_clear_line(command, make_candidate):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    status, _, err = command("publish", make_candidate(model="prints"), "--registry", f"http://127.0.0.1:{port}")
+    assert status == 1
+    assert "it does not answer (connection refused)" in err
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("ftp://x", "not an address"), ("http://registry.example", "unencrypted"), ("http://[", "not an address")],
+)
+def test_an_address_that_will_not_do_is_one_clear_line(command, make_candidate, address, says):
+    status, _, err = command("publish", make_candidate(model="prints"), "--registry", address)
+    assert status == 1
+    assert says in err
