@@ -71,7 +71,7 @@ def catalogue(home, clock):
 
 
 @pytest.fixture
-def app(home, clock):
+def app(home, clock, catalogue):
     return create_app(home, clock=clock, broker_url="mqtt://127.0.0.1:1883")
 
 
