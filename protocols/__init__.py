@@ -15,6 +15,7 @@ __all__ = [
     "payloads",
     "reference",
     "resources",
+    "sketch_bytes",
     "sketches",
     "topics",
     "trust",

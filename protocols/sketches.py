@@ -21,6 +21,7 @@ from datasketches import (
 )
 
 from protocols.errors import SketchError
+from protocols.sketch_bytes import check_frequent_items, check_kll
 
 #: 1.9 KB at any number of values; rank error under 1.9 % with 99 % confidence.
 KLL_K = 140
@@ -146,6 +147,7 @@ class NumericSketch:
         Raises:
             SketchError: its bytes are not a KLL sketch, or its counts contradict them.
         """
+        check_kll(summary.kll)
         sketch = cls()
         try:
             sketch._kll = kll_floats_sketch.deserialize(summary.kll)
@@ -203,6 +205,7 @@ class CategorySketch:
         Raises:
             SketchError: its bytes are not a frequent-items sketch, or its counts contradict them.
         """
+        check_frequent_items(summary.items)
         sketch = cls()
         try:
             sketch._items = frequent_items_sketch.deserialize(summary.items, _Utf8())

@@ -191,6 +191,44 @@ def test_a_sketch_cut_short_is_refused(data):
         CategorySketch.of(CategorySummary(items[:cut], 40, 0, 0))
 
 
+@given(st.data())
+def test_altered_sketch_bytes_are_refused_or_harmless(data):
+    """The library trusts the lengths inside; unchecked, a few altered bytes end the process that reads them."""
+    values = np.random.default_rng(data.draw(st.integers(0, 9))).normal(
+        size=data.draw(st.sampled_from([1, 3, 150, 4000]))
+    )
+    names = [f"c{number}" for number in range(data.draw(st.sampled_from([1, 40, 300])))]
+    kll, items = bytearray(sketch(values).summary().kll), bytearray(category_sketch(names).summary().items)
+    for target in (kll, items):
+        for _ in range(data.draw(st.integers(1, 3))):
+            target[data.draw(st.integers(0, len(target) - 1))] = data.draw(st.integers(0, 255))
+    for count in (len(values), int.from_bytes(kll[8:16], "little")):
+        try:
+            read = NumericSketch.of(NumericSummary(bytes(kll), count, 0, 0, 0.0, 0.0))
+        except SketchError:
+            continue
+        read.merge(sketch(values))
+        assert np.isfinite(read.quantiles([0.0, 0.5, 1.0])).all()
+    for count in (len(names), int.from_bytes(items[16:24], "little")):
+        try:
+            found = CategorySketch.of(CategorySummary(bytes(items), count, 0, 0))
+        except SketchError:
+            continue
+        found.merge(category_sketch(names))
+        assert found.frequencies()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 139, 140, 141, 5000, 300_000])
+@pytest.mark.parametrize("parts", [1, 9])
+def test_every_sketch_of_ours_is_read_back(rows, parts):
+    merged, names = NumericSketch(), CategorySketch()
+    for part in np.array_split(np.random.default_rng(rows).normal(size=rows), parts):
+        merged.merge(sketch(part))
+        names.merge(category_sketch([f"c{int(value * 100)}" for value in part[:3000]]))
+    assert NumericSketch.of(merged.summary()).summary() == merged.summary()
+    assert CategorySketch.of(names.summary()).frequencies() == names.frequencies()
+
+
 @pytest.mark.parametrize(
     "lie",
     [{"count": 9}, {"missing": -1}, {"out_of_range": -1}, {"mean": float("nan")}, {"m2": -1.0}, {"m2": float("nan")}],
