@@ -26,7 +26,7 @@ def registry(argv: list[str]) -> int:
     return status
 
 
-def init(home: Path, label: str = "first") -> str:
+def init(home: Path, label: str = "operator") -> str:
     """Make a registry's home: keys, certificate authority, signed roots, catalogue. Returns the first API token.
 
     The catalogue comes last, so that a home which was cut short is simply made again.

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +38,14 @@ with _without("pandas"):
 BUSY_TIMEOUT_S = 10.0
 
 
+class _Connection(sqlite3.Connection):
+    """Closes itself with the thread that it belonged to."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):
+            self.close()
+
+
 class Connections:
     """One connection to the file per thread and process, made when first used.
 
@@ -62,7 +70,7 @@ class Connections:
 
     def _connect(self) -> Any:
         try:
-            connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, factory=_Connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")

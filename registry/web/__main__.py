@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ def serve(home: Path, host: str, port: int, broker_url: str | None) -> int:
         NotInitialisedError: there is no registry in `home`.
     """
     app = create_app(home, broker_url=broker_url, host=host)
+    for cut_short in (home / "run").glob("upload-*"):
+        shutil.rmtree(cut_short, ignore_errors=True)
     limit = app.extensions["genba"].settings.upload_limit_bytes
     try:
         server = waitress.create_server(

@@ -7,6 +7,7 @@ from registry.catalogue.telemetry import Window
 from registry.web.context import context
 from registry.web.documents import latency_ms
 from registry.web.pages.fleet import DeviceRow, device_rows
+from registry.web.words import plain, size
 
 devices = Blueprint("device_pages", __name__, url_prefix="/devices")
 
@@ -30,6 +31,7 @@ def one(device: str) -> str:
         device=found,
         status=found.status,
         served={stream.stream: stream for stream in found.status.streams} if found.status else {},
+        serving={(stream.model, stream.version) for stream in found.status.streams} if found.status else set(),
         windows=[(window, *_latency(window)) for window in windows],
         facts=_facts(found.status.probe) if found.status else [],
         events=catalogue.events.list(device=device, limit=30),
@@ -47,6 +49,12 @@ def _facts(probe: dict[str, object]) -> list[tuple[str, str]]:
     """What the device says of its machine, one line per fact."""
     facts = []
     for name, value in list(probe.items())[:_SHOWN_FACTS]:
-        text = ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
-        facts.append((name.replace("_", " "), text[:200] or "none"))
+        if value is None or value == "":
+            continue
+        if name.endswith("_bytes") and isinstance(value, int):
+            facts.append((plain(name.removesuffix("_bytes")), size(value)))
+        elif isinstance(value, list | tuple):
+            facts.append((plain(name), ", ".join(str(one) for one in value)[:300] or "none"))
+        else:
+            facts.append((plain(name), str(value)[:300]))
     return facts

@@ -1,5 +1,6 @@
 """One model: its drift, its releases; one release: its manifest."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ from flask import Blueprint, render_template
 
 from protocols.manifest import ParityCertificate
 from protocols.names import ReleaseRef
+from registry.monitoring.reports import DriftReport
 from registry.web.context import context
 from registry.web.pages.fleet import bars, model_row
 from registry.web.plot import drift_plot
@@ -39,6 +41,7 @@ def page(model: str) -> str:
         shifts=shifts(catalogue, newest) if newest else {},
         plot=drift_plot(model, reports, policy.psi_threshold),
         streak=_streak([report.drifted for report in reports if row.report and report.version == row.report.version]),
+        before=_drifted_before(reports),
         telemetry=catalogue.telemetry.totals(model),
         jobs=jobs,
         challenger=next((job for job in jobs if job.kind == "retrain" and job.state in ("running", "waiting")), None),
@@ -72,6 +75,16 @@ def _largest(parity: ParityCertificate) -> float:
 def _streak(drifted: list[bool]) -> int:
     """How many reports in a row have drifted, counted from the newest (first)."""
     return next((index for index, one in enumerate(drifted) if not one), len(drifted))
+
+
+def _drifted_before(reports: Sequence[DriftReport]) -> DriftReport | None:
+    """Return the last report of the release before the one that runs now, if it had drifted.
+
+    Args:
+        reports: newest first.
+    """
+    earlier = [report for report in reports if report.version != reports[0].version]
+    return earlier[0] if earlier and earlier[0].drifted else None
 
 
 def _trainer_report(data: bytes | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def test_a_candidate_becomes_a_release(upload, api, make_candidate):
     made = upload(make_candidate())
     assert made.status_code == 201, made.text
     assert made.location == "/api/v1/models/ccpp/releases/1"
-    assert (made.json["version"], made.json["champion"], made.json["published_by"]) == (1, True, "first")
+    assert (made.json["version"], made.json["champion"], made.json["published_by"]) == (1, True, "operator")
     assert api("GET", "/models/ccpp").json["champion"] == 1
     assert upload(make_candidate(onnx=b"another")).json["version"] == 2
     assert [one["version"] for one in api("GET", "/models/ccpp/releases").json] == [2, 1]
@@ -142,7 +142,7 @@ def test_a_training_is_queued(api):
     assert queued.status_code == 202
     assert queued.location == f"/api/v1/jobs/{queued.json['id']}"
     job = api("GET", f"/jobs/{queued.json['id']}").json
-    assert (job["state"], job["parameters"]["target"], job["reason"]) == ("waiting", "b", "asked for by first")
+    assert (job["state"], job["parameters"]["target"], job["reason"]) == ("waiting", "b", "asked for by operator")
 
 
 def test_a_training_on_an_unknown_dataset_is_refused(api):
@@ -241,7 +241,7 @@ def test_a_limit_that_is_no_number_is_told(api, filled):
 def test_who_changed_what_is_kept(api, published):
     api("PUT", "/models/ccpp/policy", {"windows_in_a_row": 5})
     newest = api("GET", "/events").json[0]
-    assert (newest["kind"], newest["detail"]["by"]) == ("policy-changed", "first")
+    assert (newest["kind"], newest["detail"]["by"]) == ("policy-changed", "operator")
 
 
 def test_there_is_nothing_at_an_unknown_address(api):

@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from simulators.plant_history import write_history
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from registry.assigning import assign
@@ -148,3 +149,14 @@ def test_a_device_that_has_not_taken_up_its_assignment_says_so(client, home, cat
     stream = StreamBinding("main", "ccpp", "line/sensors", "line/predictions")
     assign(home, catalogue, Assignment("press-1", 0, (AssignedRelease("ccpp", 1),), (stream,)), clock)
     assert "will take up the change when it is back" in check(client.get("/devices/press-1"))
+
+
+def test_a_retrained_model_tells_its_story(client, home, catalogue, clock, tmp_path):
+    write_history(home, catalogue, clock, tmp_path / "workshop", retrained=True)
+    text = check(client.get("/models/ccpp"))
+    assert "Under the same conditions ccpp@1 had drifted; ccpp@2 has learned from them" in text
+    assert ">ccpp@2</text>" in client.get("/models/ccpp").text
+    assert "✗ refused ccpp@2" in check(client.get("/"))
+    assert "It refused ccpp@2." in check(client.get("/devices/unit-c"))
+    check(client.get("/devices/unit-a"))
+    check(client.get("/models/ccpp/releases/2"))
