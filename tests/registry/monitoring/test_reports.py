@@ -27,11 +27,13 @@ def report_on(profile, telemetry, policy=None):
 
 
 @pytest.mark.parametrize("rows", [100, 200, 500])
-def test_healthy_windows_raise_no_false_alarms(ccpp, profile_of, window_of, rows):
+def test_healthy_windows_raise_no_more_false_alarms_than_the_policy_allows(ccpp, profile_of, window_of, rows):
     trained, unseen = split(ccpp)
     profile, random = profile_of(trained), np.random.default_rng(7)
     alarms = sum(report_on(profile, window_of(sample(unseen, rows, random))).drifted for _ in range(150))
-    assert alarms == 0
+    # One window in a thousand (the policy's alpha) may be called drifted: over 150 windows, more than 4 alarms
+    # would come by chance less than once in a million runs. The sketches' own randomness has no seed.
+    assert alarms <= 4
 
 
 @pytest.mark.parametrize("rows", [100, 200, 500])
