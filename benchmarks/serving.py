@@ -101,6 +101,7 @@ def measure(side: str, release: Path, port: int, rows: list[bytes]) -> tuple[flo
 
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         client.max_inflight_messages_set(1000)
+        client.on_socket_open = lambda _c, _d, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.on_message = on_message
         subscribed = threading.Event()
         client.on_subscribe = lambda *_: subscribed.set()

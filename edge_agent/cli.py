@@ -42,7 +42,9 @@ def _add_enrol(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--registry", default=os.environ.get("GENBA_REGISTRY"), help="its URL; default $GENBA_REGISTRY"
     )
-    command.add_argument("--token", required=True, help="from `genba registry token DEVICE`; `-` reads it from stdin")
+    command.add_argument(
+        "--token", required=True, help="from `genba registry token` on the server; `-` reads it from stdin"
+    )
     command.add_argument("--device", required=True, help="this device's name")
     command.add_argument("--site", required=True, help="the plant it stands in")
     command.add_argument("--profile", required=True, help="what it is: `genba devices list` shows the profiles")

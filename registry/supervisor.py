@@ -100,7 +100,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._parts: list[_Part] = []
         if broker_url is None:
-            broker_port = _free_port(LOOPBACK, 0)
+            broker_port = _broker_port(home)
             broker_url = f"mqtt://{LOOPBACK}:{broker_port}"
             self._parts.append(_Part("broker", ["-m", "registry.broker", "--port", str(broker_port)]))
         self.broker_url = broker_url
@@ -193,6 +193,20 @@ class Supervisor:
         pids = {part.name: part.child.pid for part in self._parts if part.child is not None}
         state = ServeState(self.url, self.broker_url, {"supervisor": os.getpid(), **pids})
         write_atomic(self._home / "run" / "serve.json", msgspec.json.encode(state))
+
+
+def _broker_port(home: Path) -> int:
+    """Return the embedded broker's port: the one of the last time, because enrolled agents know it, if it is free."""
+    kept = home / "run" / "broker-port"
+    try:
+        return _free_port(LOOPBACK, int(kept.read_text()))
+    except (OSError, ValueError):
+        log.debug("no broker port is kept in %s", kept)
+    except OperatorError as error:
+        log.warning("%s; agents that were enrolled with it must be enrolled again", error)
+    port = _free_port(LOOPBACK, 0)
+    write_atomic(kept, str(port).encode())
+    return port
 
 
 def _free_port(host: str, port: int) -> int:

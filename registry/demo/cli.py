@@ -14,7 +14,7 @@ from rich.console import Console
 from protocols.errors import GenbaError
 from registry.demo.line import Line, Reading, error_of
 from registry.demo.loop import Loop, plain
-from registry.demo.plant import read_plant
+from registry.demo.plant import read_line, read_plant
 from registry.demo.report import print_report
 
 DEMO = """\
@@ -52,7 +52,8 @@ def demo(argv: list[str]) -> int:
         if options.report:
             options.report.write_bytes(loop.report.encode())
         if loop.report.closed:
-            console.print(f"Pages: {loop.report.address}" + ("" if options.keep else "   (with --keep they stay up)"))
+            pages = f"Pages: {loop.report.address}" if options.keep else "With --keep, the registry's pages stay up."
+            console.print(pages, markup=False)
         if options.keep and loop.report.closed:
             _keep(loop, console)
     return 0 if loop.report.closed else 1
@@ -80,8 +81,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 SIMULATE = """\
-Publishes a table's rows as a line's sensor messages (JSON, one key per column) to plant/STATION/sensors, hears the
-predictions on plant/STATION/predictions, and says what came back."""
+Publishes a table's rows, in their order, as a line's sensor messages (JSON, one key per column, and a running number
+as "key") to plant/STATION/sensors, hears the predictions on plant/STATION/predictions, and says what came back."""
 
 
 def simulate(argv: list[str]) -> int:
@@ -95,12 +96,11 @@ def simulate(argv: list[str]) -> int:
     parser.add_argument("--rate", type=float, default=50.0, metavar="HZ", help="messages a second (default 50)")
     parser.add_argument("--rows", type=int, metavar="N", help="stop after so many")
     options = parser.parse_args(argv)
-    plant = read_plant(options.data, options.target)
-    sensors = plant.history.drop(columns=plant.target).to_dict("records")
-    truths = plant.history[plant.target].tolist()
+    table, target, classification = read_line(options.data, options.target)
+    sensors = table.drop(columns=target).to_dict("records")[: options.rows]
+    truths = table[target].tolist()[: options.rows]
     readings = [
-        Reading(options.station, "before", plain(record), truth)
-        for record, truth in zip(sensors[: options.rows], truths, strict=False)
+        Reading(options.station, "before", plain(record), truth) for record, truth in zip(sensors, truths, strict=True)
     ]
     line = Line(options.broker, [options.station], options.rate)
     line.start()
@@ -111,9 +111,10 @@ def simulate(argv: list[str]) -> int:
         line.wait_answered(5)
     finally:
         line.stop()
-    error = error_of(line.ledger.answers, plant.classification)
-    print(
-        f"published {len(readings)}, answered {len(line.ledger.answers)}, not answered {len(line.ledger.open)}", end=""
-    )
-    print("" if error is None else f", error {error:.4f}")
-    return 0
+    answers, missing = len(line.ledger.answers), len(line.ledger.open)
+    error = error_of(line.ledger.answers, classification)
+    judged = "" if error is None else f", error {error:.4f}"
+    print(f"published {len(readings)}, answered {answers}, not answered {missing}{judged}")
+    if missing:
+        print("genba simulate: answers are matched by $.key: assign the stream with --key key", file=sys.stderr)
+    return 1 if missing else 0

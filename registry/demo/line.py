@@ -145,7 +145,8 @@ class Line:
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         prediction = _predictions.decode(message.payload)
         with self._heard:
-            reading = self.ledger.open.pop(int(prediction.key or 0), None)
+            key = prediction.key if isinstance(prediction.key, int) else -1
+            reading = self.ledger.open.pop(key, None)
             if reading is None:
                 self.ledger.twice += 1
                 return

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ PAST_SHARE = 0.5
 #: Rows of the past that the model never sees: they are what the line publishes before anything drifts.
 BEFORE_SHARE = 0.25
 MIN_ROWS = 600
+#: The power plant's target.
+POWER = "power [MW]"
 
 
 class PlantError(GenbaError):
@@ -62,7 +65,7 @@ def power_plant() -> pd.DataFrame:
         "V": "exhaust vacuum [cm Hg]",
         "AP": "ambient pressure [mbar]",
         "RH": "relative humidity [%]",
-        "PE": "power [MW]",
+        "PE": POWER,
     }
     return table.rename(columns=names)
 
@@ -74,21 +77,36 @@ def read_plant(data: Path | None, target: str | None, seed: int = 7) -> Plant:
         PlantError: the table or its target cannot be used.
     """
     if data is None:
-        return _divide(
-            power_plant(),
-            "power [MW]",
-            "power-plant",
-            "UCI Combined Cycle Power Plant, CC BY 4.0",
-            seed,
-            "ambient temperature [°C]",
-        )
+        source = "UCI Combined Cycle Power Plant, CC BY 4.0"
+        return _divide(power_plant(), POWER, "power-plant", source, seed, "ambient temperature [°C]")
+    table, target = _read_own(data, target)
+    name = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in data.name.partition(".")[0].lower())
+    return _divide(table, target, name.strip("-")[:40] or "table", str(data), seed)
+
+
+def read_line(data: Path | None, target: str | None) -> tuple[pd.DataFrame, str, bool]:
+    """Return a table in its own order, the column that is no sensor, and whether that is a class.
+
+    Raises:
+        PlantError: the table or its target cannot be used.
+    """
+    if data is None:
+        return power_plant(), POWER, False
+    table, column = _read_own(data, target)
+    return table, column, _is_class(table[column])
+
+
+def _read_own(data: Path, target: str | None) -> tuple[pd.DataFrame, str]:
     if target is None:
         raise PlantError("--data needs --target COLUMN: which column should the model predict?")
     table = _read(data)
     if target not in table.columns:
         raise PlantError(f"{data}: no column {target!r}; it has {', '.join(map(repr, table.columns))}")
-    name = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in data.name.partition(".")[0].lower())
-    return _divide(table.dropna(subset=[target]), target, name.strip("-")[:40] or "table", str(data), seed)
+    return table.dropna(subset=[target]), target
+
+
+def _is_class(values: "pd.Series[Any]") -> bool:
+    return bool(not pd.api.types.is_float_dtype(values) and values.nunique() <= 20)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -107,7 +125,7 @@ def _divide(
 ) -> Plant:
     if len(table) < MIN_ROWS:
         raise PlantError(f"{source}: {len(table)} rows; the demo's five parts need at least {MIN_ROWS}")
-    classification = not pd.api.types.is_float_dtype(table[target]) and table[target].nunique() <= 20
+    classification = _is_class(table[target])
     column = ordered_by or _telling_column(table, target)
     ordered = table.sort_values(column, kind="stable").reset_index(drop=True)
     cut = int(len(ordered) * PAST_SHARE)
