@@ -185,7 +185,8 @@ class TokenRefusedError(DeviceError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"enrolment token refused: {reason}; make a new one with `genba registry token --home DIR --device NAME --site SITE`"
+            f"enrolment token refused: {reason}; "
+            "make a new one with `genba registry token --home DIR --device NAME --site SITE`"
         )
         self.reason = reason
 
