@@ -43,6 +43,13 @@ def test_it_comes_up_whole_and_stops_leaving_nothing(serving, home):
     assert not (home / "run" / "serve.json").exists()
 
 
+def test_its_broker_comes_back_where_the_agents_know_it(serving):
+    first = serving()
+    address = first.ready()["broker_url"]
+    assert first.stop() == 0
+    assert serving().ready()["broker_url"] == address
+
+
 def test_a_part_that_dies_is_started_again(serving, wait_for):
     running = serving()
     before = running.ready()["pids"]
