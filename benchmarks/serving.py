@@ -50,9 +50,10 @@ def serve_bare(release: Path, port: int) -> None:
 
 def serve_agent(release: Path, port: int) -> None:
     from edge_agent.inference import Model
-    from edge_agent.link import BrokerAddress, Link
+    from edge_agent.link import Link
     from edge_agent.streams import StreamEngine
     from protocols.assignment import StreamBinding
+    from protocols.broker import BrokerAddress
     from protocols.manifest import decode_manifest
 
     class Listener:

@@ -13,7 +13,7 @@ from edge_agent.hardware import Hardware
 from edge_agent.inference import Model
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
-from edge_agent.link import BrokerAddress, Identity, Link
+from edge_agent.link import Identity, Link
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.preflight import Limits, PreflightReport, prove
@@ -23,6 +23,7 @@ from edge_agent.settings import AgentHome, Settings
 from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient, TransferLimits
 from edge_agent.verification import PinnedRoots, Verifier, check_release
+from protocols.broker import BrokerAddress
 from protocols.manifest import Manifest
 from protocols.messages import BlockRequest, Status, encode
 from protocols.names import ReleaseRef
@@ -35,7 +36,7 @@ def build_daemon(home: AgentHome) -> Daemon:
     """Return a daemon for an enrolled home, ready to run.
 
     Raises:
-        HomeError, LinkError: the home is not in order; the text says what to do.
+        HomeError, LinkError, BrokerAddressError: the home is not in order; the text says what to do.
     """
     settings = home.settings()
     address = BrokerAddress.parse(settings.broker_url)

@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from edge_agent.disk import write_atomic
 from edge_agent.errors import EnrolmentError
-from edge_agent.link import BrokerAddress
 from edge_agent.settings import AgentHome
+from protocols.broker import BrokerAddress
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest, parse_token
 from protocols.names import check_name
 

@@ -3,7 +3,7 @@
 AgentError
 ├── HomeError           the agent's folder is missing, damaged or in use        (operator)
 ├── EnrolmentError      the registry did not take this device                   (operator)
-├── LinkError           the broker's address cannot be used                     (operator)
+├── LinkError           the device's TLS identity cannot be used                (operator)
 ├── TransferError       something could not be fetched now; a later try may     (network)
 │   └── ResourceFinalError  the registry does not have it (404, 410)            (publisher)
 ├── TrustError          signed metadata is refused for now (expired, unsigned)  (publisher or attacker)

@@ -9,48 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import LinkError
+from protocols.broker import BrokerAddress
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
 #: Predictions that may be on their way to the broker without its acknowledgement.
 _IN_FLIGHT = 1000
 KEEPALIVE_S = 30
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is. `secure`: TLS with the device's certificate."""
-
-    host: str
-    port: int
-    secure: bool
-
-    @classmethod
-    def parse(cls, url: str) -> "BrokerAddress":
-        """Read mqtt://host[:port] or mqtts://host[:port].
-
-        Raises:
-            LinkError: it is neither, or would send a factory's data over a network in the clear.
-        """
-        parts = urlsplit(url)
-        try:
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise LinkError(f"broker_url {url!r}: {error}; write mqtts://host:8883") from error
-        if parts.scheme not in ("mqtt", "mqtts") or not host:
-            raise LinkError(f"broker_url {url!r} is not a broker's address; write mqtts://host:8883")
-        secure = parts.scheme == "mqtts"
-        if not secure and host not in _LOOPBACK:
-            raise LinkError(f"broker_url {url!r} is unencrypted; use mqtts:// (mqtt:// is for this machine alone)")
-        return cls(host, port or (8883 if secure else 1883), secure)
 
 
 @dataclass(frozen=True, slots=True)

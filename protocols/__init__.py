@@ -7,6 +7,7 @@ __all__ = [
     "assignment",
     "asyncapi",
     "blocks",
+    "broker",
     "enrolment",
     "errors",
     "manifest",

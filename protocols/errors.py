@@ -6,6 +6,7 @@ GenbaError                  what the `genba` command shows as one line, in every
     ├── MessageRefusedError     bytes that are not a message we speak            (sender)
     │   └── UnknownVersionError a message of a version newer than ours           (sender)
     ├── ManifestError           a release manifest that contradicts itself       (publisher)
+    ├── BrokerAddressError      a broker's address that cannot be read or is unsafe  (operator)
     ├── PathRefusedError        a JSON path that cannot be parsed                (caller)
     ├── SketchError             sketch bytes that cannot be read                 (sender)
     └── DisagreementError       image and director repositories say different things (attacker or publisher)
@@ -58,6 +59,10 @@ class PathRefusedError(ProtocolError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"JSON path {path!r}: {reason}; write it like $.line.temperature, a[0].b or $['Torque [Nm]']")
         self.path = path
+
+
+class BrokerAddressError(ProtocolError):
+    """A broker's address cannot be read, or would send a factory's data over a network in the clear."""
 
 
 class SketchError(ProtocolError):

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
+from protocols.broker import LOOPBACK, BrokerAddress
 from registry import processes
 from registry.catalogue.catalogue import FILE
-from registry.errors import NotInitialisedError, OperatorError, PortInUseError
-from registry.mqtt.address import LOOPBACK, BrokerAddress
+from registry.errors import BrokerUnreachableError, NotInitialisedError, OperatorError, PortInUseError
 from registry.mqtt.state import read_state
 from registry.signing.metadata import write_atomic
 
@@ -80,7 +80,7 @@ def serve(home: Path, host: str = LOOPBACK, port: int = 8080, broker_url: str | 
         raise NotInitialisedError(home)
     port = _free_port(host, port)
     if broker_url is not None:
-        BrokerAddress.parse(broker_url).check_listening()
+        _check_listening(BrokerAddress.parse(broker_url))
     supervisor = Supervisor(home, host, port, broker_url)
     supervisor.listen_to_signals()
     try:
@@ -193,6 +193,13 @@ class Supervisor:
         pids = {part.name: part.child.pid for part in self._parts if part.child is not None}
         state = ServeState(self.url, self.broker_url, {"supervisor": os.getpid(), **pids})
         write_atomic(self._home / "run" / "serve.json", msgspec.json.encode(state))
+
+
+def _check_listening(address: BrokerAddress) -> None:
+    try:
+        socket.create_connection((address.host, address.port), 3.0).close()
+    except OSError as error:
+        raise BrokerUnreachableError(address.url, error.strerror or str(error)) from error
 
 
 def _broker_port(home: Path) -> int:

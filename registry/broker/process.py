@@ -6,9 +6,9 @@ import logging
 import signal
 import socket
 
+from protocols.broker import LOOPBACK
 from registry.broker.corrections import LosslessBroker
 from registry.errors import PortInUseError
-from registry.mqtt.address import LOOPBACK
 
 #: Seconds of silence beyond a client's own keep-alive after which it counts as gone.
 SILENCE_S = 15

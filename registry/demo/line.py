@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from protocols.broker import BrokerAddress
 from protocols.errors import GenbaError
 from protocols.payloads import Prediction
 
@@ -62,7 +62,7 @@ class Line:
     """
 
     def __init__(self, broker_url: str, stations: list[str], rate_hz: float) -> None:
-        url = urlsplit(broker_url)
+        address = BrokerAddress.parse(broker_url)
         self.ledger = Ledger()
         self.lock = threading.Lock()
         self._stations = stations
@@ -79,7 +79,7 @@ class Line:
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._ready.set()
         try:
-            self._client.connect(url.hostname or "127.0.0.1", url.port or 1883)
+            self._client.connect(address.host, address.port)
         except OSError as error:
             raise LineError(f"no broker answers at {broker_url}: {error}") from error
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from protocols.broker import BrokerAddress
 from protocols.errors import GenbaError
 from registry.logs import start_logs
-from registry.mqtt.address import BrokerAddress
 from registry.mqtt.service import Service
 from registry.processes import die_with_parent
 

@@ -11,9 +11,9 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from protocols.broker import BrokerAddress
 from protocols.messages import Block, encode
 from protocols.topics import ALL_UP, DeviceTopics
-from registry.mqtt.address import BrokerAddress
 
 log = logging.getLogger(__name__)
 

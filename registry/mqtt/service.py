@@ -14,12 +14,12 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 
+from protocols.broker import BrokerAddress
 from protocols.messages import Ack, encode
 from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
 from registry.catalogue import Catalogue
 from registry.delivery import Source
-from registry.mqtt.address import BrokerAddress
 from registry.mqtt.blocks import BlockServer
 from registry.mqtt.ingest import Asked, Ingest, Stored
 from registry.mqtt.link import Link

@@ -19,7 +19,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from simulators.broker_process import Broker, wait_until
 
 from edge_agent.errors import LinkError
-from edge_agent.link import BrokerAddress, Identity, Link
+from edge_agent.link import Identity, Link
+from protocols.broker import BrokerAddress
+from protocols.errors import BrokerAddressError
 
 
 class Ear:
@@ -69,7 +71,7 @@ def test_addresses(url: str, wanted: BrokerAddress) -> None:
     ["mqtt://broker.example:1883", "http://x", "broker:1883", "mqtts://", "mqtts://x:port", "mqtt://10.0.0.1"],
 )
 def test_an_address_that_is_none_or_unencrypted_is_refused(url: str) -> None:
-    with pytest.raises(LinkError, match="mqtts://"):
+    with pytest.raises(BrokerAddressError, match="mqtts://"):
         BrokerAddress.parse(url)
 
 

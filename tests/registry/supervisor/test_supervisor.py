@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from protocols.errors import BrokerAddressError
 from registry.errors import OperatorError
 from registry.mqtt.state import read_state
 from registry.supervisor import serve
@@ -92,7 +93,7 @@ def test_ctrl_c_is_an_orderly_stop(serving):
 def test_what_cannot_be_served_is_refused_before_anything_starts(home, taken_port, options, words):
     if options.get("port") == "taken":
         options = {"port": taken_port}
-    with pytest.raises(OperatorError) as caught:
+    with pytest.raises((OperatorError, BrokerAddressError)) as caught:
         serve(**{"home": home, "port": 0, **options})
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,22 +1,17 @@
-"""Broker addresses: mqtt:// on this machine, mqtts:// everywhere else."""
+"""Broker addresses: mqtt:// on this machine, mqtts:// everywhere else. One rule for both ends of the wire."""
 
-import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from registry.errors import BrokerUnreachableError, OperatorError
+from protocols.errors import BrokerAddressError
 
 LOOPBACK = "127.0.0.1"
 _LOOPBACK_NAMES = ("localhost", LOOPBACK, "::1")
 
 
-class BrokerAddressError(OperatorError):
-    """A broker's address cannot be read, or would send a factory's data over a network in the clear."""
-
-
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where the broker is. `secure`: TLS with the registry's certificate."""
+    """Where the broker is. `secure`: TLS, with a certificate on either side."""
 
     host: str
     port: int
@@ -47,14 +42,3 @@ class BrokerAddress:
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'mqtts' if self.secure else 'mqtt'}://{host}:{self.port}"
-
-    def check_listening(self, timeout_s: float = 3.0) -> None:
-        """Return if something listens there.
-
-        Raises:
-            BrokerUnreachableError: nothing does; the text says why.
-        """
-        try:
-            socket.create_connection((self.host, self.port), timeout_s).close()
-        except OSError as error:
-            raise BrokerUnreachableError(self.url, error.strerror or str(error)) from error
