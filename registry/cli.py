@@ -82,7 +82,10 @@ def _token(options: argparse.Namespace) -> int:
     if options.device is None or options.site is None:
         options.usage("give --device NAME and --site SITE for an enrolment token, or --api LABEL for an API token")
     ttl_s = options.ttl_s if options.ttl_s is not None else read_settings(options.home).enrolment_ttl_s
-    print(create_token(options.home, catalogue, options.device, options.site, ttl_s, time.time))
+    made = create_token(
+        options.home, catalogue, options.device, options.site, ttl_s, time.time, replace=options.replace
+    )
+    print(made)
     print(f"It enrols {options.device} at {options.site} once, within {ttl_s:.0f} seconds.", file=sys.stderr)
     return 0
 
@@ -118,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--home", type=Path, required=True, metavar="DIR", help="made by `genba registry init`")
     verb.add_argument("--device", metavar="NAME", help="the device that the token enrols")
     verb.add_argument("--site", metavar="SITE", help="the plant that the device stands in")
+    verb.add_argument("--replace", action="store_true", help="the name is enrolled: another machine takes its place")
     verb.add_argument("--ttl-s", type=float, metavar="S", help="seconds that the token is good for")
     verb.add_argument("--api", metavar="LABEL", help="make an API token instead; changes are put down to LABEL")
     verb.set_defaults(run=_token, usage=verb.error)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust, format_token
 from registry.catalogue import Catalogue
+from registry.catalogue.devices import Device
 from registry.identity import Authority
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
@@ -19,13 +20,20 @@ def trust(home: Path, clock: Clock) -> Trust:
     return Trust(ImageRepository(home, clock).root, DirectorRepository(home, clock).root, Authority(home, clock).pem)
 
 
-def create_token(home: Path, catalogue: Catalogue, device: str, site: str, ttl_s: float, clock: Clock) -> str:
+def create_token(
+    home: Path, catalogue: Catalogue, device: str, site: str, ttl_s: float, clock: Clock, *, replace: bool = False
+) -> str:
     """Return a token that enrols this device once, within `ttl_s` seconds.
+
+    Args:
+        replace: the name may be enrolled already; whoever uses the token then takes its place.
 
     Raises:
         NameRefusedError: device or site cannot be a topic level.
+        DeviceEnrolledError: the name is enrolled, and nobody asked for it to be replaced.
     """
-    return format_token(catalogue.enrolments.create(device, site, ttl_s), trust(home, clock).fingerprint)
+    secret = catalogue.enrolments.create(device, site, ttl_s, replace=replace)
+    return format_token(secret, trust(home, clock).fingerprint)
 
 
 def enrol(home: Path, catalogue: Catalogue, request: EnrolmentRequest, broker_url: str, clock: Clock) -> EnrolmentReply:
@@ -33,6 +41,7 @@ def enrol(home: Path, catalogue: Catalogue, request: EnrolmentRequest, broker_ur
 
     Raises:
         TokenRefusedError: the token is unknown, used, expired or another device's.
+        DeviceEnrolledError: the name was enrolled since the token was made, which does not say to replace it.
         CertificateRefusedError: the certificate request is for another name, or its key is weak.
         NameRefusedError: device or site cannot be a topic level.
     """
@@ -40,10 +49,22 @@ def enrol(home: Path, catalogue: Catalogue, request: EnrolmentRequest, broker_ur
     with catalogue.transaction():
         catalogue.enrolments.use(request.secret, request.device, request.site)
         certificate = authority.sign(request)
+        before = catalogue.devices.find(request.device)
         catalogue.devices.add(request.device, request.site, request.profile, certificate.pem, certificate.serial)
-        catalogue.events.record(
-            "enrolled",
-            f"{request.device} was enrolled at {request.site} with the profile {request.profile}",
-            detail={"device": request.device, "serial": certificate.serial},
-        )
+        _note(catalogue, request, certificate.serial, before)
     return EnrolmentReply(certificate.pem, trust(home, clock), broker_url)
+
+
+def _note(catalogue: Catalogue, request: EnrolmentRequest, serial: str, before: Device | None) -> None:
+    detail = {"device": request.device, "serial": serial}
+    if before is None:
+        text = f"{request.device} was enrolled at {request.site} with the profile {request.profile}"
+        catalogue.events.record("enrolled", text, detail=detail)
+        return
+    catalogue.events.record(
+        "identity-replaced",
+        f"{request.device} was enrolled anew at {request.site} with the profile {request.profile}: its certificate "
+        f"{serial} takes the place of {before.serial}; stop the agent that still holds that one",
+        level="warning",
+        detail={**detail, "replaced_serial": before.serial},
+    )

@@ -6,6 +6,7 @@ RegistryError
 │   ├── TooLargeError               a request larger than what it may be
 │   ├── NotAuthorisedError          no API token, or a wrong one
 │   ├── UnknownDeviceError          no device of that name
+│   ├── DeviceEnrolledError         a device of that name is enrolled, and nobody asked to replace it
 │   ├── UnknownModelError           no model of that name
 │   ├── UnknownReleaseError         no release of that model and version
 │   ├── UnknownFileError            the release has no such file
@@ -92,6 +93,18 @@ class UnknownDeviceError(CallerError):
         super().__init__(f"device {device!r} is not known; {way_out}")
         self.device = device
         self.known = tuple(names)
+
+
+class DeviceEnrolledError(CallerError):
+    """A device of that name is enrolled already; another would silently take its place."""
+
+    def __init__(self, device: str, enrolled: str, heard: str) -> None:
+        super().__init__(
+            f"device {device!r} is enrolled since {enrolled} and was {heard}; a new identity would take its "
+            "place: choose another name, or ask for that with `genba registry token ... --replace` "
+            '(over REST: "replace": true)'
+        )
+        self.device = device
 
 
 class UnknownModelError(CallerError):

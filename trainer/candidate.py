@@ -19,25 +19,48 @@ def file_info(data: bytes) -> FileInfo:
     return FileInfo(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def check_output(out: Path) -> None:
-    """Raise if writing a candidate to `out` would destroy something else.
+def check_output(out: Path, *, force: bool = False) -> None:
+    """Raise if a candidate could not be written to `out`, or would destroy what is there.
+
+    Args:
+        force: an earlier candidate there may be replaced.
 
     Raises:
-        OutputRefusedError: it is a file, or a folder that holds something and is no candidate.
+        OutputRefusedError: it is a file, a folder that holds something else, an earlier candidate, or out of reach.
     """
-    if out.is_dir() and (not any(out.iterdir()) or (out / "release.json").is_file()):
-        return
-    if out.exists() or out.is_symlink():
+    if (out / "release.json").is_file():
+        if not force:
+            raise OutputRefusedError(
+                f"{out} holds {_described(out)}: give --out a new folder, or --force to replace it"
+            )
+    elif (out.exists() or out.is_symlink()) and not (out.is_dir() and not any(out.iterdir())):
         raise OutputRefusedError(f"{out} exists and is no release candidate: give --out a new folder")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputRefusedError(f"{out} cannot be written: {parent} is no folder that can be; give --out another")
 
 
-def write_candidate(out: Path, manifest: Manifest, files: Mapping[str, bytes], report: bytes) -> None:
-    """Write the candidate beside `out` and put it there in one step, over an earlier candidate if there is one.
+def _described(folder: Path) -> str:
+    """What a person needs to know of a candidate before it is thrown away."""
+    try:
+        found = decode_manifest((folder / "release.json").read_bytes())
+    except (OSError, ManifestError):
+        return "a candidate that cannot be read"
+    metric = found.metrics.get(found.metric)
+    figure = "not measured" if metric is None else f"{found.metric} {metric:.4g}"
+    what = f"the release {found.release}" if found.version else f"a candidate of {found.model!r}"
+    return f"{what} ({figure}, made {found.created})"
+
+
+def write_candidate(
+    out: Path, manifest: Manifest, files: Mapping[str, bytes], report: bytes, *, force: bool = False
+) -> None:
+    """Write the candidate beside `out` and put it there in one step; with `force` over an earlier one.
 
     Raises:
-        OutputRefusedError: `out` holds something else, or cannot be written.
+        OutputRefusedError: what `check_output` refuses.
     """
-    check_output(out)
+    check_output(out, force=force)
     parent = out.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def train(argv: list[str]) -> int:
         author=given.author,
     )
     with _Progress() as progress:
-        manifest = run(request, given.out, progress)
+        manifest = run(request, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
     return 0
@@ -57,7 +57,7 @@ def import_model(argv: list[str]) -> int:
     if given.trust and given.file.suffix != ".onnx":
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
     with _Progress() as progress:
-        manifest = import_file(request, given.out, progress)
+        manifest = import_file(request, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
     return 0
@@ -140,5 +140,6 @@ def _import_parser() -> argparse.ArgumentParser:
 def _add_release_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="NAME", help="name of the model in registry and topics")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the release candidate")
+    parser.add_argument("--force", action="store_true", help="replace a candidate that --out holds already")
     parser.add_argument("--licence", metavar="TEXT", help="licence to state in the release")
     parser.add_argument("--author", metavar="TEXT", help="author to state in the release")

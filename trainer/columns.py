@@ -1,10 +1,12 @@
-"""What a column is: numbers (float32, missing NaN) or categories (text, missing "")."""
+"""What a column is: numbers (float32, missing NaN), categories or points in time (text, missing "")."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+
+from trainer.timestamps import are_timestamps
 
 Kind = Literal["number", "category", "time"]
 
@@ -43,7 +45,8 @@ def type_column(name: str, series: pd.Series) -> Column:
     """Decide what a column is and convert it.
 
     Booleans are the numbers 0 and 1. Text that is a number in at least half of its values is a number column whose
-    other values are missing; below that it is a category whose numbers are text.
+    other values are missing; below that it is a category whose numbers are text. Text that is a date, with or
+    without a time of day, is a point in time.
     """
     if pd.api.types.is_bool_dtype(series.dtype):
         return _number(name, series.astype("Float64"))
@@ -64,6 +67,8 @@ def _from_text(name: str, series: pd.Series) -> Column:
         examples = tuple(others.drop_duplicates().head(3))
         column = _number(name, numbers)
         return Column(name, "number", column.values, len(others), examples, column.infinite, column.integral)
+    if are_timestamps(text[present]):
+        return Column(name, "time", text.to_numpy(dtype=object))
     examples = tuple(text[numbers.notna()].drop_duplicates().head(3))
     return Column(name, "category", text.to_numpy(dtype=object), numeric, examples)
 

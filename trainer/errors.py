@@ -95,7 +95,7 @@ class RequestError(TrainerError):
 
 
 class OutputRefusedError(TrainerError):
-    """The output folder exists and holds something that is not a release candidate."""
+    """The output folder holds something that would be lost, or cannot be written."""
 
 
 class ImportRefusedError(TrainerError):

@@ -86,7 +86,7 @@ def check_table(
         _mixed_rail(features),
     ]
     dropped: list[str] = list(drop)
-    for look in (_constant_rail, _identifier_rail, _leakage_rail(labels)):
+    for look in (_time_rail, _constant_rail, _identifier_rail, _leakage_rail(labels)):
         rail, unwanted = look(features, frozenset(keep))
         found.append(rail)
         dropped += unwanted
@@ -190,6 +190,26 @@ def _constant_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Gu
     return _drop_rail("constant columns", seen, names, keep)
 
 
+def _time_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
+    """A moment of the training data never comes again, and a graph cannot read a date."""
+    found = [column for column in features if column.kind == "time"]
+    seen = [
+        f"{column.name!r} holds points in time{_example(column)}, which do not come again on the line: learnt as "
+        "categories, every later one would be unknown to the model"
+        for column in found
+    ]
+    rail, unwanted = _drop_rail("date and time columns", seen, [column.name for column in found], keep)
+    if not unwanted:
+        return rail, unwanted
+    override = f"{rail.override} (as categories), or put what matters (hour, weekday, age) into columns of numbers"
+    return msgspec.structs.replace(rail, override=override), unwanted
+
+
+def _example(column: Column) -> str:
+    present = column.values[~column.missing]
+    return f" such as {present[0]!r}" if len(present) else ""
+
+
 def _identifier_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
     found = [(column.name, why) for column in features if (why := _identifier(column))]
     return _drop_rail("identifier columns", [f"{n!r} {why}" for n, why in found], [n for n, _ in found], keep)
@@ -198,10 +218,8 @@ def _identifier_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[
 def _identifier(column: Column) -> str | None:
     """Why a column names rows rather than describing them, or None."""
     present = column.values[~column.missing]
-    if column.kind == "time":
-        return "is a point in time, which does not come again"
     unique = len(np.unique(present))
-    if column.kind == "category":
+    if column.kind != "number":
         return (
             f"has {unique} different texts in {len(present)} rows" if unique > IDENTIFIER_SHARE * len(present) else None
         )
@@ -255,7 +273,7 @@ def _missing_rail(features: Sequence[Column]) -> Guardrail:
 def _category_rail(features: Sequence[Column]) -> Guardrail:
     seen, names = [], []
     for column in features:
-        unique = len(np.unique(column.values)) if column.kind == "category" else 0
+        unique = len(np.unique(column.values)) if column.kind != "number" else 0
         if unique > MAX_CATEGORIES:
             seen.append(f"{column.name!r} has {unique} different texts")
             names.append(column.name)

@@ -73,9 +73,16 @@ class Foreign:
 
 
 def import_file(
-    request: ImportRequest, out: Path, progress: Callable[[str, float], None], clock: Callable[[], float] = time.time
+    request: ImportRequest,
+    out: Path,
+    progress: Callable[[str, float], None],
+    clock: Callable[[], float] = time.time,
+    *,
+    force: bool = False,
 ) -> Manifest:
     """Bring a model into the form of a release, prove it on the sample, and write the candidate folder.
+
+    With `force`, an earlier candidate there is replaced.
 
     Raises:
         ImportRefusedError: not a model that we take, or one that does not match the sample.
@@ -84,7 +91,7 @@ def import_file(
     """
     begun = time.monotonic()
     check_name("model", request.model)
-    check_output(out)
+    check_output(out, force=force)
     progress("reading the sample and the model", 0.0)
     table = _sample(request)
     read = _read_onnx if _format(request.file) == "onnx" else _read_pipeline
@@ -121,7 +128,7 @@ def import_file(
         found = score(manifest, foreign.graph.data, table)
         manifest = msgspec.structs.replace(manifest, metrics={manifest.metric: found["value"], **found["metrics"]})
     report = Report.of([rail], (), (), manifest, round(time.monotonic() - begun, 2))
-    write_candidate(out, manifest, files, encode_report(report))
+    write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
 
@@ -201,7 +208,7 @@ def _typed(name: str, kind: str, series: pd.Series) -> Column:
     column = type_column(name, series)
     if kind == "number" and column.kind != "number":
         raise ImportRefusedError(f"column {name!r} of the sample is text, and the model takes a number there")
-    if kind == "category" and column.kind == "number":
+    if kind == "category" and column.kind != "category":
         texts = ["" if gone else str(value) for value, gone in zip(series, series.isna(), strict=True)]
         return Column(name, "category", np.array(texts, dtype=object))
     return column

@@ -64,6 +64,7 @@ def train(
     out: Path,
     progress: Progress = lambda text, share: None,
     *,
+    force: bool = False,
     exporter: Exporter = export_pipeline,
     clock: Callable[[], float] = time.time,
     timer: Callable[[], float] = time.monotonic,
@@ -72,8 +73,9 @@ def train(
 
     Args:
         request: what to train from, on what, for how long.
-        out: folder to write; an earlier candidate there is replaced, anything else is refused.
+        out: folder to write; refused where it holds anything.
         progress: told what is being done and the share that is done, 0 to 1.
+        force: an earlier candidate in `out` is replaced.
         exporter: turns a fitted pipeline into a graph.
         clock: seconds since the epoch, for the manifest.
         timer: seconds that only rise, for the budget.
@@ -85,7 +87,7 @@ def train(
     """
     watch = Stopwatch(request.budget_s, timer)
     check_request(request)
-    check_output(out)
+    check_output(out, force=force)
     progress("reading and checking the data", 0.0)
     table, name, digest = _load(request)
     checked = check_table(table, request.target, request.task, request.keep, request.drop)
@@ -114,7 +116,7 @@ def train(
         )
         manifest, files = assemble(subject, clock())
     report = Report.of(guardrails, outcome.trials, proven.refused, manifest, round(watch.elapsed_s, 2))
-    write_candidate(out, manifest, files, encode_report(report))
+    write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
 

@@ -50,10 +50,15 @@ class Devices:
         Raises:
             UnknownDeviceError: there is none of that name; the text lists those there are.
         """
-        row = self._connections.row("SELECT * FROM devices WHERE name = ?", (name,))
-        if row is None:
+        found = self.find(name)
+        if found is None:
             raise UnknownDeviceError(name, self.names())
-        return _device(row)
+        return found
+
+    def find(self, name: str) -> Device | None:
+        """Return one device, or None."""
+        row = self._connections.row("SELECT * FROM devices WHERE name = ?", (name,))
+        return None if row is None else _device(row)
 
     def names(self) -> list[str]:
         return [row["name"] for row in self._connections.rows("SELECT name FROM devices ORDER BY name")]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from protocols.names import check_name
 from registry.catalogue._sqlite import Connections
 from registry.catalogue.tokens import digest
-from registry.errors import TokenRefusedError
+from registry.errors import DeviceEnrolledError, TokenRefusedError
 
 
 class Enrolments:
@@ -17,18 +17,24 @@ class Enrolments:
         self._connections = connections
         self._clock = clock
 
-    def create(self, device: str, site: str, ttl_s: float) -> str:
+    def create(self, device: str, site: str, ttl_s: float, *, replace: bool = False) -> str:
         """Return a new secret that enrols this device once, within `ttl_s` seconds.
+
+        Args:
+            replace: the name may be enrolled already; whoever uses the secret then takes its place.
 
         Raises:
             NameRefusedError: device or site cannot be a topic level.
+            DeviceEnrolledError: the name is enrolled, and nobody asked for it to be replaced.
         """
         check_name("device", device)
         check_name("site", site)
         secret, now = secrets.token_urlsafe(24), self._clock()
         row = {"sha256": digest(secret), "device": device, "site": site, "created_at": now, "expires_at": now + ttl_s}
         with self._connections.transaction() as db:
-            db["enrolments"].insert(row)
+            if not replace:
+                self._check_free(device)
+            db["enrolments"].insert({**row, "replaces": replace})
         return secret
 
     def use(self, secret: str, device: str, site: str) -> None:
@@ -36,6 +42,7 @@ class Enrolments:
 
         Raises:
             TokenRefusedError: it is unknown, used, expired, or made for another device; the text says which.
+            DeviceEnrolledError: the name was enrolled since, by another secret, and this one may not replace it.
         """
         sha256, now = digest(secret), self._clock()
         with self._connections.transaction() as db:
@@ -46,6 +53,15 @@ class Enrolments:
             )
             if used.rowcount != 1:
                 raise TokenRefusedError(self._why(sha256, device, site, now))
+            made = self._connections.row("SELECT replaces FROM enrolments WHERE sha256 = ?", (sha256,))
+            if made is not None and not made["replaces"]:
+                self._check_free(device)
+
+    def _check_free(self, device: str) -> None:
+        row = self._connections.row("SELECT enrolled_at, seen_at FROM devices WHERE name = ?", (device,))
+        if row is not None:
+            heard = "never heard" if row["seen_at"] is None else f"last heard at {_utc(row['seen_at'])}"
+            raise DeviceEnrolledError(device, _utc(row["enrolled_at"]), heard)
 
     def _why(self, sha256: str, device: str, site: str, now: float) -> str:
         row = self._connections.row("SELECT * FROM enrolments WHERE sha256 = ?", (sha256,))

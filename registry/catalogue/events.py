@@ -72,11 +72,15 @@ class Events:
         return bool(added.rowcount == 1)
 
     def list(self, device: str | None = None, model: str | None = None, limit: int = 100) -> list[StoredEvent]:
-        """Return the newest events, newest first; of one device or one model where given."""
+        """Return the newest events, newest first; of one device or one model where given.
+
+        A device's are those that it sent and those that the registry records about it.
+        """
         rows = self._connections.rows(
-            "SELECT * FROM events WHERE (? IS NULL OR device = ?) AND (? IS NULL OR model = ?)"
-            " ORDER BY at DESC, number DESC LIMIT ?",
-            (device, device, model, model, limit),
+            "SELECT * FROM events WHERE (? IS NULL OR device = ?"
+            " OR (device IS NULL AND json_extract(detail, '$.device') = ?))"
+            " AND (? IS NULL OR model = ?) ORDER BY at DESC, number DESC LIMIT ?",
+            (device, device, device, model, model, limit),
         )
         return [_event(row) for row in rows]
 

@@ -103,5 +103,10 @@ def work(db: Any) -> None:
     db.execute("CREATE INDEX jobs_state ON jobs(state, id)")
 
 
+def replacements(db: Any) -> None:
+    """Whether an enrolment token may take the place of a device that is enrolled. Tokens of before could."""
+    db.execute("ALTER TABLE enrolments ADD COLUMN replaces INTEGER NOT NULL DEFAULT 1")
+
+
 #: Append only: a number that has run anywhere keeps its meaning for ever.
-MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work)
+MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements)

@@ -23,11 +23,15 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which device an enrolment token is for, and for how many seconds it is good."""
+    """Which device an enrolment token is for, and for how many seconds it is good.
+
+    `replace`: the name may be enrolled already, and whoever uses the token takes its place.
+    """
 
     device: str
     site: str
     ttl_s: Annotated[float, msgspec.Meta(gt=0, le=30 * 86_400)] | None = None
+    replace: bool = False
 
 
 class TokenReply(msgspec.Struct, frozen=True):

@@ -110,17 +110,22 @@ def test_a_clock_that_runs_out_cuts_the_plan_short_and_says_so(plant: pd.DataFra
     assert manifest.parity.passed
 
 
-def test_an_earlier_candidate_is_replaced_and_nothing_else_is(plant: pd.DataFrame, tmp_path: Path) -> None:
+def test_an_earlier_candidate_is_replaced_when_asked_and_nothing_else_is(plant: pd.DataFrame, tmp_path: Path) -> None:
     request = TrainRequest(plant, "yield", "plant", budget_s=30, drop=("fault",), trials=1)
     out = tmp_path / "out"
     train(request, out)
-    train(request, out)
+    before = (out / "release.json").read_bytes()
+    with pytest.raises(OutputRefusedError, match=r"a candidate of 'plant' \(rmse [\d.]+, made 20.*--force"):
+        train(request, out)
+    assert (out / "release.json").read_bytes() == before
+    train(request, out, force=True)
+    assert (out / "release.json").read_bytes() != before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     precious = tmp_path / "photos"
     precious.mkdir()
     (precious / "cat.jpg").write_bytes(b"")
     with pytest.raises(OutputRefusedError, match="is no release candidate"):
-        train(request, precious)
+        train(request, precious, force=True)
     assert (precious / "cat.jpg").exists()
 
 

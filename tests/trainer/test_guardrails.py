@@ -81,11 +81,30 @@ def test_constants_and_identifiers_are_dropped(plant: pd.DataFrame) -> None:
     plant["row"] = range(10, 10 + len(plant))
     plant["shuffled"] = np.random.default_rng(0).permutation(len(plant))
     plant["serial"] = [f"SN-{number:05d}" for number in range(len(plant))]
-    plant["at"] = pd.date_range("2024-01-01", periods=len(plant), freq="h")
     checked = check_table(plant, "yield", None)
     assert rail(checked, "constant columns").columns == ("always", "never")
-    assert rail(checked, "identifier columns").columns == ("row", "shuffled", "serial", "at")
+    assert rail(checked, "identifier columns").columns == ("row", "shuffled", "serial")
     assert len(names(checked)) == 5
+
+
+def test_points_in_time_are_dropped_with_the_reason_and_the_way_to_have_them(plant: pd.DataFrame) -> None:
+    times = pd.date_range("2024-01-01 10:00", periods=len(plant), freq="h")
+    plant["at"] = times
+    plant["batch day"] = times.strftime("%d.%m.%Y")
+    checked = check_table(plant, "yield", None)
+    found = rail(checked, "date and time columns")
+    assert (found.state, found.columns) == ("done", ("at", "batch day"))
+    assert "such as '01.01.2024', which do not come again on the line" in found.seen[1]
+    assert found.done == "dropped 'at', 'batch day'"
+    assert found.override.startswith("--keep at (as categories), or put what matters (hour,")
+    assert {"at", "batch day"}.isdisjoint(names(checked))
+
+
+def test_a_point_in_time_that_is_wanted_becomes_categories(plant: pd.DataFrame) -> None:
+    plant["day"] = ["2024-01-31", "2024-02-01"] * (len(plant) // 2)
+    checked = check_table(plant, "yield", None, keep=("day",))
+    assert rail(checked, "date and time columns").state == "alerted"
+    assert "day" in names(checked)
 
 
 def test_mixed_types_and_missing_values_are_told(plant: pd.DataFrame) -> None:

@@ -37,6 +37,17 @@ def test_a_candidate_and_a_summary(data: Path, tmp_path: Path, capsys: pytest.Ca
     assert text.err == ""  # no progress where nobody looks
 
 
+def test_an_earlier_candidate_is_refused_at_once_and_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(data, tmp_path / "out", "--trials", "1", "--budget", "20s", "--drop", "fault")
+    assert genba.main(arguments) == 0
+    capsys.readouterr()
+    data.unlink()  # nothing is read before the refusal
+    assert genba.main(arguments) == 1
+    assert "holds a candidate of 'plant' (rmse" in capsys.readouterr().err
+
+
 def test_bad_data_is_one_line_and_status_1(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = genba.main(command(data, tmp_path / "out", "--keep", "torque"))
     text = capsys.readouterr()

@@ -96,6 +96,38 @@ def test_infinite_and_too_large_numbers_are_missing() -> None:
     assert column.infinite == 3
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["2024-01-31", "2024-02-01"],
+        ["2024-01-31T10:15:00Z", "2024-01-31 10:16:00.250+01:00"],
+        ["20240131T101500Z", "20240131T1016"],
+        ["31.01.2024 10:15", "1.2.2024 9:05"],
+        ["1/31/24 10:15 AM", "2/1/24 9:05 PM"],
+        ["31-Jan-2024", "Feb 1, 2024"],
+        ["2024年1月31日", "2024年2月1日 10:15"],
+        ["2024-01-31", None],
+    ],
+)
+def test_texts_that_are_dates_are_times(texts: list[str | None]) -> None:
+    assert type_column("x", pd.Series(texts)).kind == "time"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["06:00", "14:00", "22:00"],  # a shift comes again
+        ["1.2.10", "1.2.11"],  # a version
+        ["2024-01-31-A7", "2024-02-01-B1"],  # a batch
+        ["2024-13-01", "2024-99-99"],  # an article
+        ["may", "june"],
+        ["2024-01-31", "cold start", "warm start"],
+    ],
+)
+def test_texts_that_only_look_like_dates_stay_categories(texts: list[str]) -> None:
+    assert type_column("x", pd.Series(texts)).kind == "category"
+
+
 def test_booleans_are_numbers_and_times_are_times() -> None:
     assert type_column("x", pd.Series([True, False])).values.tolist() == [1.0, 0.0]
     assert type_column("x", pd.Series([True, None], dtype="boolean")).missing.tolist() == [False, True]

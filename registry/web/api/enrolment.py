@@ -12,14 +12,19 @@ enrolment = Blueprint("enrolment", __name__, url_prefix="/api/v1")
 
 
 @enrolment.post("/devices/tokens")
-@operation("Make a one-time enrolment token", "enrolment", body=TokenBody, reply=TokenReply, status=201)
+@operation("Make a one-time enrolment token", "enrolment", body=TokenBody, reply=TokenReply, status=201, errors=(409,))
 def create_token(body: TokenBody) -> TokenReply:
+    """For a name that is enrolled, it must be asked for with `replace`: another machine then takes its place."""
     parts = context()
     ttl_s = body.ttl_s or parts.settings.enrolment_ttl_s
     expires_at = parts.clock() + ttl_s
-    token = registry_enrolment.create_token(parts.home, parts.catalogue, body.device, body.site, ttl_s, parts.clock)
+    token = registry_enrolment.create_token(
+        parts.home, parts.catalogue, body.device, body.site, ttl_s, parts.clock, replace=body.replace
+    )
     parts.catalogue.events.record(
-        "token-made", f"an enrolment token was made for {body.device} at {body.site}", detail={"by": caller()}
+        "token-made",
+        f"an enrolment token was made for {body.device} at {body.site}{', to replace it' if body.replace else ''}",
+        detail={"by": caller(), "device": body.device},
     )
     return TokenReply(token, expires_at)
 
@@ -30,7 +35,7 @@ def create_token(body: TokenBody) -> TokenReply:
     "enrolment",
     body=EnrolmentRequest,
     reply=EnrolmentReply,
-    errors=(403,),
+    errors=(403, 409),
     needs_token=False,
 )
 def enrol(body: EnrolmentRequest) -> EnrolmentReply:

@@ -113,8 +113,8 @@ def certificate_request() -> Callable[..., str]:
 def enrol(api, anonymous, certificate_request) -> Callable[..., dict[str, Any]]:
     """Enrol a device through the API and return the registry's reply."""
 
-    def do(device: str, site: str = "osaka", profile: str = "x86") -> dict[str, Any]:
-        token = api("POST", "/devices/tokens", {"device": device, "site": site}).json["token"]
+    def do(device: str, site: str = "osaka", profile: str = "x86", **more: Any) -> dict[str, Any]:
+        token = api("POST", "/devices/tokens", {"device": device, "site": site, **more}).json["token"]
         body = {
             "secret": token[len("genba1-") :][:32],
             "device": device,

@@ -8,7 +8,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+import genba
 from protocols.enrolment import EnrolmentReply, parse_token
+from protocols.messages import Status
 from registry.enrolment import trust
 
 
@@ -122,3 +124,46 @@ def test_the_catalogue_never_holds_a_secret(api, home, token):
     stored = b"".join(path.read_bytes() for path in home.glob("catalogue.db*"))
     assert secret.encode() not in stored
     assert hashlib.sha256(secret.encode()).hexdigest().encode() in stored
+
+
+def test_a_token_for_an_enrolled_name_must_be_asked_for(api, enrol, catalogue, clock):
+    enrol("press-1")
+    clock.now += 3600
+    catalogue.devices.update_status("press-1", Status(clock.now, True, revision=1))
+    refused = api("POST", "/devices/tokens", {"device": "press-1", "site": "osaka"})
+    assert refused.status_code == 409
+    assert "is enrolled since 2027-01-15 08:00:00 UTC" in refused.json["detail"]
+    assert "last heard at 2027-01-15 09:00:00 UTC" in refused.json["detail"]
+    assert "--replace" in refused.json["detail"]
+    assert api("POST", "/devices/tokens", {"device": "press-1", "site": "osaka", "replace": True}).status_code == 201
+
+
+def test_a_second_token_from_before_the_enrolment_replaces_nobody(
+    api, anonymous, enrol, token, request_body, catalogue
+):
+    enrol("press-1")
+    serial = catalogue.devices.get("press-1").serial
+    refused = anonymous("POST", "/enrol", request_body(token))
+    assert refused.status_code == 409
+    assert "never heard" in refused.json["detail"]
+    assert catalogue.devices.get("press-1").serial == serial
+
+
+def test_a_replaced_identity_is_told_on_the_devices_page(client, enrol, catalogue):
+    enrol("press-1")
+    before = catalogue.devices.get("press-1").serial
+    enrol("press-1", replace=True)
+    after = catalogue.devices.get("press-1").serial
+    assert after != before
+    page = client.get("/devices/press-1").text
+    assert f"its certificate {after} takes the place of {before}" in page
+    assert page.index("takes the place of") < page.index("was enrolled at osaka")
+
+
+def test_the_command_asks_for_a_replacement_too(home, enrol, capsys):
+    enrol("press-1")
+    arguments = ["registry", "token", "--home", str(home), "--device", "press-1", "--site", "osaka"]
+    assert genba.main(arguments) == 1
+    assert "--replace" in capsys.readouterr().err
+    assert genba.main([*arguments, "--replace"]) == 0
+    assert capsys.readouterr().out.startswith("genba1-")
