@@ -329,7 +329,7 @@ def _advance(
     held = _current(state, event.ref, event.attempt, before)
     if held is None:
         return state, []
-    return _put(state, msgspec.structs.replace(held, state=after)), actions
+    return _put(state, msgspec.structs.replace(held, state=after, reason=None)), actions
 
 
 def _current(state: State, ref: ReleaseRef, attempt: int, wanted: ReleaseState) -> Held | None:

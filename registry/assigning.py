@@ -1,5 +1,6 @@
 """Assigning: what a device should run is checked, numbered and signed by the director."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,13 +9,18 @@ import msgspec
 from protocols.assignment import AssignedRelease, Assignment, check_assignment
 from protocols.manifest import FileInfo
 from protocols.names import ReleaseRef
+from protocols.payloads import quote_name
 from protocols.resources import target_path
 from registry.catalogue import Catalogue
 from registry.catalogue.devices import Device
 from registry.catalogue.releases import Release
-from registry.errors import AssignmentRefusedError, UnknownDeviceError
+from registry.errors import AssignmentRefusedError
+from registry.selector import Facts, choose
 from registry.signing.director import DirectorRepository
 from registry.signing.metadata import Clock
+
+#: A refusal names at most so many of a model's inputs.
+_NAMED_INPUTS = 12
 
 
 def assign(
@@ -63,58 +69,42 @@ def swap(
         devices: names, or a selector (see `select`). A selector passes over devices that do not run the model.
 
     Raises:
-        UnknownDeviceError, UnknownReleaseError: the text lists those there are.
+        UnknownDeviceError, NoDeviceSelectedError, UnknownReleaseError: the text lists those there are.
         AssignmentRefusedError: a named device, or every selected one, runs no stream of the model.
     """
-    catalogue.releases.get(ref)
+    release = catalogue.releases.get(ref)
     wanted: list[Assignment] = []
     for device in select(catalogue, devices):
         assignment = catalogue.assignments.get(device.name)
         if assignment is None or all(held.model != ref.model for held in assignment.releases):
             if not isinstance(devices, str) or devices == device.name:
-                raise AssignmentRefusedError(_no_stream(ref, f"not even one stream: device {device.name!r}"))
+                raise AssignmentRefusedError(_no_stream(release, f"device {device.name!r} runs no", device.name))
             continue
         wanted.append(_swapped(assignment, ref, device))
     if not wanted:
-        raise AssignmentRefusedError(_no_stream(ref, f"no device of {devices!r}"))
+        selector = devices if isinstance(devices, str) else ",".join(devices)
+        raise AssignmentRefusedError(_no_stream(release, f"no device of {selector!r} runs a", selector))
     return [assign(home, catalogue, assignment, clock, assigned_by=assigned_by) for assignment in wanted]
 
 
 def select(catalogue: Catalogue, devices: str | Sequence[str]) -> list[Device]:
-    """Return the devices that a selector means: a name, `*`, `site=osaka`, `profile=x86`, or several by comma (and).
-
-    Raises:
-        UnknownDeviceError: it means none; the text lists those there are.
-        AssignmentRefusedError: it is not a selector.
-    """
+    """Return the devices of these names, or those that a selector means; raises as `registry.selector.choose`."""
     if not isinstance(devices, str):
         return [catalogue.devices.get(name) for name in dict.fromkeys(devices)]
-    every = catalogue.devices.list()
-    if devices == "*":
-        found = every
-    elif "=" in devices:
-        terms = [_term(part) for part in devices.split(",")]
-        found = [device for device in every if all(getattr(device, field) == value for field, value in terms)]
-    else:
-        found = [device for device in every if device.name == devices]
-    if not found:
-        raise UnknownDeviceError(devices, [device.name for device in every])
-    return found
+    return choose(catalogue.devices.list(), devices, lambda device: Facts(device.name, device.site, device.profile))
 
 
-def _term(text: str) -> tuple[str, str]:
-    field, _, value = text.strip().partition("=")
-    if field not in ("site", "profile") or not value:
-        raise AssignmentRefusedError(
-            f"selector {text!r} is not one; write a device's name, '*', site=SITE, profile=PROFILE, or site=S,profile=P"
-        )
-    return field, value
-
-
-def _no_stream(ref: ReleaseRef, who: str) -> str:
+def _no_stream(release: Release, who: str, devices: str) -> str:
+    """A whole command to copy: with this model's own inputs, so that only topics and paths are left to adapt."""
+    names = [spec.name for spec in release.manifest.inputs]
+    path = f"{names[0]}={quote_name(names[0])}"
+    more = f" and {len(names) - _NAMED_INPUTS} more" if len(names) > _NAMED_INPUTS else ""
     return (
-        f"{who} runs a stream of model {ref.model!r}, whose release could be replaced; say where its sensors are: "
-        f"`genba assign {ref} DEVICE --topic SENSORS --output-topic PREDICTIONS`"
+        f"{who} stream of model {release.model!r} yet; say where its sensors are and where predictions go: "
+        f"`genba assign {release.ref} {shlex.quote(devices)} --topic 'plant/{{device}}/sensors' "
+        f"--output-topic 'plant/{{device}}/predictions' --input {shlex.quote(path)}` (each sensor message is a JSON "
+        f"object; its keys {', '.join(map(repr, names[:_NAMED_INPUTS]))}{more} are read, and --input names another "
+        "place for one of them)"
     )
 
 

@@ -6,6 +6,7 @@ RegistryError
 │   ├── TooLargeError               a request larger than what it may be
 │   ├── NotAuthorisedError          no API token, or a wrong one
 │   ├── UnknownDeviceError          no device of that name
+│   ├── NoDeviceSelectedError       a selector that matches no device
 │   ├── DeviceEnrolledError         a device of that name is enrolled, and nobody asked to replace it
 │   ├── UnknownModelError           no model of that name
 │   ├── UnknownReleaseError         no release of that model and version
@@ -40,6 +41,7 @@ from protocols.names import ReleaseRef
 
 #: A message lists at most this many known names.
 LISTED_NAMES = 8
+_ENROL_ONE = "none is enrolled yet; `genba registry token` makes a token that enrols one"
 
 
 class RegistryError(GenbaError):
@@ -85,14 +87,20 @@ class UnknownDeviceError(CallerError):
 
     def __init__(self, device: str, known: Iterable[str]) -> None:
         names = list(known)
-        way_out = (
-            f"known devices: {_listed(names)}"
-            if names
-            else "none is enrolled yet; `genba registry token` makes a token that enrols one"
-        )
+        way_out = f"known devices: {_listed(names)}" if names else _ENROL_ONE
         super().__init__(f"device {device!r} is not known; {way_out}")
         self.device = device
         self.known = tuple(names)
+
+
+class NoDeviceSelectedError(CallerError):
+    """A selector matches no device."""
+
+    def __init__(self, selector: str, known: Iterable[str]) -> None:
+        devices = list(known)
+        way_out = f"enrolled are {_listed(devices)}" if devices else _ENROL_ONE
+        super().__init__(f"the selector {selector!r} matches no device; {way_out}")
+        self.selector = selector
 
 
 class DeviceEnrolledError(CallerError):

@@ -14,7 +14,7 @@ MAX_ATTEMPTS = 3
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One job. `fraction` of it is done (0 to 1); `text` says in words what it does. Times: seconds UTC."""
+    """One job. `fraction` of it is done (0 to 1); `text` says what it does while it runs. Times: seconds UTC."""
 
     id: int
     kind: str
@@ -78,7 +78,7 @@ class Jobs:
         """Close a running job with its result (JSON)."""
         with self._connections.transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = 'done', finished_at = ?, fraction = 1, result = ?"
+                "UPDATE jobs SET state = 'done', finished_at = ?, text = '', fraction = 1, result = ?"
                 " WHERE id = ? AND state = 'running'",
                 (self._clock(), msgspec.json.encode(result).decode(), job),
             )
@@ -87,7 +87,7 @@ class Jobs:
         """Close a job that cannot be done; `reason` is one line."""
         with self._connections.transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = 'failed', finished_at = ?, error = ?"
+                "UPDATE jobs SET state = 'failed', finished_at = ?, text = '', error = ?"
                 " WHERE id = ? AND state IN ('running', 'waiting')",
                 (self._clock(), reason, job),
             )
@@ -105,7 +105,10 @@ class Jobs:
                 if row["attempts"] >= MAX_ATTEMPTS:
                     self.fail(row["id"], f"its process died {row['attempts']} times")
                 else:
-                    db.execute("UPDATE jobs SET state = 'waiting', worker = NULL WHERE id = ?", (row["id"],))
+                    db.execute(
+                        "UPDATE jobs SET state = 'waiting', worker = NULL, text = '', fraction = 0 WHERE id = ?",
+                        (row["id"],),
+                    )
         return [row["id"] for row in rows if row["attempts"] < MAX_ATTEMPTS]
 
     def get(self, job: int) -> Job:

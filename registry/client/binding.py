@@ -4,26 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.errors import AssignmentRefusedError
+from registry.selector import Facts, choose
 
 Json = dict[str, Any]
 
 
 def chosen(devices: Sequence[Mapping[str, Any]], selector: str) -> list[Json]:
-    """Return the devices that a selector means: a name, `*`, `site=S`, `profile=P`, or several by comma (and).
-
-    Raises:
-        AssignmentRefusedError: it means none; the text lists those there are.
-    """
-    terms = [part.strip().partition("=") for part in selector.split(",")]
-    if selector == "*":
-        found = list(devices)
-    elif all(sign and field in ("site", "profile") for field, sign, _ in terms):
-        found = [one for one in devices if all(one[field] == value for field, _, value in terms)]
-    else:
-        found = [one for one in devices if one["name"] == selector]
-    if not found:
-        names = ", ".join(str(one["name"]) for one in devices[:8]) or "none is enrolled yet"
-        raise AssignmentRefusedError(f"device {selector!r} is not known; known devices: {names}")
+    """Return the devices that a selector means; raises as `registry.selector.choose`."""
+    found = choose(devices, selector, lambda one: Facts(one["name"], one["site"], one["profile"]))
     return [dict(one) for one in found]
 
 

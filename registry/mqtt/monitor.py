@@ -14,6 +14,7 @@ from registry.monitoring.decision import Retrain, Wait, decide
 from registry.monitoring.merging import DeviceWindow, intervals, merge
 from registry.monitoring.policy import Policy
 from registry.monitoring.reports import DriftReport, judge
+from registry.presence import presence
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,12 @@ class Monitor:
 
     def _expected(self, release: ReleaseRef) -> set[str]:
         """Return the devices that should be sending windows of the release now."""
-        online = {device.name for device in self._catalogue.devices.list() if device.online}
+        devices, now = {device.name: device for device in self._catalogue.devices.list()}, self._clock()
         return {
             assignment.device
             for assignment in self._catalogue.assignments.running(release.model)
-            if assignment.device in online
+            if assignment.device in devices
+            and presence(devices[assignment.device], assignment, now) == "online"
             and any(assigned.ref == release for assigned in assignment.releases)
             and any(stream.model == release.model for stream in assignment.streams)
         }

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from protocols.assignment import AssignedRelease, StreamBinding
+from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.manifest import Manifest, Task
 from protocols.messages import Status
 from protocols.sketches import CategorySketch, CategorySummary, NumericSketch, NumericSummary
@@ -13,6 +13,7 @@ from registry.catalogue.devices import Device
 from registry.catalogue.models import Model
 from registry.catalogue.releases import Release
 from registry.catalogue.telemetry import Window
+from registry.presence import Presence, presence
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -113,7 +114,10 @@ class ReleaseDocument(Manifest, frozen=True):
 
 
 class DeviceDocument(msgspec.Struct, frozen=True):
-    """One device. `revision` is that of its assignment; `status` its own last word."""
+    """One device. `revision` is that of its assignment; `status` its own last word.
+
+    `presence` says more than `online`: `silent` said that it is online, and nothing since for three windows.
+    """
 
     name: str
     site: str
@@ -121,6 +125,7 @@ class DeviceDocument(msgspec.Struct, frozen=True):
     serial: str
     enrolled_at: float
     online: bool
+    presence: Presence
     seen_at: float | None
     revision: int | None
     status: Status | None
@@ -187,16 +192,18 @@ def release_document(release: Release, champion: int | None) -> ReleaseDocument:
     )
 
 
-def device_document(device: Device, revision: int | None) -> DeviceDocument:
+def device_document(device: Device, assignment: Assignment | None, now: float) -> DeviceDocument:
+    found = presence(device, assignment, now)
     return DeviceDocument(
         device.name,
         device.site,
         device.profile,
         device.serial,
         device.enrolled_at,
-        device.online,
+        found == "online",
+        found,
         device.seen_at,
-        revision,
+        assignment.revision if assignment else None,
         device.status,
     )
 

@@ -15,8 +15,10 @@ from registry.monitoring.reports import DriftReport
 
 #: Inputs that get a colour of their own; the rest are thin and grey.
 COLOURED = 6
-WIDTH, HEIGHT = 880, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 30, 34
+WIDTH, HEIGHT = 880, 348
+#: Above the plot: the axis' name in one row, the releases in the next, so that neither covers the other.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 48, 34
+_LABEL_WIDTH = 80
 _FLOOR = 0.01
 
 
@@ -123,7 +125,8 @@ def _releases(model: str, ordered: Sequence[DriftReport], scale: _Scale) -> list
         if before.version != after.version:
             x = scale.x((before.end + after.end) / 2)
             parts.append(_rule(x, _TOP - 6, x, HEIGHT - _BOTTOM, "release"))
-            parts.append(_text(x, _TOP - 12, f"{model}@{after.version}", "release-label middle"))
+            side = "end" if x > WIDTH - _LABEL_WIDTH else "middle"
+            parts.append(_text(x, _TOP - 10, f"{model}@{after.version}", f"release-label {side}"))
     return parts
 
 

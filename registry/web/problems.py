@@ -42,6 +42,7 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.TooLargeError: Shape(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
     errors.NotAuthorisedError: Shape(HTTPStatus.UNAUTHORIZED, "API token needed"),
     errors.UnknownDeviceError: Shape(HTTPStatus.NOT_FOUND, "Unknown device"),
+    errors.NoDeviceSelectedError: Shape(HTTPStatus.NOT_FOUND, "No device selected"),
     errors.DeviceEnrolledError: Shape(HTTPStatus.CONFLICT, "Device is enrolled"),
     errors.UnknownModelError: Shape(HTTPStatus.NOT_FOUND, "Unknown model"),
     errors.UnknownReleaseError: Shape(HTTPStatus.NOT_FOUND, "Unknown release"),

@@ -269,3 +269,10 @@ class Device(RuleBasedStateMachine):
 
 Device.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestDevice = Device.TestCase
+
+
+def test_a_fetch_that_came_to_its_end_has_no_excuse_any_more() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), Postponed(ONE, 1, "the broker is away"))
+    assert state.find(ONE).reason == "the broker is away"  # type: ignore[union-attr]
+    state, _ = play(state, Fetched(ONE, 1))
+    assert state.find(ONE).reason is None  # type: ignore[union-attr]

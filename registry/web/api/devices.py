@@ -12,9 +12,9 @@ devices = Blueprint("devices", __name__, url_prefix="/api/v1/devices")
 @devices.get("")
 @operation("List the devices", "devices", reply=list[DeviceDocument])
 def list_devices() -> list[DeviceDocument]:
-    catalogue = context().catalogue
-    revisions = {assignment.device: assignment.revision for assignment in catalogue.assignments.list()}
-    return [device_document(device, revisions.get(device.name)) for device in catalogue.devices.list()]
+    catalogue, now = context().catalogue, context().clock()
+    assigned = {assignment.device: assignment for assignment in catalogue.assignments.list()}
+    return [device_document(device, assigned.get(device.name), now) for device in catalogue.devices.list()]
 
 
 @devices.get("/<device>")
@@ -22,5 +22,4 @@ def list_devices() -> list[DeviceDocument]:
 def get_device(device: str) -> DeviceDocument:
     catalogue = context().catalogue
     found = catalogue.devices.get(device)
-    assignment = catalogue.assignments.get(device)
-    return device_document(found, assignment.revision if assignment else None)
+    return device_document(found, catalogue.assignments.get(device), context().clock())

@@ -7,7 +7,7 @@ from registry.catalogue.telemetry import Window
 from registry.web.context import context
 from registry.web.documents import latency_ms
 from registry.web.pages.fleet import DeviceRow, device_rows
-from registry.web.words import plain, size
+from registry.web.words import plain, provider, size
 
 devices = Blueprint("device_pages", __name__, url_prefix="/devices")
 
@@ -17,7 +17,9 @@ _SHOWN_FACTS = 30
 
 @devices.get("")
 def page() -> str:
-    return render_template("devices.html", devices=device_rows(context().catalogue), home=context().home)
+    return render_template(
+        "devices.html", devices=device_rows(context().catalogue, context().clock()), home=context().home
+    )
 
 
 @devices.get("/<device>")
@@ -27,7 +29,7 @@ def one(device: str) -> str:
     windows = catalogue.telemetry.by_device(device, SHOWN_WINDOWS)
     return render_template(
         "device.html",
-        row=DeviceRow(found, catalogue.assignments.get(device)),
+        row=DeviceRow(found, catalogue.assignments.get(device), context().clock()),
         device=found,
         status=found.status,
         served={stream.stream: stream for stream in found.status.streams} if found.status else {},
@@ -53,8 +55,10 @@ def _facts(probe: dict[str, object]) -> list[tuple[str, str]]:
             continue
         if name.endswith("_bytes") and isinstance(value, int):
             facts.append((plain(name.removesuffix("_bytes")), size(value)))
+        elif isinstance(value, bool):
+            facts.append((plain(name), "yes" if value else "no"))
         elif isinstance(value, list | tuple):
-            facts.append((plain(name), ", ".join(str(one) for one in value)[:300] or "none"))
+            facts.append((plain(name), ", ".join(provider(str(one)) for one in value)[:300] or "none"))
         else:
             facts.append((plain(name), str(value)[:300]))
     return facts

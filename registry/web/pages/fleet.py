@@ -11,6 +11,7 @@ from registry.catalogue.devices import Device
 from registry.catalogue.models import Model
 from registry.catalogue.releases import Release
 from registry.monitoring.reports import DriftReport
+from registry.presence import Presence, presence
 
 Health = Literal["good", "bad", "unknown"]
 
@@ -31,10 +32,19 @@ class ModelRow(msgspec.Struct, frozen=True):
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
-    """One device at a glance."""
+    """One device at a glance, at the time `now`."""
 
     device: Device
     assignment: Assignment | None
+    now: float
+
+    @property
+    def presence(self) -> Presence:
+        return presence(self.device, self.assignment, self.now)
+
+    @property
+    def online(self) -> bool:
+        return self.presence == "online"
 
     @property
     def pending(self) -> bool:
@@ -74,9 +84,9 @@ def model_row(catalogue: Catalogue, model: Model) -> ModelRow:
     )
 
 
-def device_rows(catalogue: Catalogue) -> list[DeviceRow]:
+def device_rows(catalogue: Catalogue, now: float) -> list[DeviceRow]:
     assigned = {assignment.device: assignment for assignment in catalogue.assignments.list()}
-    return [DeviceRow(device, assigned.get(device.name)) for device in catalogue.devices.list()]
+    return [DeviceRow(device, assigned.get(device.name), now) for device in catalogue.devices.list()]
 
 
 def bars(importance: tuple[Importance, ...], limit: int = 12) -> list[Bar]:

@@ -8,6 +8,7 @@ from flask import Blueprint, render_template
 
 from protocols.manifest import ParityCertificate
 from protocols.names import ReleaseRef
+from registry.catalogue.jobs import Job
 from registry.monitoring.reports import DriftReport
 from registry.web.context import context
 from registry.web.pages.fleet import bars, model_row
@@ -44,6 +45,7 @@ def page(model: str) -> str:
         before=_drifted_before(reports),
         telemetry=catalogue.telemetry.totals(model),
         jobs=jobs,
+        measured=_measured(row.champion.version, jobs) if row.champion else None,
         challenger=next((job for job in jobs if job.kind == "retrain" and job.state in ("running", "waiting")), None),
         events=catalogue.events.list(model=model, limit=15),
     )
@@ -66,6 +68,32 @@ def release(model: str, version: int) -> str:
             if any(held.ref == found.ref for held in assignment.releases)
         ],
     )
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What the newest comparison on labelled rows said of the champion."""
+
+    value: float
+    rows: int
+    job: int
+    at: float
+
+
+def _measured(champion: int, jobs: Sequence[Job]) -> Measured | None:
+    """Return the champion's error on the newest labelled rows, from the last retraining that compared.
+
+    Args:
+        jobs: of this model, newest first. A champion that another has replaced since is not this one.
+    """
+    done = next((job for job in jobs if job.kind == "retrain" and job.state == "done" and job.result), None)
+    if done is None or done.result is None or done.finished_at is None:
+        return None
+    result = done.result
+    released = str(result.get("release") or "").rpartition("@")[2]
+    if released not in ("", str(champion)):
+        return None
+    value = result.get("challenger" if released else "champion")
+    return Measured(value, result["holdout_rows"], done.id, done.finished_at) if isinstance(value, float) else None
 
 
 def _largest(parity: ParityCertificate) -> float:

@@ -14,15 +14,15 @@ SHOWN_EVENTS = 15
 @overview.get("/")
 def page() -> str:
     catalogue = context().catalogue
-    devices = device_rows(catalogue)
+    devices = device_rows(catalogue, context().clock())
     models = [model_row(catalogue, model) for model in catalogue.models.list()]
     return render_template(
         "overview.html",
         models=models,
         # What needs a person comes first.
-        devices=sorted(devices, key=lambda row: (not row.refused, row.device.online, row.device.name))[:SHOWN_DEVICES],
+        devices=sorted(devices, key=lambda row: (not row.refused, row.online, row.device.name))[:SHOWN_DEVICES],
         device_count=len(devices),
-        online_count=sum(row.device.online for row in devices),
+        online_count=sum(row.online for row in devices),
         jobs=[*catalogue.jobs.list(state="running"), *catalogue.jobs.list(state="waiting")],
         events=catalogue.events.list(limit=SHOWN_EVENTS),
         home=context().home,

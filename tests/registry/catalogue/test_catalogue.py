@@ -324,7 +324,7 @@ class TestJobs:
         clock.now += 3
         catalogue.jobs.finish(number, {"release": "ccpp@1"})
         done = catalogue.jobs.get(number)
-        assert (done.state, done.text, done.fraction, done.result) == ("done", "search", 1.0, {"release": "ccpp@1"})
+        assert (done.state, done.text, done.fraction, done.result) == ("done", "", 1.0, {"release": "ccpp@1"})
         assert done.finished_at - done.started_at == 3
         catalogue.jobs.fail(number, "too late")
         assert catalogue.jobs.get(number).state == "done"

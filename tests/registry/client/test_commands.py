@@ -1,6 +1,7 @@
 """`genba publish` and `genba assign` against a registry that really serves."""
 
 import json
+import shlex
 import socket
 import threading
 
@@ -130,6 +131,25 @@ def test_an_unknown_device_is_told_with_the_known_ones(command, make_candidate, 
     command("publish", make_candidate(model="lonely"))
     _, _, err = command("assign", "lonely@1", "ghost")
     assert err == "genba: device 'ghost' is not known; known devices: oven-1, press-1, press-2\n"
+
+
+@pytest.mark.parametrize("topics", [(), ("--topic", "a", "--output-topic", "b")])
+def test_a_selector_that_matches_none_says_so(command, make_candidate, devices, topics):
+    command("publish", make_candidate(model="nowhere"))
+    status, _, err = command("assign", "nowhere@1", "site=kyoto", *topics)
+    assert status == 1
+    assert err.startswith("genba: the selector 'site=kyoto' matches no device; enrolled are oven-1 (site=nagoya, prof")
+
+
+def test_a_first_assignment_without_topics_shows_the_command_that_works(command, make_candidate, devices):
+    command("publish", make_candidate(model="first"))
+    status, _, err = command("assign", "first@1", "site=osaka")
+    assert status == 1
+    assert "no device of 'site=osaka' runs a stream of model 'first' yet; say where its sensors are" in err
+    shown = shlex.split(err.partition("`genba ")[2].partition("`")[0])
+    assert shown[-2:] == ["--input", "AT=$['AT']"]
+    assert command(*shown)[0] == 0
+    assert devices.assignments.get("press-1").streams[-1].topic == "plant/press-1/sensors"
 
 
 def test_an_edited_candidate_is_refused_by_the_registry(command, make_candidate):

@@ -20,6 +20,7 @@ from registry.enrolment import trust
 from registry.errors import (
     AssignmentRefusedError,
     CandidateRefusedError,
+    NoDeviceSelectedError,
     OperatorError,
     SettingsError,
     TooLargeError,
@@ -169,8 +170,10 @@ class TestAssigning:
         assert names("site=nagoya,profile=jetson-orin") == ["c"]
         assert names("b") == ["b"]
         assert names(["c", "a", "c"]) == ["c", "a"]
-        with pytest.raises(UnknownDeviceError):
+        with pytest.raises(NoDeviceSelectedError, match=r"enrolled are c \(site=nagoya, profile=jetson-orin\), a"):
             names("site=kyoto")
+        with pytest.raises(UnknownDeviceError, match="device 'z' is not known"):
+            names("z")
         with pytest.raises(AssignmentRefusedError, match="selector 'colour=red'"):
             names("colour=red")
 

@@ -3,10 +3,12 @@
 import re
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from simulators.plant_history import write_history
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
+from protocols.messages import Status
 from registry.assigning import assign
 
 PAGES = ("/", "/devices", "/jobs", "/login")
@@ -129,6 +131,61 @@ def test_an_unknown_model_gets_a_page_that_names_the_known_ones(client, publishe
     assert response.status_code == 404
     assert response.mimetype == "text/html"
     assert "known models: ccpp" in response.text
+
+
+def test_a_device_that_fell_silent_is_not_shown_online(client, api, filled, clock):
+    assert "◌ silent" not in check(client.get("/devices"))
+    clock.now += 7 * 60
+    for path in ("/", "/devices", "/devices/unit-a"):
+        text = check(client.get(path))
+        assert "◌ silent, last heard 7 minutes ago" in text
+        assert "● online" not in text
+    assert "0 of 3 online" in check(client.get("/"))
+    assert "○ offline" in check(client.get("/devices/unit-c")), "its end was reported"
+    document = api("GET", "/devices/unit-a").json
+    assert (document["online"], document["presence"]) == (False, "silent")
+
+
+def test_a_device_is_silent_only_after_several_of_its_own_windows(client, home, catalogue, filled, clock):
+    assignment = catalogue.assignments.get("unit-a")
+    assign(home, catalogue, msgspec.structs.replace(assignment, window_s=3600.0), clock)
+    clock.now += 7 * 60
+    assert "● online" in check(client.get("/devices/unit-a"))
+
+
+def test_facts_of_a_machine_are_words(client, catalogue, filled, clock):
+    probe = {
+        "board": None,
+        "jetpack": "",
+        "swap": True,
+        "providers": ["CPUExecutionProvider"],
+        "memory_bytes": 8 * 10**9,
+    }
+    catalogue.devices.update_status("unit-a", Status(clock.now, True, revision=1, probe=probe))
+    text = check(client.get("/devices/unit-a"))
+    assert "swap yes providers CPU memory 8 GB" in text
+    assert "board" not in text
+    assert "None" not in text
+
+
+def test_the_two_errors_of_a_model_are_told_apart(client, catalogue, filled):
+    text = check(client.get("/models/ccpp"))
+    assert "RMSE on held-out rows" in text
+    assert "may well be higher" in text
+    assert "on the newest labelled rows" not in text
+    job = catalogue.jobs.list(kind="retrain", state="running")[0]
+    result = {
+        "release": None,
+        "metric": "rmse",
+        "champion": 7.25,
+        "challenger": 7.2,
+        "holdout_rows": 270,
+        "reason": "no",
+    }
+    catalogue.jobs.finish(job.id, result)
+    assert f"RMSE on the newest labelled rows 7.25 270 rows, measured by job {job.id}" in check(
+        client.get("/models/ccpp")
+    )
 
 
 def test_refreshing_is_a_choice(client):

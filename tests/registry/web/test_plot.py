@@ -110,3 +110,13 @@ def test_shares():
 
 def test_a_time_beyond_the_calendar_is_no_fault():
     assert words.absolute(1e20) == "at no time on our calendar"
+
+
+def test_the_marks_of_releases_stand_below_the_axis_name_and_inside_the_picture():
+    ends = [0, 60, 200, 235, 239]
+    svg = str(drift_plot("ccpp", [report(NOW + end, {"a": 0.3}, 1 + index) for index, end in enumerate(ends)], 0.2).svg)
+    axis = float(re.search(r'y="([\d.]+)">PSI, log', svg)[1])
+    labels = re.findall(r'class="release-label (\w+)" x="([\d.]+)" y="([\d.]+)"', svg)
+    assert len(labels) == 4
+    assert all(float(y) - axis > 14 for _, _, y in labels)
+    assert labels[-1][0] == "end", "near the right edge the text ends at its mark"
