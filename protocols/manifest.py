@@ -103,7 +103,11 @@ class Footprint(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One release. `version` 0 is a candidate: it gets its version when the registry publishes it."""
+    """One release. `version` 0 is a candidate: it gets its version when the registry publishes it.
+
+    `latency_limit_ms` is what its user allows one row to take on the device that serves it: a preflight whose 99th
+    percentile is above it refuses the release, and a trial in which more than a few rows are gives it up.
+    """
 
     model: str
     task: Task
@@ -126,6 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     licence: str | None = None
     author: str | None = None
     profiles: tuple[str, ...] = ()
+    latency_limit_ms: float | None = None
     v: int = MANIFEST_VERSION
 
     @property
@@ -174,6 +179,9 @@ def _check(manifest: Manifest) -> None:
             raise ManifestError(f"release.json: {side} must be named, each once; got {names}")
     if manifest.task == "classification" and len(manifest.classes) < 2:
         raise ManifestError("release.json: a classifier names at least two classes")
+    limit_ms = manifest.latency_limit_ms
+    if limit_ms is not None and not (math.isfinite(limit_ms) and limit_ms > 0):
+        raise ManifestError(f"release.json: latency_limit_ms is {limit_ms}; it must be a number above 0, or absent")
     for spec in manifest.inputs:
         if spec.low is not None and spec.high is not None and not (math.isfinite(spec.low) and spec.low <= spec.high):
             raise ManifestError(f"release.json: input {spec.name!r} has the range {spec.low} to {spec.high}")

@@ -51,6 +51,7 @@ class Subject:
     labelled: bool = True
     licence: str | None = None
     author: str | None = None
+    latency_limit_ms: float | None = None
 
 
 def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
@@ -88,6 +89,7 @@ def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
         classes=target.classes,
         licence=subject.licence,
         author=subject.author,
+        latency_limit_ms=subject.latency_limit_ms,
     )
     return manifest, files
 

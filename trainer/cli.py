@@ -5,6 +5,7 @@ not installed escapes as ModuleNotFoundError, from which the front door makes a 
 """
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def train(argv: list[str]) -> int:
         trials=given.trials,
         licence=given.licence,
         author=given.author,
+        latency_limit_ms=given.latency_limit,
     )
     with _Progress() as progress:
         manifest = run(request, given.out, progress, force=given.force)
@@ -53,6 +55,7 @@ def import_model(argv: list[str]) -> int:
         trusted=given.trust,
         licence=given.licence,
         author=given.author,
+        latency_limit_ms=given.latency_limit,
     )
     if given.trust and given.file.suffix != ".onnx":
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
@@ -89,6 +92,16 @@ class _Progress:
         if self._live:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def _milliseconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds above 0")
+    return number
 
 
 def _train_parser() -> argparse.ArgumentParser:
@@ -143,3 +156,9 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a candidate that --out holds already")
     parser.add_argument("--licence", metavar="TEXT", help="licence to state in the release")
     parser.add_argument("--author", metavar="TEXT", help="author to state in the release")
+    parser.add_argument(
+        "--latency-limit",
+        type=_milliseconds,
+        metavar="MS",
+        help="longest that one row may take on a device (p99); a device where it takes longer refuses the release",
+    )

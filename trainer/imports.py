@@ -61,6 +61,7 @@ class ImportRequest:
     trusted: bool = False
     licence: str | None = None
     author: str | None = None
+    latency_limit_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def import_file(
         labelled=False,
         licence=request.licence,
         author=request.author,
+        latency_limit_ms=request.latency_limit_ms,
     )
     manifest, files = assemble(subject, clock())
     if request.target is not None:

@@ -33,6 +33,7 @@ class TrainRequest:
         drop: columns to leave out.
         trials: search exactly so many models, whatever the budget; None derives the number from the budget.
         parent: `model@version` that this model should replace.
+        latency_limit_ms: longest that one row may take on a device; None asks for nothing.
     """
 
     table: "pd.DataFrame | Path | str"
@@ -49,6 +50,7 @@ class TrainRequest:
     parent: str | None = None
     licence: str | None = None
     author: str | None = None
+    latency_limit_ms: float | None = None
 
 
 def check_request(request: TrainRequest) -> None:

@@ -113,6 +113,7 @@ def train(
             importance,
             licence=request.licence,
             author=request.author,
+            latency_limit_ms=request.latency_limit_ms,
         )
         manifest, files = assemble(subject, clock())
     report = Report.of(guardrails, outcome.trials, proven.refused, manifest, round(watch.elapsed_s, 2))

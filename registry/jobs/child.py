@@ -156,6 +156,7 @@ class Task:
             data_sha256=sha256,
             keep=tuple(spec.name for spec in manifest.inputs),
             parent=str(champion),
+            latency_limit_ms=manifest.latency_limit_ms,
         )
 
     def _original(self, manifest: Manifest) -> Any:

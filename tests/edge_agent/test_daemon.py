@@ -10,12 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from simulators.broker_process import Broker, wait_until
 from simulators.registry_side import RegistrySide, SignedReleases
-from simulators.small_models import picky_regression, regression, write_release
+from simulators.small_models import (
+    crashing_regression,
+    hungry_regression,
+    nan_regression,
+    picky_regression,
+    regression,
+    write_release,
+)
 
 from edge_agent.settings import AgentHome
 from protocols.assignment import StreamBinding
@@ -157,8 +165,6 @@ def test_no_prediction_is_lost_over_a_swap_and_each_names_its_release(
 def test_a_release_that_fails_on_live_messages_is_rolled_back_and_not_fetched_again(
     agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
 ) -> None:
-    import numpy as np
-
     published(signed, tmp_path, ONE)
     assign(signed, registry_side, ONE, confirm_s=0.1)
     registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
@@ -262,6 +268,44 @@ def test_a_release_that_fails_its_preflight_leaves_the_one_before_it_serving(
         lambda: [r for r in registry_side.statuses[-1].releases if (r.version, r.state) == (2, "refused")]
     )
     assert "preflight" in held[0].reason
+
+
+def test_the_old_release_serves_on_while_one_bad_release_after_another_is_refused(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    bad = [
+        (crashing_regression(), "SIGSEGV", -1.0, 1.0),
+        (nan_regression(), "is nan; it must be a number", -1.0, 1.0),
+        (hungry_regression(), "it asked for more memory than", 1.0, 1e11),
+    ]
+    sent, stop = [0], threading.Event()
+
+    def produce() -> None:
+        while not stop.wait(0.01):
+            line.send({"id": sent[0], "AT": 0, "V": 0})
+            sent[0] += 1
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    try:
+        for version, (model, _, at, v) in enumerate(bad, start=2):
+            columns = [np.full((2, 1), value, np.float32) for value in (at, v)]
+            ref = ReleaseRef("ccpp", version)
+            published(signed, tmp_path, ref, model=model, golden_by=regression(), columns=columns)
+            assign(signed, registry_side, ref)
+            registry_side.wait_for(lambda count=version - 1: registry_side.kinds().count("release-refused") == count)
+    finally:
+        stop.set()
+        producer.join()
+    wait_until(lambda: len(line.predictions) == sent[0], what=f"{sent[0]} predictions")
+    assert {prediction["version"] for made in line.predictions.values() for prediction in made} == {1}
+    refused = [event for event in registry_side.events.values() if event.kind == "release-refused"]
+    for event, (_, text, _, _) in zip(refused, bad, strict=True):
+        assert text in event.text
+        assert event.detail["check"] in ("load", "golden", "memory")
 
 
 def test_events_and_windows_wait_for_a_registry_that_does_not_answer(

@@ -1,19 +1,31 @@
 """The preflight: a release proves itself in a process of its own; a crash, a hang and a lie are reports."""
 
+import signal
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from simulators.small_models import CPU, TOLERANCE, classification, nan_regression, picky_regression, write_release
+from simulators.small_models import (
+    CPU,
+    TOLERANCE,
+    classification,
+    crashing_regression,
+    hungry_regression,
+    nan_regression,
+    picky_regression,
+    regression,
+    slow_regression,
+    write_release,
+)
 
 from edge_agent.errors import ModelLoadError, ReleaseRefusedError
+from edge_agent.examination import examine
 from edge_agent.golden import compare
 from edge_agent.inference import Model
-from edge_agent.preflight import Limits, PreflightReport, examine, prove
+from edge_agent.preflight import Limits, prove
 from protocols.manifest import TensorSpec, Tolerance
 
 LIMITS = Limits(seconds=30.0, memory_bytes=600 * 1024 * 1024)
@@ -46,14 +58,16 @@ def test_a_model_that_computes_something_else_here_is_refused(tmp_path: Path) ->
     write_release(tmp_path, spoil=shift)
     report = prove(tmp_path, [CPU], LIMITS)
     assert not report.passed
+    assert report.check == "golden"
     assert report.reason is not None
     assert "prediction of row 3" in report.reason
 
 
 def test_a_model_that_gives_nan_is_refused(tmp_path: Path) -> None:
     write_release(tmp_path, model=nan_regression(), columns=[-INSIDE[0], INSIDE[1]])
-    with pytest.raises(ReleaseRefusedError, match="prediction of row 0 is nan; it must be a number"):
-        examine(tmp_path, [CPU])
+    report = prove(tmp_path, [CPU], LIMITS)
+    assert (report.passed, report.check) == (False, "golden")
+    assert report.reason == "golden vectors: prediction of row 0 is nan; it must be a number"
 
 
 def test_a_model_that_fails_on_its_golden_vectors_is_refused(tmp_path: Path) -> None:
@@ -116,23 +130,75 @@ def test_bytes_that_are_no_model_are_refused_in_one_line(tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_kills_its_process_is_a_report(tmp_path: Path) -> None:
-    report = prove(tmp_path, [CPU], LIMITS, command=child("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
-    assert report == PreflightReport(False, "the model killed its process (SIGSEGV)")
+def columns(at: float, v: float) -> list[Any]:
+    return [np.full((2, 1), at, np.float32), np.full((2, 1), v, np.float32)]
+
+
+def test_a_model_that_crashes_its_process_is_a_report(tmp_path: Path) -> None:
+    write_release(tmp_path, model=crashing_regression(), golden_by=regression())
+    report = prove(tmp_path, [CPU], LIMITS)
+    assert (report.passed, report.check) == (False, "load")
+    assert report.reason == (
+        "the model killed its process (SIGSEGV: it reached for memory that is not its own) while the model was loaded"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (signal.SIGILL, "SIGILL: an instruction that this processor does not have"),
+        (signal.SIGABRT, "SIGABRT: a library gave up"),
+        (signal.SIGBUS, "SIGBUS"),
+        (signal.SIGKILL, "SIGKILL: from outside; this machine may be short of memory"),
+    ],
+)
+def test_each_way_to_die_is_told_with_the_check_that_was_running(
+    tmp_path: Path, number: signal.Signals, text: str
+) -> None:
+    code = f"""
+        import os
+        print('{{"check": "golden"}}', flush=True)
+        os.kill(os.getpid(), {int(number)})"""
+    report = prove(tmp_path, [CPU], LIMITS, command=child(code))
+    assert report.check == "golden"
+    assert report.reason is not None
+    assert text in report.reason
+    assert report.reason.endswith("while it ran its golden vectors")
 
 
 def test_a_model_that_hangs_is_killed(tmp_path: Path) -> None:
-    start = time.monotonic()
-    report = prove(tmp_path, [CPU], Limits(0.3, 0), command=child("import time; time.sleep(60)"))
-    assert report.reason == "the preflight hung: no verdict within 0.3 s"
-    assert time.monotonic() - start < 5
+    write_release(tmp_path, model=slow_regression(), golden_by=regression(), columns=columns(1, 1e12))
+    report = prove(tmp_path, [CPU], Limits(3.0, 0))
+    assert (report.passed, report.check, report.figure, report.limit) == (False, "time", 3.0, 3.0)
+    assert report.reason == "no verdict within 3 s; it hung while it ran its golden vectors"
 
 
-def test_a_model_that_eats_memory_is_killed(tmp_path: Path) -> None:
-    hungry = child("import time; x = bytearray(200_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1\ntime.sleep(60)")
-    report = prove(tmp_path, [CPU], Limits(20.0, 100 * 1024 * 1024), command=hungry)
-    assert report.reason is not None
-    assert "MiB of memory, and 100 MiB are allowed" in report.reason
+def test_a_model_that_takes_more_memory_than_allowed_is_refused(tmp_path: Path) -> None:
+    # 600 MiB in an instant: seen by the watch, or by the peak that the child reads at its end.
+    write_release(tmp_path, model=hungry_regression(), columns=columns(1, 150e6))
+    allowed = 400 * 1024 * 1024
+    report = prove(tmp_path, [CPU], Limits(30.0, allowed))
+    assert (report.passed, report.check, report.limit) == (False, "memory", allowed)
+    assert report.figure is not None
+    assert report.figure > allowed
+    assert "MiB of memory, and 400 MiB are allowed here" in str(report.reason)
+
+
+def test_a_model_that_asks_for_memory_without_end_is_refused_before_it_gets_any(tmp_path: Path) -> None:
+    write_release(tmp_path, model=hungry_regression(), golden_by=regression(), columns=columns(1, 4e9))
+    report = prove(tmp_path, [CPU], LIMITS)
+    assert (report.passed, report.check) == (False, "memory")
+    assert report.reason == "it asked for more memory than the 600 MiB that are allowed here"
+
+
+def test_a_model_slower_than_its_release_promises_is_refused(tmp_path: Path) -> None:
+    write_release(tmp_path, model=slow_regression(), columns=columns(1, 2000), latency_limit_ms=0.05)
+    report = prove(tmp_path, [CPU], LIMITS)
+    assert (report.passed, report.check, report.limit) == (False, "latency", 0.05)
+    assert report.figure == report.latency_p99_ms > 0.05
+    assert "and the release promises 0.05 ms" in str(report.reason)
+    write_release(tmp_path, model=slow_regression(), columns=columns(1, 3), latency_limit_ms=5000.0)
+    assert prove(tmp_path, [CPU], LIMITS).passed
 
 
 @pytest.mark.parametrize("code", ["print('nonsense')", "raise SystemExit(3)", ""])

@@ -80,6 +80,54 @@ def nan_regression() -> onnx.ModelProto:
     return _graph("nan", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [])
 
 
+def crashing_regression(depth: int = 100_000) -> onnx.ModelProto:
+    """A tree that is one long branch: ONNX Runtime follows it by recursion, out of its stack (SIGSEGV)."""
+    leaves = depth + 1
+    ids = list(range(depth + leaves))
+    tree = helper.make_node(
+        "TreeEnsembleRegressor", ["AT"], ["tree"], domain="ai.onnx.ml", n_targets=1,
+        nodes_treeids=[0] * len(ids), nodes_nodeids=ids, nodes_featureids=[0] * len(ids),
+        nodes_modes=["BRANCH_LEQ"] * depth + ["LEAF"] * leaves, nodes_values=[0.0] * len(ids),
+        nodes_hitrates=[1.0] * len(ids), nodes_missing_value_tracks_true=[0] * len(ids),
+        nodes_truenodeids=[*range(1, depth + 1), *[0] * leaves],
+        nodes_falsenodeids=[*range(depth + 1, 2 * depth + 1), *[0] * leaves],
+        target_treeids=[0] * leaves, target_nodeids=ids[depth:], target_ids=[0] * leaves, target_weights=[1.0] * leaves,
+    )  # fmt: skip
+    nodes = [tree, helper.make_node("Add", ["tree", "V"], ["prediction"])]
+    return _graph("crashing", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [])
+
+
+def hungry_regression() -> onnx.ModelProto:
+    """prediction = AT + the sum of max(V) ones: takes four bytes for each."""
+    nodes = [
+        helper.make_node("ReduceMax", ["V"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["count", "axis"], ["shape"]),
+        helper.make_node(
+            "ConstantOfShape", ["shape"], ["ones"], value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+        ),
+        helper.make_node("ReduceSum", ["ones"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["AT", "sum"], ["prediction"]),
+    ]
+    axis = helper.make_tensor("axis", TensorProto.INT64, [1], [0])
+    return _graph("hungry", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [axis])
+
+
+def slow_regression() -> onnx.ModelProto:
+    """prediction = sin(sin(... AT)), max(V) times over: about a microsecond for each."""
+    count = helper.make_tensor_value_info("count", TensorProto.INT64, [])
+    go, goes_on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "goes_on"))
+    value, after = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("value", "after"))
+    steps = [helper.make_node("Identity", ["go"], ["goes_on"]), helper.make_node("Sin", ["value"], ["after"])]
+    body = helper.make_graph(steps, "body", [count, go, value], [goes_on, after])
+    nodes = [
+        helper.make_node("ReduceMax", ["V"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["times"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["times", "", "AT"], ["prediction"], body=body),
+    ]
+    return _graph("slow", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [])
+
+
 def classification() -> onnx.ModelProto:
     """Three classes from AT and the text `kind` (a: 1, b: 2, else 0); labels are texts."""
     kinds = helper.make_node(
@@ -141,11 +189,15 @@ def write_release(
     name: str = "ccpp",
     version: int = 1,
     model: onnx.ModelProto | None = None,
+    golden_by: onnx.ModelProto | None = None,
     columns: list[np.ndarray[Any, Any]] | None = None,
     spoil: Callable[[list[np.ndarray[Any, Any]]], None] | None = None,
     **changes: Any,
 ) -> Manifest:
-    """Write a whole release folder; `spoil` changes the golden outputs, `changes` the manifest."""
+    """Write a whole release folder; `spoil` changes the golden outputs, `changes` the manifest.
+
+    `golden_by` computes the golden outputs in the place of a model that cannot.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model = model or regression()
     classifier = [node.name for node in model.graph.output] != ["prediction"]
@@ -153,7 +205,7 @@ def write_release(
     outputs = CLASSIFICATION_OUTPUTS if classifier else REGRESSION_OUTPUTS
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     columns = columns or golden_columns(inputs)
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=[CPU])
+    session = onnxruntime.InferenceSession((golden_by or model).SerializeToString(), providers=[CPU])
     fed = [column.astype(object) if column.dtype.kind == "U" else column for column in columns]
     found = session.run([spec.name for spec in outputs], {s.name: c for s, c in zip(inputs, fed, strict=True)})
     found = [output.astype(str) if output.dtype == object else output for output in found]

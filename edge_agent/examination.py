@@ -1,0 +1,192 @@
+"""The preflight's child, `python -m edge_agent.examination`: loads a release, runs its golden vectors, measures.
+
+It reads an order on stdin, says on stdout which check it begins, one JSON line each, and ends with a report. What it
+does is confined to its own process; `edge_agent.preflight` judges what becomes of it.
+"""
+
+import argparse
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.errors import AgentError, ModelLoadError, ModelRunError, ReleaseRefusedError
+from edge_agent.golden import GoldenVectors, compare, read_golden
+from edge_agent.inference import CPU, Model, Provider
+from edge_agent.preflight import Check, Order, PreflightReport, Step, too_much_memory
+from edge_agent.releases import read_release
+from protocols.errors import GenbaError
+from protocols.manifest import Manifest
+
+_LATENCY_RUNS, _LATENCY_S = 300, 1.0
+#: Address space beyond the memory limit: thread stacks and mapped libraries, which take no memory until used.
+_DATA_MARGIN = 1024 * 1024 * 1024
+
+
+def examine(
+    folder: Path,
+    providers: Sequence[Provider],
+    *,
+    allow_fallback: bool = False,
+    threads: int = 0,
+    begin: Callable[[Check], None] = lambda check: None,
+) -> PreflightReport:
+    """Load and try a release in this process.
+
+    Args:
+        begin: told which check comes next.
+
+    Raises:
+        GenbaError: it must not run here; the text says why.
+    """
+    import onnxruntime
+
+    begin("files")
+    manifest = read_release(folder)
+    golden = read_golden(folder / "golden.npz", manifest)
+    begin("load")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew here
+    before = _memory_bytes("VmRSS")
+    start = time.perf_counter()
+    model = Model(folder, manifest, providers=providers, allow_fallback=allow_fallback, threads=threads)
+    load_s = time.perf_counter() - start
+    begin("golden")
+    largest = _try_golden(model, manifest, golden)
+    begin("latency")
+    p50, p99 = _latency_ms(model, golden)
+    report = PreflightReport(
+        passed=True,
+        provider=model.provider,
+        placement=model.placement,
+        rows=len(golden.inputs[0]),
+        largest_difference=largest,
+        memory_bytes=max(0, _memory_bytes("VmHWM") - before),
+        load_s=round(load_s, 4),
+        latency_p50_ms=p50,
+        latency_p99_ms=p99,
+        onnxruntime=onnxruntime.__version__,
+    )
+    return _within_latency(report, manifest.latency_limit_ms)
+
+
+def _within_latency(report: PreflightReport, limit_ms: float | None) -> PreflightReport:
+    if limit_ms is None or report.latency_p99_ms <= limit_ms:
+        return report
+    reason = f"one row takes {report.latency_p99_ms:g} ms here (p99), and the release promises {limit_ms:g} ms"
+    return msgspec.structs.replace(
+        report, passed=False, reason=reason, check="latency", figure=report.latency_p99_ms, limit=limit_ms
+    )
+
+
+def _try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> float:
+    tolerance = manifest.providers.get(model.provider)
+    if tolerance is None:
+        raise ReleaseRefusedError(
+            f"{manifest.release} is not proven on {model.provider}, only on {', '.join(manifest.providers)}"
+        )
+    together = model.run(golden.inputs)
+    alone = model.run([column[:1] for column in golden.inputs])
+    compare(manifest, [output[:1] for output in golden.outputs], alone, tolerance)
+    return compare(manifest, golden.outputs, together, tolerance)
+
+
+def _latency_ms(model: Model, golden: GoldenVectors) -> tuple[float, float]:
+    """Return the 50th and 99th percentile of one row's run."""
+    import numpy as np
+
+    times, deadline = [], time.perf_counter() + _LATENCY_S
+    rows = len(golden.inputs[0])
+    for index in range(_LATENCY_RUNS):
+        row = [column[index % rows : index % rows + 1] for column in golden.inputs]
+        start = time.perf_counter()
+        model.run(row)
+        times.append(time.perf_counter() - start)
+        if time.perf_counter() > deadline:
+            break
+    p50, p99 = np.quantile(np.array(times[min(5, len(times) - 1) :]) * 1000, [0.5, 0.99])
+    return round(float(p50), 4), round(float(p99), 4)
+
+
+def _memory_bytes(field: str) -> int:
+    """Return VmRSS or VmHWM of this process; getrusage's peak would include the parent's, from before the exec."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def _confine(order: Order) -> None:
+    """Die with the parent, give way to what serves, be the first that a full memory takes, keep to the limit."""
+    os.nice(5)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    on_cpu = all((name if isinstance(name, str) else name[0]) == CPU for name in order.providers)
+    if order.memory_bytes and on_cpu:  # accelerators reserve address space far beyond what they use
+        limit = order.memory_bytes + _DATA_MARGIN
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _report(order: Order) -> PreflightReport:
+    begun: list[Check] = ["start"]
+
+    def begin(check: Check) -> None:
+        begun.append(check)
+        _say(Step(check))
+
+    try:
+        report = examine(
+            Path(order.folder),
+            order.providers,
+            allow_fallback=order.allow_fallback,
+            threads=order.threads,
+            begin=begin,
+        )
+    except GenbaError as error:
+        report = _refusal(error, begun[-1], order)
+    except MemoryError:
+        report = _starved(order)
+    peak = _memory_bytes("VmHWM")
+    if report.passed and order.memory_bytes and peak > order.memory_bytes:
+        return too_much_memory(peak, order.memory_bytes)
+    return report
+
+
+def _refusal(error: GenbaError, check: Check, order: Order) -> PreflightReport:
+    # ONNX Runtime tells an allocation that failed from other faults by its text alone.
+    unallocated = isinstance(error, ModelRunError | ModelLoadError) and (
+        "Failed to allocate memory" in str(error) or "bad_alloc" in str(error) or "bad allocation" in str(error)
+    )
+    if unallocated and order.memory_bytes:
+        return _starved(order)
+    return PreflightReport(False, str(error), check)
+
+
+def _starved(order: Order) -> PreflightReport:
+    reason = f"it asked for more memory than the {order.memory_bytes >> 20} MiB that are allowed here"
+    return PreflightReport(False, reason, "memory", limit=order.memory_bytes)
+
+
+def _say(message: Step | PreflightReport) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main(argv: list[str]) -> int:
+    """The child: reads an order on stdin, prints its steps and its report on stdout."""
+    argparse.ArgumentParser(prog="edge_agent.examination", description=__doc__).parse_args(argv)
+    try:
+        order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    except msgspec.DecodeError as error:
+        raise AgentError(f"preflight: the order on stdin cannot be read: {error}") from error
+    _confine(order)
+    _say(_report(order))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
