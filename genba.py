@@ -29,7 +29,7 @@ VERBS: dict[str, Verb] = {
     "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("edge_agent.cli:score", "cpu", "score a file with a release, offline"),
-    "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine"),
+    "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine, write install kits"),
     "simulate": Verb("registry.demo.cli:simulate", "demo", "publish a table as a production line's sensors"),
 }
 

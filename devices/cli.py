@@ -1,4 +1,4 @@
-"""`genba devices`: the profiles that there are, and what this machine has."""
+"""`genba devices`: the profiles that there are, what this machine has, and the kit that installs an agent."""
 
 import argparse
 import json
@@ -8,6 +8,8 @@ import msgspec
 
 from devices.errors import DeviceError
 from devices.fit import Fit, fit, machine_warnings
+from devices.kits import write_kit
+from devices.kits.runtimes import runtime_of
 from devices.probe import Probe, read_probe
 from devices.profiles import Profile, list_profiles, load_profile
 from devices.providers import choose_providers
@@ -25,6 +27,8 @@ def devices(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.action == "list":
         return _list(as_json=arguments.json)
+    if arguments.action == "kit":
+        return _kit(arguments)
     return _probe(arguments)
 
 
@@ -38,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--profile", metavar="P", help="compare with this profile (`genba devices list`)")
     probe.add_argument("--release", metavar="DIR", type=Path, help="does this release folder fit? needs --profile")
     probe.add_argument("--home", metavar="DIR", type=Path, default=Path(), help="whose disk counts (default: here)")
+    kit = actions.add_parser("kit", help="write what installs an agent on a board: unit, container, wheels, steps")
+    kit.add_argument("profile", metavar="PROFILE", help="one of `genba devices list`")
+    kit.add_argument("--out", metavar="DIR", type=Path, required=True, help="an empty or new folder")
+    kit.add_argument("--force", action="store_true", help="write over what is there")
     parser.epilog = "`genba devices ACTION --help` explains one."
     return parser
 
@@ -55,6 +63,14 @@ def _list(*, as_json: bool) -> int:
             f"{profile.model_memory_mb} MB, {profile.threads} threads; {_short(profile.providers)}"
         )
         print(f"{'':<{width}}  {profile.notes}")
+    return 0
+
+
+def _kit(arguments: argparse.Namespace) -> int:
+    profile = load_profile(arguments.profile)
+    written = write_kit(profile, arguments.out, force=arguments.force)
+    print(f"{arguments.out}: {', '.join(path.name for path in written)}")
+    print(f"ONNX Runtime for {profile.name}: {runtime_of(profile).wheel}; README.md has the steps")
     return 0
 
 

@@ -19,6 +19,7 @@ from edge_agent.outbox import Outbox
 from edge_agent.preflight import Limits, PreflightReport, prove
 from edge_agent.releases import ReleaseStore, read_release
 from edge_agent.reporting import Reporter
+from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient, TransferLimits
@@ -32,8 +33,8 @@ from protocols.topics import DeviceTopics
 log = logging.getLogger(__name__)
 
 
-def build_daemon(home: AgentHome) -> Daemon:
-    """Return a daemon for an enrolled home, ready to run.
+def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daemon:
+    """Return a daemon for an enrolled home, ready to run; `service` is told that it lives.
 
     Raises:
         HomeError, LinkError, BrokerAddressError: the home is not in order; the text says what to do.
@@ -82,6 +83,7 @@ def build_daemon(home: AgentHome) -> Daemon:
             outbox=outbox,
             reporter=reporter,
             memory=Memory(home.state),
+            service=service or ServiceManager(),
             load=bench.load,
             facts=lambda: hardware.facts,
             agent_version=version,

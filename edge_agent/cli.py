@@ -30,6 +30,7 @@ def agent(argv: list[str]) -> int:
             command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
         else:
             command.add_argument("--json", action="store_true", help="for a machine")
+            command.add_argument("--check", action="store_true", help="exit status 1 unless it runs and its loop turns")
     arguments = parser.parse_args(argv)
     return {"enrol": _enrol, "run": _run, "status": _status}[arguments.command](arguments)
 
@@ -78,13 +79,14 @@ def _enrol(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from edge_agent.assembly import build_daemon
     from edge_agent.logs import start_logs
+    from edge_agent.service_manager import ServiceManager
     from edge_agent.settings import AgentHome, HomeLock
 
     home = AgentHome(arguments.home)
     home.settings()
     lock = HomeLock(home)
     start_logs(arguments.log_level)
-    daemon = build_daemon(home)
+    daemon = build_daemon(home, ServiceManager.of_environment(os.environ))
 
     def stop(*_: Any) -> None:
         daemon.stop()
@@ -98,14 +100,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from edge_agent.settings import AgentHome
-    from edge_agent.status import describe, read_status
+    from edge_agent.status import describe, is_alive, read_status
 
     page = read_status(AgentHome(arguments.home))
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(page), indent=2).decode())
     else:
         print(describe(page, time.time()))
-    return 0
+    return 0 if is_alive(page, time.time()) or not arguments.check else 1
 
 
 def score(argv: list[str]) -> int:

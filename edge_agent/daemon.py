@@ -36,6 +36,7 @@ from edge_agent.link import Link
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.reporting import Reporter
+from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.status import StatusPage, write_status
 from edge_agent.streams import StreamEngine
@@ -131,6 +132,7 @@ class Parts:
     outbox: Outbox
     reporter: Reporter
     memory: Memory
+    service: ServiceManager
     load: Callable[[ReleaseRef, bool], Model]
     facts: Callable[[], dict[str, Any]]
     agent_version: str
@@ -350,6 +352,8 @@ class Daemon:
 
     def _tick(self) -> None:
         self._timers.after(_TICK_S, self._tick)
+        if self._page is not None:
+            self._parts.service.heed(self._page, healthy=self._parts.engine.healthy)
         self._parts.reporter.pump()
         self._show()
 
@@ -397,6 +401,7 @@ class Daemon:
     def _finish(self) -> None:
         """Serve what waits, send what there is, say goodbye."""
         parts = self._parts
+        parts.service.stopping()
         parts.link.pause()
         if not parts.engine.stop(_DRAIN_S):
             log.warning("some messages were still waiting when the agent stopped")

@@ -9,6 +9,9 @@ from edge_agent.errors import HomeError
 from edge_agent.settings import AgentHome, Settings, lock_holder
 from protocols.messages import HeldRelease, ServedStream
 
+#: A page older than this was not written by a loop that turns; it is renewed six times as often.
+_STALE_S = 60.0
+
 
 class StatusPage(msgspec.Struct, frozen=True):
     """status.json. `dropped`: sensor messages that no longer fitted a queue; `errors`: unforeseen faults outlived."""
@@ -54,6 +57,11 @@ def read_status(home: AgentHome) -> StatusPage:
         page = _unheard(settings)
     running = holder is not None
     return msgspec.structs.replace(page, running=running, process=holder or None, connected=page.connected and running)
+
+
+def is_alive(page: StatusPage, now: float) -> bool:
+    """Return whether the agent runs and its loop, which renews the page every few seconds, still turns."""
+    return page.running and now - page.at < _STALE_S
 
 
 def _unheard(settings: Settings) -> StatusPage:

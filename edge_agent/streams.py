@@ -31,6 +31,9 @@ FAILURES_ALLOWED = 5
 #: Most that one stream's waiting messages may weigh, whatever their number.
 QUEUE_LIMIT_BYTES = 32 * 1024 * 1024
 
+#: A batch that takes longer hangs.
+HANGS_S = 30.0
+
 Publish = Callable[[str, bytes], None]
 _encode = msgspec.json.Encoder().encode
 
@@ -132,6 +135,7 @@ class StreamEngine:
         self._wake = threading.Event()
         self._serving = threading.Lock()
         self._stopping = False
+        self._batch_began: float | None = None
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
         self.errors = 0
 
@@ -232,6 +236,12 @@ class StreamEngine:
         return tuple(rows)
 
     @property
+    def healthy(self) -> bool:
+        """Whether the serving thread lives and is not stuck in a batch."""
+        began = self._batch_began
+        return self._thread.is_alive() and (began is None or self._ticks() - began < HANGS_S)
+
+    @property
     def dropped(self) -> int:
         """Messages that no longer fitted a queue, over all streams."""
         return sum(stream.dropped for stream in list(self._streams.values()))
@@ -257,7 +267,11 @@ class StreamEngine:
             with self._serving:
                 server = self._servers.get(stream.binding.model)
                 if stream.waiting and server is not None and not server.halted and stream.reader is not None:
-                    self._serve_batch(stream, server, stream.reader)
+                    self._batch_began = self._ticks()
+                    try:
+                        self._serve_batch(stream, server, stream.reader)
+                    finally:
+                        self._batch_began = None
                     served = True
         return served
 

@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_packages_and_their_files(root, wheel):
         str(path.relative_to(root))
         for package in packages
         for path in (root / package).rglob("*")
-        if path.suffix in suffixes or path.name == "py.typed"
+        if path.suffix in suffixes or path.name == "py.typed" or path.parent.name == "templates"
     } - {f"{package}/ruff.toml" for package in packages}
     assert not expected - names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {*packages, "genba.py"}
