@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 LOCK := requirements/dev.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --retries 10 --timeout 120
 
-.PHONY: help setup demo test test-all test-sample lint format docs bench lock clean
+.PHONY: help setup demo test test-all test-sample conformance lint format docs bench lock clean
 
 help: ## list the targets
 	@echo "usage: make TARGET"
@@ -45,6 +45,9 @@ test-all: $(STAMP) ## run every test
 test-sample: $(STAMP) ## run the slow tests that CI runs
 	@$(BIN)/pytest -m sample $(ARGS)
 
+conformance: $(STAMP) ## run the public TUF conformance suite on the agent (TUF_CONFORMANCE=DIR for a local copy)
+	@PYTHON=$(abspath $(BIN))/python tests/conformance/run $(ARGS)
+
 lint: $(STAMP) ## check style, types and import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -71,4 +74,4 @@ lock: ## resolve requirements/dev.txt anew (needs uv)
 	@sed -i "s/ ; $(EVERYWHERE)\$$//" $(LOCK)
 
 clean: ## remove .venv and what tools left behind
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .conformance

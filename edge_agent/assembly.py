@@ -23,6 +23,7 @@ from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient, TransferLimits
+from edge_agent.trusted_time import TrustedTime, issued_at
 from edge_agent.verification import PinnedRoots, Verifier, check_release
 from protocols.broker import BrokerAddress
 from protocols.manifest import Manifest
@@ -65,7 +66,15 @@ def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daem
     link = Link(
         address, f"{settings.site}.{settings.device}", (topics.up("status"), will), switchboard, identity=identity
     )
-    verifier = Verifier(home.metadata, roots, BlockFetcher(blocks), device=settings.device, profile=settings.profile)
+    trusted_time = TrustedTime(home.metadata / "time.json", not_before=issued_at(home.certificate))
+    verifier = Verifier(
+        home.metadata,
+        roots,
+        BlockFetcher(blocks),
+        device=settings.device,
+        profile=settings.profile,
+        time=trusted_time,
+    )
     bench = _Bench(store, hardware, settings)
     installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, look=hardware.probe)
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)

@@ -46,12 +46,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_tree(folder: Path) -> None:
-    """Make every file under a folder durable: for files that a library wrote without fsync."""
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            continue
-        sync_folder(path)  # fsync takes a file's descriptor as well as a folder's
-    sync_folder(folder)

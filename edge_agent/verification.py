@@ -11,17 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+)
 from tuf.api.metadata import TargetFile
-from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.updater import Updater
 
-from edge_agent.disk import replacing, sync_tree
+from edge_agent.disk import replacing
 from edge_agent.errors import ReleaseRefusedError, ResourceFinalError, TransferError, TrustError
 from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.trusted_time import TrustedTime
+from edge_agent.updater import MetadataUpdater
 from protocols.assignment import Assignment, decode_assignment
-from protocols.errors import DisagreementError, ProtocolError
+from protocols.errors import DisagreementError, MetadataFormError, ProtocolError
 from protocols.manifest import Manifest
 from protocols.names import ReleaseRef
 from protocols.resources import (
@@ -32,7 +38,7 @@ from protocols.resources import (
     target_path,
     targets_url,
 )
-from protocols.trust import TargetFacts, check_agreement
+from protocols.trust import TargetFacts, check_agreement, read_note
 
 #: Left free on the disk after a release was fetched, in bytes.
 _SPARE_BYTES = 16 * 1024 * 1024
@@ -52,13 +58,22 @@ class Verifier:
     Args:
         metadata: folder for both repositories' trusted metadata.
         device, profile: who this is; metadata made for another is refused.
+        time: by which expiry is judged; without it, the device's clock and what is remembered in `metadata`.
     """
 
     def __init__(
-        self, metadata: Path, roots: PinnedRoots, fetcher: FetcherInterface, *, device: str, profile: str
+        self,
+        metadata: Path,
+        roots: PinnedRoots,
+        fetcher: FetcherInterface,
+        *,
+        device: str,
+        profile: str,
+        time: TrustedTime | None = None,
     ) -> None:
         self._metadata, self._roots, self._fetcher = metadata, roots, fetcher
         self._device, self._profile = device, profile
+        self._time = time or TrustedTime(metadata / "time.json")
 
     def assignment(self) -> Assignment | None:
         """Return what the director has signed for this device, or None if it has signed nothing yet.
@@ -70,12 +85,14 @@ class Verifier:
         try:
             director = self._refreshed("director")
         except ResourceFinalError:
+            if (self._metadata / "director" / "timestamp.json").exists():
+                raise  # it signed something before, and cannot have unsigned it
             return None
         found = self._target(director, ASSIGNMENT_TARGET)
         if found is None:
             return None
         self._check_addressee(found)
-        with self._download("director", director, found) as file:
+        with self._download(director, found) as file:
             data = file.read()
         try:
             assignment = decode_assignment(data)
@@ -100,11 +117,11 @@ class Verifier:
         missing = [target for target in targets if not _intact(staged / Path(target.path).name, target)]
         self._check_room(store, sum(target.length for target in missing))
         for target in missing:
-            with self._download("image", image, target) as source, replacing(staged / Path(target.path).name) as file:
+            with self._download(image, target) as source, replacing(staged / Path(target.path).name) as file:
                 shutil.copyfileobj(source, file)
         store.commit(ref)
 
-    def _agreed(self, director: Updater, image: Updater, path: str) -> TargetFile:
+    def _agreed(self, director: MetadataUpdater, image: MetadataUpdater, path: str) -> TargetFile:
         """Return the image repository's word on a target, if the director's is the same."""
         wanted = self._target(director, path)
         if wanted is None:
@@ -112,15 +129,18 @@ class Verifier:
         self._check_addressee(wanted)
         allowed = self._target(image, path)
         try:
-            check_agreement(_facts(allowed) if allowed else None, _facts(wanted), self._profile)
+            with _translated(path):
+                image_facts, director_facts = _facts(allowed) if allowed else None, _facts(wanted)
+            check_agreement(image_facts, director_facts, self._profile)
         except DisagreementError as error:
             raise ReleaseRefusedError(str(error)) from error
         assert allowed is not None  # noqa: S101 - check_agreement refuses None
         return allowed
 
     def _check_addressee(self, target: TargetFile) -> None:
-        addressee = (target.custom or {}).get("device", self._device)
-        if addressee != self._device:
+        with _translated(target.path):
+            addressee = read_note(target.path, target.custom).device
+        if addressee not in (None, self._device):
             raise TrustError(f"{target.path}: the director signed it for device {addressee!r}, not {self._device!r}")
 
     def _check_room(self, store: ReleaseStore, needed_bytes: int) -> None:
@@ -130,37 +150,37 @@ class Verifier:
         if free < needed:
             raise TransferError("release", f"{free >> 20} MiB are free on the disk, and {needed >> 20} are needed")
 
-    def _refreshed(self, repository: Repository) -> Updater:
+    def _refreshed(self, repository: Repository) -> MetadataUpdater:
         """Return an updater whose metadata is new and valid; what it trusts is safe on disk."""
         folder = self._metadata / repository
         folder.mkdir(parents=True, exist_ok=True)
-        root = self._roots.director if repository == "director" else self._roots.image
+        director = repository == "director"
         with _translated(repository):
-            updater = Updater(
-                str(folder),
+            updater = MetadataUpdater(
+                folder,
                 metadata_url(repository),
-                fetcher=self._fetcher,
-                config=UpdaterConfig(app_user_agent="genba"),
-                bootstrap=root,
+                targets_url(repository),
+                self._fetcher,
+                root=self._roots.director if director else self._roots.image,
+                now=self._time.now if director else lambda root: self._time.now(),
             )
             updater.refresh()
-        sync_tree(folder)  # python-tuf replaces files without fsync; the versions seen are what stops a roll-back
+            if director:
+                self._time.learn(updater.signed_at)
+        if director and updater.delegates:
+            raise TrustError("director: it lets others sign in its name, which a director must not")
         return updater
 
-    def _target(self, updater: Updater, path: str) -> TargetFile | None:
+    def _target(self, updater: MetadataUpdater, path: str) -> TargetFile | None:
         with _translated(path):
             return updater.get_targetinfo(path)
 
     @contextlib.contextmanager
-    def _download(self, repository: Repository, updater: Updater, target: TargetFile) -> Iterator[Any]:
+    def _download(self, updater: MetadataUpdater, target: TargetFile) -> Iterator[Any]:
         """Yield a target's bytes as a file, after they were compared with the signed length and hashes."""
-        folder, _, name = target.path.rpartition("/")
-        digest = target.hashes["sha256"]
-        url = f"{targets_url(repository)}{folder + '/' if folder else ''}{digest}.{name}"
+        url = updater.target_url(target)
         try:
-            with _translated(url), self._fetcher.download_file(url, target.length) as file:
-                target.verify_length_and_hashes(file)
-                file.seek(0)
+            with _translated(url), updater.open_target(target) as file:
                 yield file
         except ResourceFinalError as error:
             raise ReleaseRefusedError(f"the registry does not give {url}: {error.reason}") from error
@@ -179,15 +199,17 @@ def _translated(what: str) -> Iterator[None]:
         if error.status_code in (404, 410):
             raise ResourceFinalError(what, error.status_code, str(error)) from error
         raise TransferError(what, str(error)) from error
+    except DownloadLengthMismatchError as error:
+        raise TrustError(f"{what}: more arrives than may: {error}") from error
     except DownloadError as error:
         raise TransferError(what, str(error)) from error
-    except RepositoryError as error:
+    except (RepositoryError, MetadataFormError) as error:
         raise TrustError(f"{what}: {error}") from error
 
 
 def _facts(target: TargetFile) -> TargetFacts:
-    custom = target.custom or {}
-    return TargetFacts(target.path, target.length, target.hashes, tuple(custom.get("profiles", ())), custom)
+    profiles = read_note(target.path, target.custom).profiles
+    return TargetFacts(target.path, target.length, target.hashes, profiles, target.custom or {})
 
 
 def _intact(path: Path, target: TargetFile) -> bool:

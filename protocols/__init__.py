@@ -12,6 +12,7 @@ __all__ = [
     "errors",
     "manifest",
     "messages",
+    "metadata_form",
     "names",
     "payloads",
     "reference",

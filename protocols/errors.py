@@ -9,6 +9,7 @@ GenbaError                  what the `genba` command shows as one line, in every
     ├── BrokerAddressError      a broker's address that cannot be read or is unsafe  (operator)
     ├── PathRefusedError        a JSON path that cannot be parsed                (caller)
     ├── SketchError             sketch bytes that cannot be read                 (sender)
+    ├── MetadataFormError       signed metadata that is no metadata in form      (attacker or publisher)
     └── DisagreementError       image and director repositories say different things (attacker or publisher)
 """
 
@@ -67,6 +68,15 @@ class BrokerAddressError(ProtocolError):
 
 class SketchError(ProtocolError):
     """Sketch bytes cannot be read."""
+
+
+class MetadataFormError(ProtocolError):
+    """Signed metadata has not the form of metadata, whoever signed it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} is refused: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class DisagreementError(ProtocolError):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
+from protocols.trust import signed_at_field
 from registry.errors import CatalogueError
 
 #: A device that is in the middle of an update can still finish it against this many older versions.
@@ -107,7 +108,9 @@ class MetadataFolder:
 
     def _write_timestamp(self, version: int, snapshot: int) -> None:
         expires = self._expiry(self._lives.timestamp)
-        self._sign(Timestamp(version, None, expires, MetaFile(snapshot)), self._signers.online, "timestamp.json")
+        fields = signed_at_field(self._clock())
+        signed = Timestamp(version, None, expires, MetaFile(snapshot), unrecognized_fields=dict(fields))
+        self._sign(signed, self._signers.online, "timestamp.json")
 
     def _sign(self, signed: Targets | Snapshot | Timestamp, signer: CryptoSigner, name: str) -> None:
         metadata: Metadata[Any] = Metadata(signed)

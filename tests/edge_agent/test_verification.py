@@ -1,17 +1,13 @@
 """Trust: what a device installs, and each attack that it does not fall for."""
 
-import contextlib
-import io
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from simulators.device_bench import ONE, Bench
 from simulators.registry_side import SignedReleases
 from simulators.small_models import write_release
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
-from tuf.ngclient.fetcher import FetcherInterface
+from tuf.api.exceptions import DownloadError
 
 from edge_agent.errors import ReleaseRefusedError, TransferError, TrustError
 from edge_agent.fetchers import DirectoryFetcher
@@ -21,49 +17,6 @@ from protocols.assignment import AssignedRelease, Assignment
 from protocols.manifest import FileInfo
 from protocols.names import ReleaseRef
 from protocols.resources import RELEASE_FILES, target_path
-
-ONE = ReleaseRef("ccpp", 1)
-Read = Callable[[str], bytes | None]
-
-
-class Wire(FetcherInterface):
-    """Fetches what `read` gives; `tamper` sits in the middle."""
-
-    def __init__(self, read: Read) -> None:
-        self.read = read
-        self.tamper: Callable[[str, bytes | None], bytes | None] = lambda url, data: data
-        self.asked: list[str] = []
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        self.asked.append(url)
-        data = self.tamper(url, self.read(url))
-        if data is None:
-            raise DownloadHTTPError("not there", 404)
-        yield data
-
-    @contextlib.contextmanager
-    def download_file(self, url: str, max_length: int) -> Iterator[Any]:
-        data = b"".join(self._fetch(url))
-        if len(data) > max_length:
-            raise DownloadLengthMismatchError("too long")
-        yield io.BytesIO(data)
-
-
-class Bench:
-    """A device's verifier beside a signed registry."""
-
-    def __init__(self, signed: SignedReleases, folder: Path, device: str = "press-1", profile: str = "x86") -> None:
-        self.signed, self.folder = signed, folder
-        self.wire = Wire(lambda url: signed.read(device, url))
-        self.store = ReleaseStore(folder / "releases")
-        roots = PinnedRoots(signed.image.root, signed.director.root)
-        self.verifier = Verifier(folder / "metadata", roots, self.wire, device=device, profile=profile)
-
-    def publish(self, ref: ReleaseRef = ONE, **options: Any) -> Path:
-        folder = self.folder / "made" / str(ref)
-        write_release(folder, name=ref.model, version=ref.version)
-        self.signed.publish(ref, folder, **options)
-        return folder
 
 
 @pytest.fixture
