@@ -10,6 +10,7 @@ __all__ = [
     "broker",
     "enrolment",
     "errors",
+    "handshake",
     "manifest",
     "messages",
     "metadata_form",

@@ -103,7 +103,7 @@ def _check_stream(stream: StreamBinding, models: list[str]) -> None:
     if stream.model not in models:
         raise MessageRefusedError("assignment", f"stream {stream.name!r}: model {stream.model!r} is not among {models}")
     for field, topic in (("topic", stream.topic), ("output_topic", stream.output_topic)):
-        if not topic or any(sign in topic for sign in "+#\x00") or topic.startswith("genba/"):
+        if not _is_plain(topic):
             raise MessageRefusedError(
                 "assignment", f"stream {stream.name!r}: {field} {topic!r} must be a plain topic outside genba/"
             )
@@ -113,3 +113,9 @@ def _check_stream(stream: StreamBinding, models: list[str]) -> None:
         raise MessageRefusedError("assignment", f"stream {stream.name!r}: queue_limit and max_batch count from 1")
     for path in [*stream.inputs.values(), *([stream.key] if stream.key else [])]:
         parse_path(path)
+
+
+def _is_plain(topic: str) -> bool:
+    """Whether a topic is a line's own: the broker's access list is made of these, so no control character either."""
+    foreign = topic.startswith(("genba/", "$")) or topic != topic.strip()
+    return bool(topic) and topic.isprintable() and not foreign and not any(sign in topic for sign in "+#")

@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from protocols.errors import MessageRefusedError
+from protocols.errors import MessageRefusedError, NameTooLongError
+from protocols.names import check_name
 
 _TOKEN = re.compile(r"genba1-(?P<secret>[A-Za-z0-9_-]{32})-(?P<fingerprint>[0-9a-f]{32})\Z")
 
@@ -50,6 +51,23 @@ class EnrolmentReply(msgspec.Struct, frozen=True):
     trust: Trust
     broker_url: str
     v: Literal[1] = 1
+
+
+#: The most characters that a certificate's common name may have (RFC 5280, ub-common-name).
+_COMMON_NAME_LIMIT = 64
+
+
+def identity_name(site: str, device: str) -> str:
+    """Return what a device is called in its certificate and towards the broker: `<site>.<device>`.
+
+    Raises:
+        NameRefusedError: one of them cannot be a topic level.
+        NameTooLongError: both together do not fit into a certificate.
+    """
+    name = f"{check_name('site', site)}.{check_name('device', device)}"
+    if len(name) > _COMMON_NAME_LIMIT:
+        raise NameTooLongError(name, _COMMON_NAME_LIMIT)
+    return name
 
 
 def format_token(secret: str, fingerprint: str) -> str:

@@ -33,6 +33,14 @@ class NameRefusedError(ProtocolError):
         self.value = value
 
 
+class NameTooLongError(NameRefusedError):
+    """Site and device together do not fit into a certificate's common name."""
+
+    def __init__(self, value: str, limit: int) -> None:
+        super().__init__("site and device", value)
+        self.args = (f"{value!r}: site and device together have {len(value) - 1} letters, and {limit - 1} fit",)
+
+
 class MessageRefusedError(ProtocolError):
     """Bytes from the wire are not a valid message of the expected type."""
 

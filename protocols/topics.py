@@ -19,6 +19,8 @@ DOWN_CHANNELS: tuple[Down, ...] = ("assignment", "blocks", "ack")
 
 #: What the registry's MQTT service subscribes to.
 ALL_UP = f"{PREFIX}/+/+/up/#"
+#: Where it speaks.
+ALL_DOWN = f"{PREFIX}/+/+/down/#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class DeviceTopics:
 
     def down(self, channel: Down) -> str:
         return f"{self.base}/down/{channel}"
+
+    @property
+    def all_up(self) -> str:
+        """Everything that the agent writes."""
+        return f"{self.base}/up/#"
 
     @property
     def all_down(self) -> str:

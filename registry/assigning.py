@@ -38,6 +38,8 @@ def assign(
     """
     check_assignment(assignment)
     device = catalogue.devices.get(assignment.device)
+    if device.revoked_at is not None and assignment.releases:
+        raise AssignmentRefusedError(f"device {device.name!r} is locked out; enrol it anew first")
     releases = [catalogue.releases.get(assigned.ref) for assigned in assignment.releases]
     for release in releases:
         _check_fit(device, release)
@@ -91,7 +93,11 @@ def select(catalogue: Catalogue, devices: str | Sequence[str]) -> list[Device]:
     """Return the devices of these names, or those that a selector means; raises as `registry.selector.choose`."""
     if not isinstance(devices, str):
         return [catalogue.devices.get(name) for name in dict.fromkeys(devices)]
-    return choose(catalogue.devices.list(), devices, lambda device: Facts(device.name, device.site, device.profile))
+    return choose(catalogue.devices.list(), devices, _facts)
+
+
+def _facts(device: Device) -> Facts:
+    return Facts(device.name, device.site, device.profile, device.revoked_at is not None)
 
 
 def _no_stream(release: Release, who: str, devices: str) -> str:

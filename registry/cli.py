@@ -1,4 +1,4 @@
-"""`genba registry`: init, serve, token."""
+"""`genba registry`: init, serve, token, and the verbs of `registry.identity_verbs`."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from registry.catalogue.catalogue import FILE
 from registry.enrolment import create_token
 from registry.errors import OperatorError
 from registry.identity import Authority
+from registry.identity_verbs import add_verbs
 from registry.settings import read_settings, write_template
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
@@ -125,4 +126,5 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--ttl-s", type=float, metavar="S", help="seconds that the token is good for")
     verb.add_argument("--api", metavar="LABEL", help="make an API token instead; changes are put down to LABEL")
     verb.set_defaults(run=_token, usage=verb.error)
+    add_verbs(verbs)
     return parser

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust, format_token
+from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust, format_token, identity_name
 from registry.catalogue import Catalogue
 from registry.catalogue.devices import Device
 from registry.identity import Authority
+from registry.settings import read_settings
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
 from registry.signing.metadata import Clock
@@ -29,9 +30,10 @@ def create_token(
         replace: the name may be enrolled already; whoever uses the token then takes its place.
 
     Raises:
-        NameRefusedError: device or site cannot be a topic level.
+        NameRefusedError: device or site cannot be a topic level, or both are too long for a certificate.
         DeviceEnrolledError: the name is enrolled, and nobody asked for it to be replaced.
     """
+    identity_name(site, device)
     secret = catalogue.enrolments.create(device, site, ttl_s, replace=replace)
     return format_token(secret, trust(home, clock).fingerprint)
 
@@ -45,11 +47,15 @@ def enrol(home: Path, catalogue: Catalogue, request: EnrolmentRequest, broker_ur
         CertificateRefusedError: the certificate request is for another name, or its key is weak.
         NameRefusedError: device or site cannot be a topic level.
     """
-    authority = Authority(home, clock)
+    holder = identity_name(request.site, request.device)
+    life_s = read_settings(home).certificate_life_s
     with catalogue.transaction():
         catalogue.enrolments.use(request.secret, request.device, request.site)
-        certificate = authority.sign(request)
+        certificate = Authority(home, clock).sign(request.site, request.device, request.csr, life_s)
         before = catalogue.devices.find(request.device)
+        if before is not None:  # perhaps because its key was stolen: its old certificates are void
+            catalogue.certificates.revoke(identity_name(before.site, before.name))
+        catalogue.certificates.add(holder, certificate.serial, certificate.pem, certificate.expires_at)
         catalogue.devices.add(request.device, request.site, request.profile, certificate.pem, certificate.serial)
         _note(catalogue, request, certificate.serial, before)
     return EnrolmentReply(certificate.pem, trust(home, clock), broker_url)

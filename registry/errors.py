@@ -27,7 +27,8 @@ RegistryError
 │   ├── SettingsError               registry.toml cannot be read
 │   ├── CatalogueError              the catalogue cannot be opened
 │   ├── PortInUseError              another process listens there
-│   └── BrokerUnreachableError      no broker answers
+│   ├── BrokerUnreachableError      no broker answers
+│   └── BrokerFilesError            the broker's files cannot be written, or it does not read them again
 └── ClientError                     who runs a client command against a registry
     ├── RegistryUnreachableError    nothing answers at that address
     └── RegistryRefusedError        the registry answered with a problem
@@ -271,6 +272,10 @@ class BrokerUnreachableError(OperatorError):
         super().__init__(f"broker {url}: {reason}; start it, or name another with --broker")
         self.url = url
         self.reason = reason
+
+
+class BrokerFilesError(OperatorError):
+    """The broker's files cannot be written, or it cannot be made to read them again."""
 
 
 # --- who runs a client command ---------------------------------------------------------------------------------------

@@ -4,38 +4,52 @@ HOME/ca/ca.pem is what devices and broker trust; its key is HOME/keys/ca.key. To
 HOME/ca/registry.pem with registry.key, and believes brokers whose certificate comes from HOME/ca/broker-ca.pem.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from protocols.enrolment import EnrolmentRequest
-from protocols.names import check_name
-from registry.errors import CertificateRefusedError, NotInitialisedError
+from protocols.enrolment import identity_name
+from registry.certificates import (
+    Holder,
+    PublicKey,
+    build_authority,
+    build_certificate,
+    build_revocations,
+    host_names,
+    requested_key,
+)
+from registry.errors import NotInitialisedError
 from registry.signing.metadata import Clock, write_atomic
 
-CERTIFICATE_LIFE = timedelta(days=365)
-AUTHORITY_LIFE = timedelta(days=3650)
-#: A device whose clock is behind by less than this still takes its new certificate.
-CLOCK_SLACK = timedelta(hours=1)
-_REQUEST_LIMIT = 16 * 1024
+#: What the registry is called towards the broker. A device's name holds a dot, so none can be called this.
+SERVICE = "registry"
+#: Life of the certificates of the registry's own service and of the servers: renewed by themselves at two thirds.
+SERVER_LIFE = timedelta(days=365)
+#: A revocation list is good for so long, and is written anew long before: an outdated one locks every device out.
+REVOCATIONS_LIFE = timedelta(days=365)
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A device's certificate, PEM, and its serial number, hex."""
+    """A certificate, PEM, its serial number, hex, and when it ends, in seconds since the epoch."""
 
     pem: str
     serial: str
+    expires_at: float
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> "Certificate":
+        pem = certificate.public_bytes(Encoding.PEM).decode()
+        return cls(pem, f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp())
 
 
 class Authority:
@@ -50,15 +64,12 @@ class Authority:
         folder = self._home / "ca"
         for private in (folder, self._home / "keys"):
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self._certificate.exists():
+        if not self._path.exists():
             key = _create_key(self._home / "keys" / "ca.key")
-            name = _name("Genba registry")
-            write_atomic(self._certificate, _pem(self._build(name, name, key.public_key(), key, authority=True)))
+            write_atomic(self._path, _pem(build_authority(key, self._now)))
         if not (folder / "broker-ca.pem").exists():
-            write_atomic(folder / "broker-ca.pem", self._read(self._certificate))
-        if not (folder / "registry.pem").exists():
-            key = _create_key(folder / "registry.key")
-            write_atomic(folder / "registry.pem", _pem(self._issue("registry", key.public_key())))
+            write_atomic(folder / "broker-ca.pem", self._read(self._path))
+        self.renew_service()
 
     @property
     def pem(self) -> str:
@@ -67,23 +78,86 @@ class Authority:
         Raises:
             NotInitialisedError: the home has none.
         """
-        return self._read(self._certificate).decode()
+        return self._read(self._path).decode()
 
-    def sign(self, request: EnrolmentRequest) -> Certificate:
-        """Return a certificate for the device that asks. Nothing of its request but key and name goes into it.
+    def sign(self, site: str, device: str, csr: str, life_s: float) -> Certificate:
+        """Return a certificate for the device that asks. Nothing of its request but its key goes into it.
 
         Raises:
             CertificateRefusedError: unreadable, not signed by its key, for another name, or a weak key.
-            NameRefusedError: device or site cannot be a topic level.
+            NameRefusedError: device or site cannot be a topic level, or both are too long for a certificate.
         """
-        name = f"{check_name('site', request.site)}.{check_name('device', request.device)}"
-        key = _checked_key(request.csr, name)
-        certificate = self._issue(name, key)
-        return Certificate(_pem(certificate).decode(), f"{certificate.serial_number:x}")
+        name = identity_name(site, device)
+        key = requested_key(csr, name)
+        uri = x509.UniformResourceIdentifier(f"urn:genba:device:{site}:{device}")
+        return self.issue(Holder(name, (uri,)), key, timedelta(seconds=life_s))
+
+    def issue(self, holder: Holder, key: PublicKey, life: timedelta = SERVER_LIFE) -> Certificate:
+        """Return a certificate for this holder and key."""
+        certificate = build_certificate(holder, key, self._certificate, self._signer, self._now, life)
+        return Certificate.of(certificate)
+
+    def revocations(self, revoked: Sequence[tuple[str, float]]) -> bytes:
+        """Return the signed revocation list, PEM: (serial number, when) of each certificate that is void."""
+        signed = build_revocations(revoked, self._certificate, self._signer, self._now, REVOCATIONS_LIFE)
+        return signed.public_bytes(Encoding.PEM)
+
+    def signed(self, revocations: x509.CertificateRevocationList) -> bool:
+        """Whether a revocation list is this authority's."""
+        return revocations.is_signature_valid(self._signer.public_key())
+
+    def renew_service(self) -> bool:
+        """Make the registry's own certificate towards the broker, or make it anew once its time has come."""
+        folder = self._home / "ca"
+        return self.renew(folder / "registry.pem", folder / "registry.key", Holder(SERVICE))
+
+    def renew_server(self, certificate: Path, key: Path, hosts: Sequence[str]) -> bool:
+        """Make a server's certificate and key, or make them anew once their time has come or the hosts differ."""
+        return self.renew(certificate, key, Holder(hosts[0][:64], host_names(hosts), server=True))
+
+    def renew(self, path: Path, key_path: Path, holder: Holder) -> bool:
+        """Keep a certificate and its key in files; True where they were written anew."""
+        if self._good(path, key_path, holder):
+            return False
+        key = _create_key(key_path)
+        write_atomic(path, self.issue(holder, key.public_key()).pem.encode())
+        return True
+
+    def _good(self, path: Path, key_path: Path, holder: Holder) -> bool:
+        """Whether a certificate is this holder's, of this authority, with its key beside it, and far from its end."""
+        try:
+            found = x509.load_pem_x509_certificate(path.read_bytes())
+            key = load_pem_private_key(key_path.read_bytes(), None)
+            found.verify_directly_issued_by(self._certificate)
+        except Exception:  # unreadable in whatever way, or another authority's: it is made anew
+            return False
+        extensions = found.extensions.get_extension_for_class
+        try:
+            names = tuple(extensions(x509.SubjectAlternativeName).value)
+        except x509.ExtensionNotFound:
+            names = ()
+        begin, end = found.not_valid_before_utc, found.not_valid_after_utc
+        fresh = self._now < begin + (end - begin) * 2 / 3
+        return fresh and names == holder.names and key.public_key() == found.public_key()
 
     @property
-    def _certificate(self) -> Path:
+    def _path(self) -> Path:
         return self._home / "ca" / "ca.pem"
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    @property
+    def _certificate(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self._read(self._path))
+
+    @property
+    def _signer(self) -> ec.EllipticCurvePrivateKey:
+        signer = load_pem_private_key(self._read(self._home / "keys" / "ca.key"), None)
+        if not isinstance(signer, ec.EllipticCurvePrivateKey):
+            raise NotInitialisedError(self._home)
+        return signer
 
     def _read(self, path: Path) -> bytes:
         try:
@@ -91,93 +165,11 @@ class Authority:
         except FileNotFoundError as error:
             raise NotInitialisedError(self._home) from error
 
-    def _issue(self, name: str, key: "DeviceKey") -> x509.Certificate:
-        signer = load_pem_private_key(self._read(self._home / "keys" / "ca.key"), None)
-        if not isinstance(signer, ec.EllipticCurvePrivateKey):
-            raise NotInitialisedError(self._home)
-        issuer = x509.load_pem_x509_certificate(self._read(self._certificate)).subject
-        return self._build(_name(name), issuer, key, signer, authority=False)
-
-    def _build(
-        self,
-        subject: x509.Name,
-        issuer: x509.Name,
-        key: "DeviceKey",
-        signer: ec.EllipticCurvePrivateKey,
-        *,
-        authority: bool,
-    ) -> x509.Certificate:
-        now = datetime.fromtimestamp(self._clock(), UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCK_SLACK)
-            .not_valid_after(now + (AUTHORITY_LIFE if authority else CERTIFICATE_LIFE))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
-            .add_extension(_usage(authority), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        )
-        if not authority:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        return builder.sign(signer, hashes.SHA256())
-
-
-DeviceKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
-
-
-def _checked_key(csr: str, name: str) -> DeviceKey:
-    if len(csr) > _REQUEST_LIMIT:
-        raise CertificateRefusedError(f"csr: {len(csr)} characters, and {_REQUEST_LIMIT} are allowed")
-    try:
-        request = x509.load_pem_x509_csr(csr.encode())
-        valid = request.is_signature_valid
-        key = request.public_key()
-    except Exception as error:  # the parser raises ValueError, UnsupportedAlgorithm and errors of its own
-        raise CertificateRefusedError(f"csr: not a PEM certificate request: {error}") from error
-    if not valid:
-        raise CertificateRefusedError("csr: it is not signed by the key inside it; make it anew")
-    names = [attribute.value for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if names != [name]:
-        raise CertificateRefusedError(f"csr: its common name is {names!r}, and for this device it must be {name!r}")
-    strong = (
-        isinstance(key, ed25519.Ed25519PublicKey)
-        or (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1))
-        or (isinstance(key, rsa.RSAPublicKey) and 2048 <= key.key_size <= 4096)
-    )
-    if not strong or not isinstance(key, DeviceKey):
-        raise CertificateRefusedError(
-            "csr: its key must be ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits"
-        )
-    return key
-
 
 def _create_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_atomic(path, pem)
+    write_atomic(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return key
-
-
-def _usage(authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

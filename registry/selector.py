@@ -9,11 +9,12 @@ T = TypeVar("T")
 
 
 class Facts(NamedTuple):
-    """What a selector knows of a device."""
+    """What a selector knows of a device. One that is locked out is meant by its name alone."""
 
     name: str
     site: str
     profile: str
+    locked_out: bool = False
 
 
 def choose(devices: Sequence[T], selector: str, facts: Callable[[T], Facts]) -> list[T]:
@@ -30,6 +31,7 @@ def choose(devices: Sequence[T], selector: str, facts: Callable[[T], Facts]) -> 
             raise UnknownDeviceError(selector, [facts(device).name for device in devices])
         return found
     terms = [] if selector == "*" else [_term(part) for part in selector.split(",")]
+    devices = [device for device in devices if not facts(device).locked_out]
     found = [device for device in devices if all(getattr(facts(device), field) == value for field, value in terms)]
     if not found:
         known = [f"{one.name} (site={one.site}, profile={one.profile})" for one in map(facts, devices)]

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -20,6 +21,12 @@ TEMPLATE = """\
 # How long an enrolment token is good for, in seconds.
 # enrolment_ttl_s = 3600
 
+# How long a device's certificate is good for, in seconds. The agent renews it by itself at two thirds of that.
+# certificate_life_s = 7776000
+
+# How long after its end a certificate can still be renewed, in seconds: for devices that were away so long.
+# renewal_grace_s = 15552000
+
 # The largest release or dataset that may be uploaded, in bytes.
 # upload_limit_bytes = 1073741824
 
@@ -33,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     broker_url: str | None = None
     enrolment_ttl_s: float = 3600.0
+    certificate_life_s: Annotated[float, msgspec.Meta(gt=0)] = 90 * 86_400.0
+    renewal_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 180 * 86_400.0
     upload_limit_bytes: int = 1024 * 1024 * 1024
     session_s: float = 43_200.0
 

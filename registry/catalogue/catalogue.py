@@ -9,6 +9,7 @@ from typing import Any
 from registry.blobs import Blobs
 from registry.catalogue._sqlite import Connections
 from registry.catalogue.assignments import Assignments
+from registry.catalogue.certificates import Certificates
 from registry.catalogue.datasets import Datasets
 from registry.catalogue.devices import Devices
 from registry.catalogue.drift import DriftReports
@@ -40,6 +41,7 @@ class Catalogue:
         self.tokens = Tokens(connections, clock)
         self.enrolments = Enrolments(connections, clock)
         self.devices = Devices(connections, clock)
+        self.certificates = Certificates(connections, clock)
         self.models = Models(connections, clock)
         self.releases = Releases(connections, clock)
         self.assignments = Assignments(connections, clock)

@@ -11,7 +11,13 @@ from registry.errors import UnknownDeviceError
 
 
 class Device(msgspec.Struct, frozen=True):
-    """One enrolled device. `status` is its last full report; `online` is newer where the broker reported its end."""
+    """One enrolled device. `status` is its last full report; `online` is newer where the broker reported its end.
+
+    Attributes:
+        serial, certificate: those that were issued last.
+        revoked_at: since when the registry has nothing to do with it any more.
+        cloned_at: when two agents were seen to use its identity.
+    """
 
     name: str
     site: str
@@ -22,6 +28,16 @@ class Device(msgspec.Struct, frozen=True):
     online: bool = False
     seen_at: float | None = None
     status: Status | None = None
+    revoked_at: float | None = None
+    cloned_at: float | None = None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What must be known of a device before any of its messages is taken."""
+
+    site: str
+    revoked: bool
+    cloned: bool
 
 
 _status_decoder = msgspec.msgpack.Decoder(Status)
@@ -40,7 +56,8 @@ class Devices:
             db.execute(
                 "INSERT INTO devices (name, site, profile, certificate, serial, enrolled_at) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET site = excluded.site, profile = excluded.profile,"
-                " certificate = excluded.certificate, serial = excluded.serial, enrolled_at = excluded.enrolled_at",
+                " certificate = excluded.certificate, serial = excluded.serial, enrolled_at = excluded.enrolled_at,"
+                " revoked_at = NULL, cloned_at = NULL, instance = NULL, rivals = NULL",
                 (name, site, profile, certificate, serial, self._clock()),
             )
 
@@ -59,6 +76,26 @@ class Devices:
         """Return one device, or None."""
         row = self._connections.row("SELECT * FROM devices WHERE name = ?", (name,))
         return None if row is None else _device(row)
+
+    def standing(self, name: str) -> Standing | None:
+        """Return what decides whether a device is listened to, or None where it is not enrolled."""
+        row = self._connections.row("SELECT site, revoked_at, cloned_at FROM devices WHERE name = ?", (name,))
+        if row is None:
+            return None
+        return Standing(row["site"], row["revoked_at"] is not None, row["cloned_at"] is not None)
+
+    def renewed(self, name: str, certificate: str, serial: str) -> None:
+        """Keep the certificate that a device got in the place of an older one."""
+        with self._connections.transaction() as db:
+            db.execute("UPDATE devices SET certificate = ?, serial = ? WHERE name = ?", (certificate, serial, name))
+
+    def revoke(self, name: str) -> None:
+        """Lock a device out, until it is enrolled anew."""
+        with self._connections.transaction() as db:
+            db.execute(
+                "UPDATE devices SET revoked_at = COALESCE(revoked_at, ?), online = 0 WHERE name = ?",
+                (self._clock(), name),
+            )
 
     def names(self) -> list[str]:
         return [row["name"] for row in self._connections.rows("SELECT name FROM devices ORDER BY name")]
@@ -94,4 +131,6 @@ def _device(row: Mapping[str, Any]) -> Device:
         bool(row["online"]),
         row["seen_at"],
         status,
+        row["revoked_at"],
+        row["cloned_at"],
     )

@@ -108,5 +108,20 @@ def replacements(db: Any) -> None:
     db.execute("ALTER TABLE enrolments ADD COLUMN replaces INTEGER NOT NULL DEFAULT 1")
 
 
+def identities(db: Any) -> None:
+    """Every certificate that was issued; which devices are locked out, and which are there twice."""
+    db.execute(
+        """CREATE TABLE certificates (serial TEXT PRIMARY KEY, holder TEXT NOT NULL, pem TEXT NOT NULL,
+        issued_at REAL NOT NULL, expires_at REAL NOT NULL, revoked_at REAL)"""
+    )
+    db.execute("CREATE INDEX certificates_holder ON certificates(holder, issued_at)")
+    db.execute(
+        "INSERT OR IGNORE INTO certificates (serial, holder, pem, issued_at, expires_at)"
+        " SELECT serial, site || '.' || name, certificate, enrolled_at, enrolled_at + 31536000 FROM devices"
+    )
+    for column in ("revoked_at REAL", "cloned_at REAL", "instance TEXT", "rivals TEXT"):
+        db.execute(f"ALTER TABLE devices ADD COLUMN {column}")
+
+
 #: Append only: a number that has run anywhere keeps its meaning for ever.
-MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements)
+MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements, identities)

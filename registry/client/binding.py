@@ -11,7 +11,9 @@ Json = dict[str, Any]
 
 def chosen(devices: Sequence[Mapping[str, Any]], selector: str) -> list[Json]:
     """Return the devices that a selector means; raises as `registry.selector.choose`."""
-    found = choose(devices, selector, lambda one: Facts(one["name"], one["site"], one["profile"]))
+    found = choose(
+        devices, selector, lambda one: Facts(one["name"], one["site"], one["profile"], bool(one.get("revoked_at")))
+    )
     return [dict(one) for one in found]
 
 

@@ -14,13 +14,10 @@ from protocols.messages import UP, BlockRequest, Event, Status, Telemetry, decod
 from protocols.names import ReleaseRef, check_name
 from protocols.topics import parse_up
 from registry.catalogue import Catalogue
-from registry.errors import UnknownDeviceError
 from registry.logs import Seldom
 
 log = logging.getLogger(__name__)
 
-#: How long a device's site is believed without asking the catalogue again, in seconds.
-SITE_LIFE_S = 10.0
 _LARGEST = 2**63 - 1
 
 Message = Status | Event | Telemetry | BlockRequest
@@ -64,7 +61,7 @@ class Ingest:
     def __init__(self, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         self._catalogue = catalogue
         self._clock = clock
-        self._sites: dict[str, tuple[str, float]] = {}
+        self._known: set[str] = set()
         self._seldom = Seldom(clock)
         self.refused: Counter[str] = Counter()
 
@@ -113,28 +110,25 @@ class Ingest:
         return Stored(site, device, (message.id,), ReleaseRef(message.model, message.version) if new else None)
 
     def _belongs(self, site: str, device: str) -> bool:
-        known = self._site(device)
-        if known is None:
+        """Ask the catalogue each time: from a device that was locked out nothing is taken, from then on."""
+        standing = self._catalogue.devices.standing(device)
+        if standing is None:
+            self._known.discard(device)
             self._refuse("unknown-device", device, f"device {device!r} is not enrolled; {site=}")
-        elif known != site:
-            self._refuse("site-mismatch", device, f"device {device!r} is enrolled at {known!r}, not at {site!r}")
-        return known == site
-
-    def _site(self, device: str) -> str | None:
-        cached = self._sites.get(device)
-        if cached is not None and self._clock() - cached[1] < SITE_LIFE_S:
-            return cached[0]
-        try:
-            site = self._catalogue.devices.get(device).site
-        except UnknownDeviceError:
-            self._sites.pop(device, None)
-            return None
-        self._sites[device] = (site, self._clock())
-        return site
+            return False
+        self._known.add(device)
+        if standing.site != site:
+            text = f"device {device!r} is enrolled at {standing.site!r}, not at {site!r}"
+            self._refuse("site-mismatch", device, text)
+            return False
+        if standing.revoked:
+            self._refuse("revoked", device, f"device {device!r} is revoked")
+            return False
+        return True
 
     def _refuse(self, reason: str, device: str, text: str) -> None:
         self.refused[reason] += 1
-        if self._seldom.due(f"{reason} {device}" if device in self._sites else reason):
+        if self._seldom.due(f"{reason} {device}" if device in self._known else reason):
             log.warning("message refused: %s", text, extra={"reason": reason, "refused": self.refused[reason]})
 
 

@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from protocols.broker import BrokerAddress
 from protocols.messages import Block, encode
 from protocols.topics import ALL_UP, DeviceTopics
+from registry.mqtt.secured import Secured
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,10 @@ class Link:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, name, clean_session=False, manual_ack=True)
         self._client.max_inflight_messages_set(256)
         self._client.reconnect_delay_set(_FIRST_DELAY_S, _LONGEST_DELAY_S)
-        if address.secure:
-            folder = home / "ca"
-            self._client.tls_set(
-                str(folder / "broker-ca.pem"), str(folder / "registry.pem"), str(folder / "registry.key")
-            )
+        self._secured = Secured(home) if address.secure else None
+        if self._secured is not None:
+            self._client.tls_set_context(self._secured.context)
+            self._client.on_pre_connect = self._secured.renew
         self._client.on_connect, self._client.on_connect_fail = self._on_connect, self._on_connect_fail
         self._client.on_subscribe, self._client.on_disconnect = self._on_subscribe, self._on_disconnect
         self._client.on_message = self._on_message
@@ -113,10 +113,13 @@ class Link:
         log.info("connected to the broker", extra={"broker": self._address.url})
 
     def _on_connect_fail(self, client: mqtt.Client, data: Any) -> None:
-        self._lost("nothing answers")
+        self._lost(self._fault() or "nothing answers")
 
     def _on_disconnect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._lost(str(reason))
+        self._lost(self._fault() or str(reason))
+
+    def _fault(self) -> str | None:
+        return self._secured.fault(self._address.host) if self._secured is not None else None
 
     def _lost(self, reason: str) -> None:
         self._subscribed.clear()

@@ -20,6 +20,7 @@ from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
 from registry.catalogue import Catalogue
 from registry.delivery import Source
+from registry.mosquitto.keeper import BrokerKeeper
 from registry.mqtt.blocks import BlockServer
 from registry.mqtt.ingest import Asked, Ingest, Stored
 from registry.mqtt.link import Link
@@ -52,6 +53,7 @@ class Service:
         self._ingest = Ingest(self._catalogue, clock)
         self._blocks = BlockServer(Source(home, clock).open, self._link.send_block)
         self._nudges = Nudges(self._catalogue, self._link.publish)
+        self._keeper = BrokerKeeper(home, self._catalogue, clock)
         self._monitor = Monitor(self._catalogue, clock)
         self._windows: set[ReleaseRef] = set()
         self._lock = threading.Lock()
@@ -96,6 +98,7 @@ class Service:
                 self._stop.wait(1.0)
 
     def _tell_and_judge(self) -> None:
+        self._keeper.keep()  # before the nudges: a device may use its topics once it hears of them
         if self._link.up:
             if self._session != self._link.sessions:
                 self._session = self._link.sessions

@@ -117,6 +117,8 @@ class DeviceDocument(msgspec.Struct, frozen=True):
     """One device. `revision` is that of its assignment; `status` its own last word.
 
     `presence` says more than `online`: `silent` said that it is online, and nothing since for three windows.
+    `expires_at` is the end of its certificate; `revoked_at` since when it is locked out; `cloned_at` when two agents
+    were seen to use its identity. All in seconds since the epoch.
     """
 
     name: str
@@ -129,6 +131,9 @@ class DeviceDocument(msgspec.Struct, frozen=True):
     seen_at: float | None
     revision: int | None
     status: Status | None
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    cloned_at: float | None = None
 
 
 class NumericDocument(msgspec.Struct, frozen=True):
@@ -192,7 +197,9 @@ def release_document(release: Release, champion: int | None) -> ReleaseDocument:
     )
 
 
-def device_document(device: Device, assignment: Assignment | None, now: float) -> DeviceDocument:
+def device_document(
+    device: Device, assignment: Assignment | None, now: float, expires_at: float | None
+) -> DeviceDocument:
     found = presence(device, assignment, now)
     return DeviceDocument(
         device.name,
@@ -205,6 +212,9 @@ def device_document(device: Device, assignment: Assignment | None, now: float) -
         device.seen_at,
         assignment.revision if assignment else None,
         device.status,
+        expires_at,
+        device.revoked_at,
+        device.cloned_at,
     )
 
 

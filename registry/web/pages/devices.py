@@ -32,6 +32,8 @@ def one(device: str) -> str:
         row=DeviceRow(found, catalogue.assignments.get(device), context().clock()),
         device=found,
         status=found.status,
+        expires_at=catalogue.certificates.ends(found.serial).get(found.serial),
+        home=context().home,
         served={stream.stream: stream for stream in found.status.streams} if found.status else {},
         serving={(stream.model, stream.version) for stream in found.status.streams} if found.status else set(),
         windows=[(window, *_latency(window)) for window in windows],

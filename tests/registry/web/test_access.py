@@ -7,6 +7,7 @@ from registry.web import create_app
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound in these tests
 CHANGES = [
     ("POST", "/devices/tokens"),
+    ("POST", "/devices/press-1/revoke"),
     ("PUT", "/devices/press-1/assignment"),
     ("POST", "/assignments"),
     ("POST", "/models/ccpp/releases"),
