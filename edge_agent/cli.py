@@ -100,7 +100,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from edge_agent.settings import AgentHome
-    from edge_agent.status import describe, is_alive, read_status
+    from edge_agent.status import is_alive, read_status
+    from edge_agent.status_text import describe
 
     page = read_status(AgentHome(arguments.home))
     if arguments.json:

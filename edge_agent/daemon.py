@@ -366,7 +366,7 @@ class Daemon:
             profile=parts.settings.profile,
             revision=assignment.revision if assignment else 0,
             streams=parts.engine.served(),
-            releases=tuple(HeldRelease(held.model, held.version, held.state, held.reason) for held in self._state.held),
+            releases=tuple(HeldRelease(held.model, held.version, held.state, held.why) for held in self._state.held),
             probe=parts.facts(),
             outbox_waiting=parts.outbox.size,
             outbox_dropped=parts.outbox.dropped,

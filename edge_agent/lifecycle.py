@@ -53,7 +53,10 @@ _FINAL: tuple[ReleaseState, ...] = ("refused", "rolled-back")
 
 
 class Held(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One release on this device and how far it has come. `deaths`: times that the daemon died over it."""
+    """One release on this device and how far it has come.
+
+    `deaths`: times that the daemon died over it. `damage`: what was wrong with its files, until they are whole again.
+    """
 
     model: str
     version: int
@@ -63,6 +66,12 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     tries: int = 0
     deaths: int = 0
+    damage: str | None = None
+
+    @property
+    def why(self) -> str | None:
+        """Everything that a person should know of why it is no further."""
+        return "; ".join(filter(None, (self.damage, self.reason))) or None
 
     @property
     def ref(self) -> ReleaseRef:
@@ -224,7 +233,7 @@ def _verified(state: State, event: Verified) -> tuple[State, list[Action]]:
     held = _current(state, event.ref, event.attempt, "fetched")
     if held is None:
         return state, []
-    state = _put(state, msgspec.structs.replace(held, state="verified", reason=None, tries=0))
+    state = _put(state, msgspec.structs.replace(held, state="verified", reason=None, tries=0, damage=None))
     return state, [Prove(held.ref, held.attempt, held.allow_fallback)]
 
 
@@ -291,7 +300,8 @@ def _activation_failed(state: State, event: ActivationFailed) -> tuple[State, li
     state, actions = _roll_back(state, held, event.reason)
     if event.damaged and _is_assigned(state, held.ref):
         # Its bytes went bad on this disk; the release itself is good, so it is fetched again.
-        state = _put(state, Held(held.model, held.version, held.attempt, held.allow_fallback))
+        anew = Held(held.model, held.version, held.attempt, held.allow_fallback, damage=event.reason)
+        state = _put(state, anew)
         actions = [*actions, Fetch(held.ref, held.attempt)]
     return state, actions
 

@@ -1,6 +1,4 @@
-"""What the agent says of itself to the machine it runs on: HOME/status.json, and `genba agent status`."""
-
-import time
+"""What the agent says of itself to the machine it runs on: HOME/status.json."""
 
 import msgspec
 
@@ -81,43 +79,3 @@ def _unheard(settings: Settings) -> StatusPage:
         dropped=0,
         errors=0,
     )
-
-
-def describe(page: StatusPage, now: float) -> str:
-    """Return the status for a person."""
-    state = f"running (process {page.process})" if page.running else "not running"
-    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(page.at)) if page.at else "never"
-    lines = [
-        f"device    {page.device} at {page.site}, profile {page.profile}",
-        f"agent     {state}; last heard of {seen} ({max(0, now - page.at):.0f} s ago)",
-        f"broker    {page.broker_url}: {'connected' if page.connected else page.link or 'not connected'}",
-        f"outbox    {page.outbox_waiting} waiting, {page.outbox_dropped} dropped",
-        f"revision  {page.revision}",
-        "",
-        *_table(
-            ("STREAM", "RELEASE", "PROVIDER", "PREDICTIONS", "REJECTED"),
-            [
-                (
-                    row.stream,
-                    f"{row.model}@{row.version}" if row.version else f"{row.model}: none yet",
-                    row.provider.removesuffix("ExecutionProvider") or "-",
-                    str(row.predictions),
-                    str(row.rejected),
-                )
-                for row in page.streams
-            ],
-        ),
-        "",
-        *_table(
-            ("RELEASE", "STATE", "REASON"),
-            [(f"{row.model}@{row.version}", row.state, row.reason or "") for row in page.releases],
-        ),
-    ]
-    if page.dropped or page.errors:
-        lines += ["", f"{page.dropped} messages dropped from full queues, {page.errors} unforeseen errors outlived"]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edge_agent.errors import ModelRunError
+from edge_agent.faults import Faults
 from edge_agent.inference import Array, Model, Predictions
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES, Rejection, RowReader, Rows
 from edge_agent.telemetry import Window
@@ -62,6 +63,7 @@ class Stream:
         self.dropped = 0
         self.predictions = 0
         self.rejected = 0
+        self.faults = Faults()
         self.reader: RowReader | None = None
         self.window: Window | None = None
         self._dropped_before = 0
@@ -231,6 +233,7 @@ class StreamEngine:
                     provider=server.model.provider if server else "",
                     predictions=stream.predictions,
                     rejected=stream.rejected,
+                    faults=stream.faults.listed(),
                 )
             )
         return tuple(rows)
@@ -355,8 +358,10 @@ class StreamEngine:
             self._failing(server.ref, f"{server.failures} messages in a row failed: {reason}")
 
     def _reject(self, stream: Stream, window: Window, rejection: Rejection, size_bytes: int) -> None:
+        at = self._clock()
         stream.rejected += 1
-        window.reject(rejection, size_bytes)
+        stream.faults.add(rejection, at)
+        window.reject(rejection, size_bytes, at)
 
 
 def _weight(payload: bytes | int) -> int:

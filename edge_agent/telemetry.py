@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.faults import Faults
 from edge_agent.inference import Predictions
 from edge_agent.rows import Rejection
 from protocols.manifest import Manifest
@@ -14,7 +15,6 @@ from protocols.sketches import CategorySketch, NumericSketch
 Array = np.ndarray[Any, Any]
 #: Rows that are buffered before they are sketched: sketching a few thousand at once costs little more than one.
 BUFFER_ROWS = 4096
-SAMPLE_CHARS = 200
 
 
 class _Buffer:
@@ -42,7 +42,7 @@ class Window:
         self._manifest, self._provider = manifest, provider
         self._bytes_in = 0
         self._rows = 0
-        self._sample: str | None = None
+        self._faults = Faults()
         self._latency = _Buffer()
         self._numeric = {
             index: _Buffer(spec.low, spec.high) for index, spec in enumerate(manifest.inputs) if spec.dtype != "string"
@@ -90,12 +90,11 @@ class Window:
             buffer.values[place] = output
         self._rows = place.stop
 
-    def reject(self, rejection: Rejection, size_bytes: int) -> None:
-        """Count one message that was not served; the first one's fault is kept as the sample."""
+    def reject(self, rejection: Rejection, size_bytes: int, at: float) -> None:
+        """Count one message that was not served."""
         self.rejected[rejection.reason] += 1
         self._bytes_in += size_bytes
-        if self._sample is None:
-            self._sample = f"{rejection.reason}: {rejection.text}"[:SAMPLE_CHARS]
+        self._faults.add(rejection, at)
 
     def _drain(self) -> None:
         for buffer in (self._latency, *self._numeric.values(), *self._outputs.values()):
@@ -109,7 +108,7 @@ class Window:
     def summary(self, number: int, end: float, dropped: int) -> Telemetry:
         """Return the window as a message; `number` is its id in the outbox."""
         self._drain()
-        inputs = self._manifest.inputs
+        inputs, faults = self._manifest.inputs, self._faults.listed()
         return Telemetry(
             id=number,
             stream=self.stream,
@@ -126,5 +125,6 @@ class Window:
             numeric={inputs[index].name: buffer.sketch.summary() for index, buffer in self._numeric.items()},
             categories={inputs[index].name: sketch.summary() for index, sketch in self._categories.items()},
             outputs={name: buffer.sketch.summary() for name, buffer in self._outputs.items()},
-            sample=self._sample,
+            sample=f"{faults[0].reason}: {faults[0].text}" if faults else None,
+            faults=faults,
         )

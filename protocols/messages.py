@@ -19,8 +19,20 @@ Level = Literal["info", "warning", "error"]
 ReleaseState = Literal["assigned", "fetched", "verified", "preflight", "active", "confirmed", "refused", "rolled-back"]
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """Why messages of a stream were not served: `count` of them alike, the last at `last_at`; `text` is its own."""
+
+    reason: str
+    text: str
+    count: int
+    last_at: float
+
+
 class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One stream as it runs now. `provider` is what ONNX Runtime really placed the nodes on."""
+    """One stream as it runs now. `provider` is what ONNX Runtime really placed the nodes on.
+
+    `faults`: the last few different ones since the agent started, the newest first.
+    """
 
     stream: str
     model: str
@@ -28,6 +40,7 @@ class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
     provider: str
     predictions: int = 0
     rejected: int = 0
+    faults: tuple[Fault, ...] = ()
 
 
 class HeldRelease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,7 +87,8 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `latency` sketches milliseconds from a message's arrival to its prediction's hand-over. `rejected` counts the
     messages that were not served, by reason; `dropped` those that no longer fitted the queue. `bytes_in` is what
-    the served and rejected sensor messages weighed. `sample` quotes one rejected message's fault, for a person.
+    the served and rejected sensor messages weighed. `faults`: the last few different ones of the window, the newest
+    first, for a person; `sample` quotes one.
     """
 
     id: int
@@ -93,6 +107,7 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     categories: dict[str, CategorySummary]
     outputs: dict[str, NumericSummary]
     sample: str | None = None
+    faults: tuple[Fault, ...] = ()
     v: int = MESSAGE_VERSION
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.manifest import Manifest, Task
-from protocols.messages import Status
+from protocols.messages import Fault, Status
 from protocols.sketches import CategorySketch, CategorySummary, NumericSketch, NumericSummary
 from registry.catalogue.devices import Device
 from registry.catalogue.models import Model
@@ -178,6 +178,7 @@ class WindowDocument(msgspec.Struct, frozen=True):
     latency_p50_ms: float | None
     latency_p99_ms: float | None
     sample: str | None
+    faults: tuple[Fault, ...]
     numeric: dict[str, NumericDocument]
     categories: dict[str, CategoryDocument]
     outputs: dict[str, NumericDocument]
@@ -244,6 +245,7 @@ def window_document(window: Window) -> WindowDocument:
         p50,
         p99,
         telemetry.sample,
+        telemetry.faults,
         _numeric(telemetry.numeric),
         {name: _category(summary) for name, summary in telemetry.categories.items()},
         _numeric(telemetry.outputs),

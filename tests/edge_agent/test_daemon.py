@@ -234,6 +234,35 @@ def test_status_tells_a_person_and_a_machine(
     assert "not running" in capsys.readouterr().out
 
 
+def test_status_says_why_nothing_is_served(
+    home: AgentHome, signed: SignedReleases, registry_side: RegistrySide, broker: Broker, tmp_path: Path, capsys: Any
+) -> None:
+    from genba import main
+
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    first = Agent(home)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    first.stop()
+    first.close()
+    broker.stop()
+    [model] = home.folder.glob("releases/ccpp/1/model.onnx")
+    model.write_bytes(model.read_bytes() + b"?")
+    second = Agent(home)
+
+    def text() -> str:
+        assert main(["agent", "status", "--home", str(home.folder)]) == 0
+        return str(capsys.readouterr().out)
+
+    said = wait_until(lambda: (found := text()) and "nothing on stream 'line': ccpp@1 is assigned" in found and found)
+    why = next(line for line in said.splitlines() if line.startswith("serving "))
+    assert f"ccpp@1 is assigned ({model} was changed after it was signed" in why
+    assert "sha256" in why
+    assert why.endswith("it is fetched as soon as the broker answers")
+    assert second.stop() == 0
+    second.close()
+
+
 def test_a_broker_that_is_not_there_is_one_clear_line_and_sigterm_ends_it(home: AgentHome, broker: Broker) -> None:
     broker.stop()
     agent = Agent(home)

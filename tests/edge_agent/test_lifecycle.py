@@ -271,6 +271,15 @@ Device.TestCase.settings = settings(max_examples=200, stateful_step_count=40, de
 TestDevice = Device.TestCase
 
 
+def test_damage_is_told_until_the_files_are_whole_again() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE))
+    state, _ = play(state, ActivationFailed(ONE, 1, "model.onnx: sha256 ab...", damaged=True))
+    state, _ = play(state, Postponed(ONE, 1, "the broker is away"))
+    assert state.find(ONE).why == "model.onnx: sha256 ab...; the broker is away"  # type: ignore[union-attr]
+    state, _ = play(state, Fetched(ONE, 1), Verified(ONE, 1))
+    assert state.find(ONE).why is None  # type: ignore[union-attr]
+
+
 def test_a_fetch_that_came_to_its_end_has_no_excuse_any_more() -> None:
     state, _ = play(State(), Assigned(assignment(ONE)), Postponed(ONE, 1, "the broker is away"))
     assert state.find(ONE).reason == "the broker is away"  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ from simulators.broker_process import wait_until
 from simulators.small_models import classification, nan_regression, picky_regression, regression, write_release
 
 from edge_agent.errors import ModelRunError
+from edge_agent.faults import FAULTS_KEPT
 from edge_agent.inference import Model
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES
 from edge_agent.streams import FAILURES_ALLOWED, QUEUE_LIMIT_BYTES, StreamEngine
@@ -120,8 +121,37 @@ def test_bad_messages_are_counted_and_stop_nothing(bench: Bench) -> None:
     [window] = bench.windows()
     assert window.rejected == {"too-large": 2, "not-json": 1, "not-an-object": 1, "missing-feature": 1, "wrong-type": 1}
     assert window.predictions == 1
-    assert window.sample == f"too-large: {len(big)} bytes, and {PAYLOAD_LIMIT_BYTES} are allowed"
-    assert bench.engine.served()[0].rejected == 6
+    assert window.sample == "wrong-type: AT: the text 'hot' at $.AT, expected a number"
+    counted = [(fault.reason, fault.count) for fault in window.faults]
+    assert counted == [
+        ("wrong-type", 1),
+        ("missing-feature", 1),
+        ("not-an-object", 1),
+        ("not-json", 1),
+        ("too-large", 2),
+    ], "the last seen first; two that differ in size alone are one"
+    assert window.faults[-1].text.startswith("1000000 bytes")
+    served = bench.engine.served()[0]
+    assert served.rejected == 6
+    assert served.faults == window.faults
+
+
+def test_the_faults_of_a_stream_are_bounded_and_outlive_its_windows(bench: Bench) -> None:
+    bench.engine.serve("ccpp", bench.model())
+    bench.engine.start()
+    good = rows(1)[0]
+    for name in ("AT", "V"):
+        bench.send(
+            {**good, name: "hot"}, {**good, name: True}, {key: value for key, value in good.items() if key != name}
+        )
+    bench.send(*[f"garbage {number}".encode() for number in range(300)], {**good, "AT": "x" * 100_000})
+    wait_until(lambda: bench.engine.served()[0].rejected == 307)
+    faults = bench.engine.served()[0].faults
+    assert len(faults) == FAULTS_KEPT
+    assert next(fault.count for fault in faults if fault.reason == "not-json") == 300
+    assert all(len(fault.text) <= 200 for fault in faults)
+    bench.windows()
+    assert bench.engine.served()[0].faults == faults
 
 
 def test_a_swap_loses_nothing_and_closes_the_window_of_the_release_before(bench: Bench) -> None:

@@ -1,0 +1,112 @@
+"""`genba agent status`: the status page for a person, with the reason wherever nothing is served."""
+
+import time
+from collections.abc import Sequence
+
+from edge_agent.status import StatusPage
+from protocols.messages import HeldRelease, ReleaseState, ServedStream
+
+#: What happens next with a release that does not serve yet, by the state that it is in.
+_NEXT: dict[ReleaseState, str] = {
+    "fetched": "its files are being verified",
+    "verified": "it is being proven on this machine",
+    "preflight": "it is being proven on this machine",
+    "active": "it is being loaded",
+    "confirmed": "it is being loaded",
+}
+_GIVEN_UP: tuple[ReleaseState, ...] = ("refused", "rolled-back")
+
+
+def describe(page: StatusPage, now: float) -> str:
+    """Return the status for a person."""
+    state = f"running (process {page.process})" if page.running else "not running"
+    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(page.at)) if page.at else "never"
+    since = f" ({max(0, now - page.at):.0f} s ago)" if page.at else ""
+    lines = [
+        f"device    {page.device} at {page.site}, profile {page.profile}",
+        f"agent     {state}; last heard of {seen}{since}",
+        f"broker    {page.broker_url}: {'connected' if page.connected else page.link or 'not connected'}",
+        f"outbox    {page.outbox_waiting} waiting, {page.outbox_dropped} dropped",
+        f"revision  {page.revision}",
+        *_unserved(page),
+        "",
+        *_table(
+            ("STREAM", "RELEASE", "PROVIDER", "PREDICTIONS", "REJECTED"),
+            [
+                (
+                    row.stream,
+                    f"{row.model}@{row.version}" if row.version else f"{row.model}: none yet",
+                    row.provider.removesuffix("ExecutionProvider") or "-",
+                    str(row.predictions),
+                    str(row.rejected),
+                )
+                for row in page.streams
+            ],
+        ),
+        "",
+        *_table(
+            ("RELEASE", "STATE", "REASON"),
+            [(f"{row.model}@{row.version}", row.state, row.reason or "") for row in page.releases],
+        ),
+        *_faults(page.streams),
+    ]
+    if page.dropped or page.errors:
+        lines += ["", f"{page.dropped} messages dropped from full queues, {page.errors} unforeseen errors outlived"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _unserved(page: StatusPage) -> list[str]:
+    """One line for each stream that nothing serves: why, and what happens next."""
+    if not page.running:
+        return ["serving   nothing: the agent is not running; start it with `genba agent run`"]
+    if not page.streams:
+        why = (
+            f"no stream is assigned; on the registry's side: `genba assign MODEL@VERSION {page.device} --topic ...`"
+            if page.connected
+            else "no stream is assigned yet, as far as this device has heard; it asks when the broker answers"
+        )
+        return [f"serving   nothing: {why}"]
+    return [
+        f"serving   nothing on stream {stream.stream!r}: {_why(page, stream)}"
+        for stream in page.streams
+        if not stream.version
+    ]
+
+
+def _why(page: StatusPage, stream: ServedStream) -> str:
+    held = [release for release in page.releases if release.model == stream.model]
+    coming = [release for release in held if release.state not in _GIVEN_UP]
+    if not held:
+        return f"no release of {stream.model!r} has been assigned to this device"
+    release = max(coming or held, key=lambda one: one.version)
+    reason = f" ({release.reason})" if release.reason else ""
+    return f"{release.model}@{release.version} is {release.state}{reason}; {_next(page, release)}"
+
+
+def _next(page: StatusPage, release: HeldRelease) -> str:
+    if release.state in _GIVEN_UP:
+        again = f"genba assign {release.model}@{release.version} {page.device}"
+        return f"it is not tried again until somebody asks for it: `{again}`"
+    if release.state != "assigned":
+        return _NEXT[release.state]
+    if not page.connected:
+        return "it is fetched as soon as the broker answers"
+    return "it is being fetched; a try that fails is repeated by itself"
+
+
+def _faults(streams: tuple[ServedStream, ...]) -> list[str]:
+    rows = [
+        (row.stream, str(fault.count), fault.reason, _clock(fault.last_at), fault.text)
+        for row in streams
+        for fault in row.faults
+    ]
+    return ["", *_table(("STREAM", "REJECTED", "BECAUSE", "LAST", "ONE OF THEM"), rows)] if rows else []
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]

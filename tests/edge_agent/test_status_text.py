@@ -1,0 +1,59 @@
+"""What `genba agent status` says of a device, above all where nothing is served."""
+
+import msgspec
+import pytest
+
+from edge_agent.status import StatusPage
+from edge_agent.status_text import describe
+from protocols.messages import Fault, HeldRelease, ServedStream
+
+NOW = 1_800_000_000.0
+IDLE = ServedStream("main", "ccpp", 0, "")
+PAGE = StatusPage(
+    NOW, "press-1", "osaka", "x86", "mqtt://b:1883", True, "connected", 3, (IDLE,), (), 0, 0, 0, 0, process=7
+)
+
+
+def said(**changes: object) -> str:
+    return describe(msgspec.structs.replace(PAGE, **changes), NOW + 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"running": False}, "serving   nothing: the agent is not running; start it with"),
+        ({"streams": ()}, "no stream is assigned; on the registry's side: `genba assign MODEL@VERSION press-1"),
+        ({"streams": (), "connected": False}, "as far as this device has heard; it asks when the broker answers"),
+        ({}, "nothing on stream 'main': no release of 'ccpp' has been assigned"),
+        (
+            {
+                "releases": (HeldRelease("ccpp", 2, "assigned", "model.onnx was changed: sha256 ab..."),),
+                "connected": False,
+            },
+            "ccpp@2 is assigned (model.onnx was changed: sha256 ab...); it is fetched as soon as the broker answers",
+        ),
+        ({"releases": (HeldRelease("ccpp", 2, "assigned"),)}, "a try that fails is repeated by itself"),
+        ({"releases": (HeldRelease("ccpp", 2, "preflight"),)}, "it is being proven on this machine"),
+        (
+            {
+                "releases": (
+                    HeldRelease("ccpp", 1, "rolled-back", "NaN"),
+                    HeldRelease("ccpp", 2, "refused", "too large"),
+                )
+            },
+            "ccpp@2 is refused (too large); it is not tried again until somebody asks for it: `genba assign ccpp@2 pr",
+        ),
+    ],
+)
+def test_why_nothing_is_served_and_what_happens_next(changes: dict[str, object], says: str) -> None:
+    assert says in said(**changes)
+
+
+def test_what_is_served_needs_no_excuse() -> None:
+    served = ServedStream(
+        "main", "ccpp", 2, "CPUExecutionProvider", 10, 4, (Fault("not-json", "it begins b'?'", 3, NOW),)
+    )
+    text = said(streams=(served,), releases=(HeldRelease("ccpp", 2, "confirmed"),))
+    assert "serving   nothing" not in text
+    assert "it begins b'?'" in text
+    assert [line.split()[:3] for line in text.splitlines()][-1] == ["main", "3", "not-json"]
