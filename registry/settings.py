@@ -32,7 +32,15 @@ TEMPLATE = """\
 
 # How long a login to the pages lasts, in seconds.
 # session_s = 43200
+
+# How many days telemetry windows and events are kept; 0 keeps them for ever. Drift reports, releases, jobs and
+# labelled rows are never deleted by themselves.
+# keep_telemetry_days = 90
+# keep_events_days = 365
 """
+
+
+Days = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     renewal_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 180 * 86_400.0
     upload_limit_bytes: int = 1024 * 1024 * 1024
     session_s: float = 43_200.0
+    keep_telemetry_days: Days = 90.0
+    keep_events_days: Days = 365.0
 
 
 def read_settings(home: Path) -> Settings:

@@ -36,6 +36,8 @@ with _without("pandas"):
 
 #: How long a writer waits for another one, in seconds.
 BUSY_TIMEOUT_S = 10.0
+#: Rows that one transaction deletes at most.
+FORGOTTEN_AT_ONCE = 5000
 
 
 class _Connection(sqlite3.Connection):
@@ -108,3 +110,15 @@ class Connections:
         if getattr(self._local, "pid", None) == os.getpid():
             self._local.db.close()
             self._local.pid = None
+
+
+def forget_rows(connections: Connections, table: str, column: str, until: float) -> int:
+    """Delete a table's rows whose time is before `until`, little by little so that other writers get their turn."""
+    where = f"SELECT rowid FROM {table} WHERE {column} < ? LIMIT {FORGOTTEN_AT_ONCE}"  # noqa: S608 - our own names
+    forgotten = 0
+    while True:
+        with connections.transaction() as db:
+            count = int(db.execute(f"DELETE FROM {table} WHERE rowid IN ({where})", (until,)).rowcount)  # noqa: S608
+        forgotten += count
+        if count < FORGOTTEN_AT_ONCE:
+            return forgotten

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from protocols.messages import Event, Level
-from registry.catalogue._sqlite import Connections
+from registry.catalogue._sqlite import Connections, forget_rows
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -83,6 +83,10 @@ class Events:
             (device, device, device, model, model, limit),
         )
         return [_event(row) for row in rows]
+
+    def forget(self, until: float) -> int:
+        """Delete the events from before `until`; return how many."""
+        return forget_rows(self._connections, "events", "at", until)
 
 
 def _event(row: Mapping[str, Any]) -> StoredEvent:

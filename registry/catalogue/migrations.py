@@ -123,5 +123,11 @@ def identities(db: Any) -> None:
         db.execute(f"ALTER TABLE devices ADD COLUMN {column}")
 
 
+def retention(db: Any) -> None:
+    """What is old is found without reading all."""
+    db.execute('CREATE INDEX telemetry_end ON telemetry("end")')
+    db.execute("CREATE INDEX events_at ON events(at)")
+
+
 #: Append only: a number that has run anywhere keeps its meaning for ever.
-MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements, identities)
+MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements, identities, retention)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from protocols.messages import Telemetry
-from registry.catalogue._sqlite import Connections
+from registry.catalogue._sqlite import Connections, forget_rows
 from registry.monitoring.merging import DeviceWindow
 
 
@@ -85,8 +85,7 @@ class TelemetryWindows:
 
     def forget(self, until: float) -> int:
         """Delete the windows that ended before `until`; return how many."""
-        with self._connections.transaction() as db:
-            return int(db.execute('DELETE FROM telemetry WHERE "end" < ?', (until,)).rowcount)
+        return forget_rows(self._connections, "telemetry", '"end"', until)
 
 
 def _window(row: Mapping[str, Any]) -> Window:

@@ -18,6 +18,7 @@ from protocols.broker import BrokerAddress
 from protocols.messages import Ack, encode
 from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
+from registry import retention
 from registry.catalogue import Catalogue
 from registry.delivery import Source
 from registry.mosquitto.keeper import BrokerKeeper
@@ -27,6 +28,7 @@ from registry.mqtt.link import Link
 from registry.mqtt.monitor import Monitor
 from registry.mqtt.nudges import Nudges
 from registry.mqtt.state import ServiceState, write_state
+from registry.settings import read_settings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,9 @@ class Service:
     """
 
     def __init__(self, home: Path, address: BrokerAddress, clock: Callable[[], float] = time.time) -> None:
-        self._home, self._address = home, address
+        self._home, self._address, self._clock = home, address, clock
+        self._settings = read_settings(home)
+        self._next_retention = 0.0
         self._catalogue = Catalogue.open(home, clock)
         self._inbox: queue.Queue[mqtt.MQTTMessage | None] = queue.Queue(_INBOX)
         self._link = Link(home, address, self._inbox.put)
@@ -93,6 +97,7 @@ class Service:
                 self._write_state(connected=up)
             try:
                 self._tell_and_judge()
+                self._forget()
             except Exception:  # a fault in one round must not end the service
                 log.exception("a round of nudges and monitoring failed")
                 self._stop.wait(1.0)
@@ -108,6 +113,15 @@ class Service:
             releases, self._windows = self._windows, set()
         for release in sorted(releases):
             self._monitor.look(release)
+
+    def _forget(self) -> None:
+        """At the start and every hour, let go of what is older than the settings say."""
+        if time.monotonic() < self._next_retention:
+            return
+        self._next_retention = time.monotonic() + retention.EVERY_S
+        forgotten = retention.forget(self._catalogue, self._settings, self._clock())
+        if any(forgotten):
+            log.info("what is too old was forgotten", extra=forgotten._asdict())
 
     def _write_state(self, *, connected: bool) -> None:
         try:

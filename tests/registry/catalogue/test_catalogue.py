@@ -25,6 +25,8 @@ from registry.errors import (
 from registry.monitoring.merging import merge
 from registry.monitoring.policy import Policy
 from registry.monitoring.reports import DriftReport
+from registry.retention import forget
+from registry.settings import Settings
 
 NOW = 1_800_000_000.0
 FILES = {"model.onnx": b"graph", "golden.npz": b"golden", "reference": b"reference"}
@@ -265,6 +267,7 @@ class TestTelemetry:
         assert [window.telemetry.id for window in found] == [2]
         assert [window.telemetry.id for window in catalogue.telemetry.by_device("a", 2)] == [3, 2]
         assert catalogue.telemetry.forget(NOW) == 2
+        assert forget(catalogue, Settings(keep_telemetry_days=0.0, keep_events_days=0.0), NOW * 2) == (0, 0)
 
 
 class TestEvents:

@@ -216,6 +216,19 @@ def test_what_came_while_the_service_was_killed_is_not_lost(mosquitto, catalogue
     assert len(Catalogue.open(catalogue.home).events.list(device="press-7")) == 50
 
 
+def test_what_is_too_old_is_forgotten_and_the_rest_is_kept(mosquitto, catalogue, service, window, wait_until):
+    (catalogue.home / "registry.toml").write_text("keep_telemetry_days = 30\n")
+    now = time.time()
+    for number, age_days in enumerate((400, 31, 29, 0), start=1):
+        at = now - age_days * 86_400
+        catalogue.telemetry.add("press-7", "osaka", window(number, [1.0], start=at - 60, end=at))
+        catalogue.events.add("press-7", Event(number, at, "note", "info", "a word"))
+    service(mosquitto.url)
+    wait_until(lambda: len(catalogue.telemetry.by_device("press-7")) == 2, "the old windows to go")
+    wait_until(lambda: len(catalogue.events.list("press-7")) == 3, "the event of last year to go")
+    assert [found.telemetry.id for found in catalogue.telemetry.by_device("press-7")] == [4, 3]
+
+
 def test_it_stops_in_good_order(mosquitto, catalogue, service, wait_until):
     running = service(mosquitto.url)
     wait_until(lambda: ready(catalogue.home), "the service")
