@@ -61,6 +61,8 @@ class RegistryClient:
         """Send a request; a body that is not bytes is streamed, and `size_bytes` is what it weighs."""
         if method != "GET" and not self._token:
             raise NotAuthorisedError(f"{self.url} changes nothing without a token")
+        if body is not None and not isinstance(body, bytes):
+            self.get("/models")  # a wrong token is told before the upload, in words: the server hangs up in its midst
         headers = self._headers(content_type if body is not None else None, size_bytes)
         request = urllib.request.Request(  # noqa: S310 - the scheme is checked in _checked
             f"{self.url}/api/v1{quote(path, safe='/?=&@%,')}",

@@ -13,6 +13,7 @@ from protocols.errors import GenbaError
 from registry.errors import PortInUseError
 from registry.logs import start_logs
 from registry.processes import die_with_parent
+from registry.web.admission import admit
 from registry.web.app import create_app
 
 _THREADS = 8
@@ -61,6 +62,7 @@ def serve(home: Path, host: str, port: int, broker_url: str | None) -> int:
         if error.errno == _ADDRESS_IN_USE:
             raise PortInUseError(host, port) from error
         raise
+    admit(server, app.extensions["genba"].catalogue.tokens.check)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     try:
