@@ -1,11 +1,8 @@
 """Where the daemon's parts are built and put together, once."""
 
 import importlib.metadata
-import logging
 import queue
-import sqlite3
 import time
-from pathlib import Path
 
 from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
 from edge_agent.fetchers import BlockFetcher
@@ -31,8 +28,6 @@ from protocols.messages import BlockRequest, Status, encode
 from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
 
-log = logging.getLogger(__name__)
-
 
 def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daemon:
     """Return a daemon for an enrolled home, ready to run; `service` is told that it lives.
@@ -47,7 +42,7 @@ def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daem
     topics = DeviceTopics(settings.site, settings.device)
     inbox: Inbox = queue.SimpleQueue()
     store = ReleaseStore(home.releases)
-    outbox = open_outbox(home.outbox, settings.outbox_bytes)
+    outbox = Outbox(home.outbox, limit_bytes=settings.outbox_bytes, first_id=int(time.time() * 1000))
     version = importlib.metadata.version("genba") if _installed() else "0"
 
     # Engine, blocks and link know each other through these closures alone; the link is made last.
@@ -98,19 +93,6 @@ def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daem
             agent_version=version,
         )
     )
-
-
-def open_outbox(path: Path, limit_bytes: int) -> Outbox:
-    """Open the outbox; one that a worn-out card has damaged is put aside, so that serving goes on."""
-    first_id = int(time.time() * 1000)
-    try:
-        return Outbox(path, limit_bytes=limit_bytes, first_id=first_id)
-    except sqlite3.DatabaseError as error:
-        log.error("the outbox is damaged and is begun anew; what waited in it is lost", extra={"reason": str(error)})
-        for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-            if part.exists():
-                part.replace(part.with_name(part.name + ".damaged"))
-        return Outbox(path, limit_bytes=limit_bytes, first_id=first_id)
 
 
 def _installed() -> bool:

@@ -1,5 +1,6 @@
 """The daemon's main loop: events in, the lifecycle's rules, actions out. Everything it touches is given to it."""
 
+import contextlib
 import logging
 import queue
 import random
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edge_agent.disk import sweep
 from edge_agent.errors import ReleaseDamagedError
 from edge_agent.inference import Model
 from edge_agent.installer import Installer, Outcome, Sync, SyncDone, SyncFailed
@@ -30,6 +32,7 @@ from edge_agent.lifecycle_events import (
     Report,
     Settle,
     Started,
+    Steady,
     Verify,
 )
 from edge_agent.link import Link
@@ -55,6 +58,8 @@ _TICK_S = 2.0
 _PAGE_S = 10.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
 _DRAIN_S, _FLUSH_S = 3.0, 2.0
+#: A daemon that has run this long did not die of its start.
+_STEADY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,9 @@ class Daemon:
         self._sync_tries = 0
         self._window_number = 0
         self._page: StatusPage | None = None
+        #: Why the state could not be stored, and why the disk takes nothing, as far as that was told.
+        self._unsaved: str | None = None
+        self._disk_fault: str | None = None
         self.errors = 0
 
     def stop(self) -> None:
@@ -181,6 +189,8 @@ class Daemon:
         self._finish()
 
     def _start(self) -> None:
+        with contextlib.suppress(OSError):  # a disk that takes nothing is told of later, and stops nothing
+            sweep(self._parts.home.folder)
         self._state, clean = self._parts.memory.load()
         self._parts.engine.start()
         self._parts.installer.start()
@@ -188,6 +198,7 @@ class Daemon:
         self._apply(Started(clean))
         self._parts.link.start()
         self._parts.reporter.event("agent-started", "info", f"agent {self._parts.agent_version} started")
+        self._timers.after(_STEADY_S, lambda: self._apply(Steady()))
         self._open_windows()
         self._tick()
         self._poll()
@@ -212,18 +223,52 @@ class Daemon:
         state, actions = step(self._state, event)
         if state != self._state or isinstance(event, Started):
             self._state = state
-            self._parts.memory.save(state)
+            self._save()
         for action in actions:
             self._act(action)
         self._show()
+
+    def _save(self, *, clean: bool = False) -> None:
+        """Store the state. A disk that takes nothing stops nothing but deletions.
+
+        A restart then begins from the state before it, and everything that this one names is still there.
+        """
+        try:
+            self._parts.memory.save(self._state, clean=clean)
+        except OSError as error:
+            self._unsaved = error.strerror or str(error)
+        else:
+            self._unsaved = None
+
+    def _check_disk(self) -> None:
+        """Tell once when the disk takes nothing any more, and go on by itself when it does again."""
+        if self._unsaved is not None:
+            self._save()
+        self._parts.outbox.settle()
+        fault = self._unsaved or self._parts.outbox.fault
+        if fault == self._disk_fault:
+            return
+        before, self._disk_fault = self._disk_fault, fault
+        if fault is None:
+            self._parts.reporter.event("disk-works", "info", "the disk takes what must be kept again")
+            self._parts.installer.do(Collect(self._state.kept()))
+            self._sync()
+            for action in list(self._retries.values()):
+                self._retry(action)
+        elif before is None:
+            text = f"the disk under {self._parts.home.folder} takes nothing: {fault}; what runs here serves on"
+            self._parts.reporter.event("disk-failed", "error", text)
 
     def _act(self, action: Action) -> None:
         parts = self._parts
         match action:
             case Fetch():
                 self._fetch(action)
-            case Verify() | Prove() | Collect():
+            case Verify() | Prove():
                 parts.installer.do(action)
+            case Collect():
+                if self._unsaved is None:
+                    parts.installer.do(action)
             case Activate():
                 self._activate(action)
             case Deactivate():
@@ -354,6 +399,7 @@ class Daemon:
         self._timers.after(_TICK_S, self._tick)
         if self._page is not None:
             self._parts.service.heed(self._page, healthy=self._parts.engine.healthy)
+        self._check_disk()
         self._parts.reporter.pump()
         self._show()
 
@@ -388,13 +434,15 @@ class Daemon:
             releases=status.releases,
             outbox_waiting=status.outbox_waiting,
             outbox_dropped=status.outbox_dropped,
+            disk_fault=self._disk_fault or "",
             dropped=self._parts.engine.dropped,
             errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,
         )
         before = self._page
         if before is None or page.at - before.at >= _PAGE_S or msgspec.structs.replace(page, at=before.at) != before:
             self._page = page
-            write_status(self._parts.home, page)
+            with contextlib.suppress(OSError):
+                write_status(self._parts.home, page)
         if before is None or _what_runs(before) != _what_runs(page):
             self._parts.reporter.status(status)
 
@@ -411,7 +459,7 @@ class Daemon:
         parts.link.stop(_FLUSH_S)
         parts.blocks.cancel()
         parts.installer.stop(0.5)
-        parts.memory.save(self._state, clean=True)
+        self._save(clean=True)
         self._show()
         parts.outbox.close()
 

@@ -37,6 +37,7 @@ from edge_agent.lifecycle_events import (
     Report,
     Settle,
     Started,
+    Steady,
     Verified,
     Verify,
 )
@@ -44,7 +45,8 @@ from protocols.assignment import AssignedRelease, Assignment
 from protocols.messages import ReleaseState
 from protocols.names import ReleaseRef
 
-#: A release during whose start or trial the daemon died this often is taken for the cause.
+#: A release during whose trial, or early in whose service, the daemon died more often than this is taken for the
+#: cause: the third death is one too many.
 DEATHS_ALLOWED = 2
 #: Verdicts remembered beyond what is assigned now.
 VERDICTS_KEPT = 64
@@ -55,7 +57,8 @@ _FINAL: tuple[ReleaseState, ...] = ("refused", "rolled-back")
 class Held(msgspec.Struct, frozen=True, omit_defaults=True):
     """One release on this device and how far it has come.
 
-    `deaths`: times that the daemon died over it. `damage`: what was wrong with its files, until they are whole again.
+    `deaths`: times that the daemon died while it was on trial or, after that, soon after a start with it. `damage`:
+    what was wrong with its files, until they are whole again.
     """
 
     model: str
@@ -101,13 +104,14 @@ def step(state: State, event: Event) -> tuple[State, list[Action]]:
     match event:
         case Started():
             return _started(state, clean=event.clean)
+        case Steady():
+            return _steady(state)
         case Assigned():
             return _assigned(state, event.assignment)
         case Postponed() | Fetched() | Verified() | Proving() | Proven():
             return _progressed(state, event)
         case ConfirmDue():
-            done: list[Action] = [Settle(event.ref), _said("release-confirmed", event.ref)]
-            return _advance(state, event, "active", "confirmed", done)
+            return _confirmed(state, event)
         case Activated():
             return _activated(state, event)
         case Refused():
@@ -136,29 +140,66 @@ def _progressed(state: State, event: Postponed | Fetched | Verified | Proving | 
 
 
 def _started(state: State, *, clean: bool) -> tuple[State, list[Action]]:
+    """Go on where the daemon was. What it died over too often gives way first.
+
+    A release on trial is the first to be suspected; a confirmed one only while none is on trial, and only if there
+    is another to fall back to.
+    """
     actions: list[Action] = []
+    on_trial = [held for held in state.held if _on_trial(state, held)]
+    suspects = on_trial or [held for held in state.held if _serves(state, held) and held.model in state.previous]
+    for held in [] if clean else suspects:
+        state = _put(state, msgspec.structs.replace(held, deaths=held.deaths + 1))
     for held in state.held:
-        serving = state.active.get(held.model) == held.version
-        on_trial = held.state in ("verified", "preflight") or (held.state == "active" and serving)
-        if on_trial and not clean:
-            held = msgspec.structs.replace(held, deaths=held.deaths + 1)
-            state = _put(state, held)
-        if on_trial and held.deaths > DEATHS_ALLOWED:
-            reason = f"the agent died {held.deaths} times while this release was on trial"
-            if serving:
-                state, more = _roll_back(state, held, reason)
-            else:
-                state, more = _refused(state, held.ref, held.attempt, reason, {})
+        if held.deaths > DEATHS_ALLOWED and held.ref in {suspect.ref for suspect in suspects}:
+            state, more = _give_up(state, held)
             actions += more
-        elif serving:
-            actions.append(Activate(held.ref, held.attempt, held.allow_fallback))
-        else:
+    for held in state.held:
+        if _serves(state, held):
+            if not any(isinstance(action, Activate) and action.ref == held.ref for action in actions):
+                actions.append(Activate(held.ref, held.attempt, held.allow_fallback))
+        elif held.state not in _FINAL:
             if held.state == "preflight":
                 state = _put(state, msgspec.structs.replace(held, state="verified"))
             actions += _resume(held)
     if state.assignment is not None:
         actions.append(Bind(state.assignment))
-    return state, actions
+    return state, [*actions, Collect(state.kept())]
+
+
+def _serves(state: State, held: Held) -> bool:
+    return state.active.get(held.model) == held.version
+
+
+def _on_trial(state: State, held: Held) -> bool:
+    return held.state in ("verified", "preflight") or (held.state == "active" and _serves(state, held))
+
+
+def _give_up(state: State, held: Held) -> tuple[State, list[Action]]:
+    reason = f"the agent died {held.deaths} times while this release was {_phase(held)}"
+    if _serves(state, held):
+        return _roll_back(state, held, reason)
+    return _refused(state, held.ref, held.attempt, reason, {})
+
+
+def _phase(held: Held) -> str:
+    return "new in service" if held.state == "confirmed" else "on trial"
+
+
+def _steady(state: State) -> tuple[State, list[Action]]:
+    """Forget deaths that a confirmed release has outlived."""
+    for held in state.held:
+        if held.state == "confirmed" and held.deaths:
+            state = _put(state, msgspec.structs.replace(held, deaths=0))
+    return state, []
+
+
+def _confirmed(state: State, event: ConfirmDue) -> tuple[State, list[Action]]:
+    held = _current(state, event.ref, event.attempt, "active")
+    if held is None:
+        return state, []
+    state = _put(state, msgspec.structs.replace(held, state="confirmed", deaths=0))
+    return state, [Settle(event.ref), _said("release-confirmed", event.ref)]
 
 
 def _resume(held: Held) -> list[Action]:
@@ -297,41 +338,48 @@ def _activation_failed(state: State, event: ActivationFailed) -> tuple[State, li
         return _refused(state, event.ref, event.attempt, event.reason, {})
     if held.state not in ("active", "confirmed") or state.active.get(held.model) != held.version:
         return state, []
-    state, actions = _roll_back(state, held, event.reason)
-    if event.damaged and _is_assigned(state, held.ref):
-        # Its bytes went bad on this disk; the release itself is good, so it is fetched again.
-        anew = Held(held.model, held.version, held.attempt, held.allow_fallback, damage=event.reason)
-        state = _put(state, anew)
-        actions = [*actions, Fetch(held.ref, held.attempt)]
-    return state, actions
+    if event.damaged:
+        return _damaged(state, held, event.reason)
+    return _roll_back(state, held, event.reason)
+
+
+def _damaged(state: State, held: Held, reason: str) -> tuple[State, list[Action]]:
+    """Its bytes went bad on this disk: the release before it serves, and it is fetched again where it is assigned."""
+    state, actions = _roll_back(state, held, reason, "release-damaged", "is damaged on this device")
+    if not _is_assigned(state, held.ref):
+        return state, actions
+    again = Held(held.model, held.version, held.attempt, held.allow_fallback, damage=reason)
+    return _put(state, again), [*actions, Fetch(held.ref, held.attempt)]
 
 
 def _is_assigned(state: State, ref: ReleaseRef) -> bool:
     return state.assignment is not None and any(release.ref == ref for release in state.assignment.releases)
 
 
-def _roll_back(state: State, held: Held, reason: str) -> tuple[State, list[Action]]:
+def _roll_back(
+    state: State, held: Held, reason: str, kind: str = "release-rolled-back", text: str = "is rolled back"
+) -> tuple[State, list[Action]]:
     """Give a serving release up for the one before it, or for none."""
     state = _put(state, msgspec.structs.replace(held, state="rolled-back", reason=reason))
     active, previous = dict(state.active), dict(state.previous)
     active.pop(held.model, None)
     version = previous.pop(held.model, None)
     back = state.find(ReleaseRef(held.model, version)) if version is not None else None
-    text = f"{held.ref} is rolled back: {reason}"
+    text = f"{held.ref} {text}: {reason}"
     if back is None or back.state in _FINAL:
         state = msgspec.structs.replace(state, active=active, previous=previous)
-        said = Report("release-rolled-back", "error", f"{text}; there is none before it", held.ref)
+        said = Report(kind, "error", f"{text}; there is none before it to serve", held.ref)
         return state, [Deactivate(held.model), said, Collect(state.kept())]
     active[held.model] = back.version
     state = msgspec.structs.replace(state, active=active, previous=previous)
     state = _put(state, msgspec.structs.replace(back, state="confirmed"))
-    said = Report("release-rolled-back", "error", f"{text}; version {back.version} serves again", held.ref)
+    said = Report(kind, "error", f"{text}; version {back.version} serves again", held.ref)
     return state, [Activate(back.ref, back.attempt, back.allow_fallback), said, Collect(state.kept())]
 
 
 def _advance(
     state: State,
-    event: Fetched | Proving | ConfirmDue,
+    event: Fetched | Proving,
     before: ReleaseState,
     after: ReleaseState,
     actions: list[Action],

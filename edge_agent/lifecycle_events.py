@@ -17,6 +17,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Steady:
+    """The daemon has run for a while since its start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """The director has signed this for the device."""
 
@@ -111,6 +116,7 @@ class Failing:
 
 Event = (
     Started
+    | Steady
     | Assigned
     | Fetched
     | Postponed

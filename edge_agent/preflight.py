@@ -4,10 +4,10 @@
 whatever becomes of it, a crash, a hang or a report, into a verdict that names the check, the figure and the limit.
 """
 
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def prove(
 ) -> PreflightReport:
     """Run the preflight of the release in `folder` and return its report; never raises for what the child does."""
     order = msgspec.json.encode(Order(str(folder), list(providers), allow_fallback, threads, limits.memory_bytes))
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with _memory_file("order") as asked, _memory_file("out") as out, _memory_file("err") as err:
         asked.write(order)
         asked.seek(0)
         child = subprocess.Popen(list(command), stdin=asked, stdout=out, stderr=err, start_new_session=True)
@@ -119,6 +119,11 @@ def prove(
             check = _heard(out)[0]
             return msgspec.structs.replace(killed, reason=f"{killed.reason}; it hung {_DOING.get(check, '')}".rstrip())
         return killed or _verdict(child.returncode, out, err)
+
+
+def _memory_file(name: str) -> BinaryIO:
+    """Return a file that needs no disk, which may be full."""
+    return os.fdopen(os.memfd_create(name), "w+b")
 
 
 def _watch(child: "subprocess.Popen[bytes]", limits: Limits) -> PreflightReport | None:

@@ -30,27 +30,44 @@ class ReleaseStore:
         return folder
 
     def commit(self, ref: ReleaseRef) -> None:
-        """Make a staged release visible; one of the same name gives way."""
+        """Make a staged release visible; one of the same name gives way.
+
+        Its folder is moved aside first, and deleted last: at no moment is there half a folder of that name. What a
+        power cut leaves aside is no release that anybody keeps, so `collect` deletes it.
+        """
         staged, final = self.staging(ref), self.path(ref)
         sync_folder(staged)
-        if final.exists():
-            shutil.rmtree(final)
+        before = _moved_aside(final) if final.exists() else None
         staged.rename(final)
         sync_folder(final.parent)
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
 
     def collect(self, kept: Iterable[ReleaseRef]) -> list[ReleaseRef]:
-        """Delete all other releases and return them."""
+        """Delete all other releases, with the folders of models that have none left, and return them."""
         wanted = {(ref.model, str(ref.version)) for ref in kept}
         removed = []
         for folder in self._folder.glob("*/*"):
             version = folder.name.removeprefix(".")
             if (folder.parent.name, version) in wanted:
                 continue
+            if folder.name == version:
+                folder = _moved_aside(folder)  # so that a power cut leaves no half of a release under its name
             shutil.rmtree(folder, ignore_errors=True)
-            if version.isdigit() and not folder.name.startswith("."):
+            if version.isdigit() and folder.name != f".{version}":
                 with contextlib.suppress(NameRefusedError):
                     removed.append(ReleaseRef(check_name("model", folder.parent.name), int(version)))
+        for folder in self._folder.glob("*/"):
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
         return removed
+
+
+def _moved_aside(folder: Path) -> Path:
+    """Take a release's folder out of sight and return where it is now."""
+    aside = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
 
 
 def read_release(folder: Path) -> Manifest:

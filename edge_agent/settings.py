@@ -1,12 +1,14 @@
 """The agent's folder: who this device is, what it trusts, and where its parts keep their files."""
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import time
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -106,7 +108,7 @@ class HomeLock:
     """
 
     def __init__(self, home: AgentHome) -> None:
-        self._file = home.lock.open("a+")
+        self._file = _open_lock(home.lock)
         if not self._taken():
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
@@ -114,9 +116,10 @@ class HomeLock:
             raise HomeError(
                 f"an agent is already running on {home.folder} (process {holder}); stop it, or give another --home"
             )
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
+        with contextlib.suppress(OSError):  # a disk that is full or read-only stops no agent; the lock is the kernel's
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n")
+            self._file.flush()
 
     def _taken(self) -> bool:
         """Try for half a second: `genba agent status` holds the lock for an instant to see whether it is free."""
@@ -131,6 +134,15 @@ class HomeLock:
 
     def release(self) -> None:
         self._file.close()
+
+
+def _open_lock(path: Path) -> TextIO:
+    try:
+        return path.open("a+")
+    except OSError as error:
+        if error.errno == errno.EROFS and path.exists():
+            return path.open()
+        raise
 
 
 def lock_holder(home: AgentHome) -> int | None:

@@ -12,7 +12,10 @@ _STALE_S = 60.0
 
 
 class StatusPage(msgspec.Struct, frozen=True):
-    """status.json. `dropped`: sensor messages that no longer fitted a queue; `errors`: unforeseen faults outlived."""
+    """status.json. `dropped`: sensor messages that no longer fitted a queue; `errors`: unforeseen faults outlived.
+
+    `disk_fault`: why the disk takes nothing now; empty while it does.
+    """
 
     at: float
     device: str
@@ -28,6 +31,7 @@ class StatusPage(msgspec.Struct, frozen=True):
     outbox_dropped: int
     dropped: int
     errors: int
+    disk_fault: str = ""
     running: bool = True
     process: int | None = None
 

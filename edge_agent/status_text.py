@@ -50,6 +50,8 @@ def describe(page: StatusPage, now: float) -> str:
         ),
         *_faults(page.streams),
     ]
+    if page.disk_fault:
+        lines += ["", f"the disk takes nothing: {page.disk_fault}; free some space or replace it; what runs serves on"]
     if page.dropped or page.errors:
         lines += ["", f"{page.dropped} messages dropped from full queues, {page.errors} unforeseen errors outlived"]
     return "\n".join(line.rstrip() for line in lines)

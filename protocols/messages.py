@@ -69,7 +69,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """up/event: something happened that the registry must know. `id` rises by one per device, never reused."""
+    """up/event: something happened that the registry must know. `id` rises per device, never reused."""
 
     id: int
     at: float

@@ -1,19 +1,16 @@
 """The daemon from end to end, as a process, over a real broker, with really signed releases."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from simulators.agent_process import ROOT, Agent, Line, assign, published
 from simulators.broker_process import Broker, wait_until
 from simulators.registry_side import RegistrySide, SignedReleases
 from simulators.small_models import (
@@ -22,96 +19,12 @@ from simulators.small_models import (
     nan_regression,
     picky_regression,
     regression,
-    write_release,
 )
 
 from edge_agent.settings import AgentHome
-from protocols.assignment import StreamBinding
 from protocols.names import ReleaseRef
 
-ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = ReleaseRef("ccpp", 1), ReleaseRef("ccpp", 2)
-STREAM = StreamBinding("line", "ccpp", "plant/sensors", "plant/predictions", key="$.id")
-
-
-class Agent:
-    """An agent's process."""
-
-    def __init__(self, home: AgentHome) -> None:
-        self._errors = (home.folder / "stderr").open("ab+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "genba", "agent", "run", "--home", str(home.folder)],
-            cwd=ROOT,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(10)
-
-    def log(self) -> list[dict[str, Any]]:
-        self._errors.seek(0)
-        return [json.loads(line) for line in self._errors.read().decode().splitlines()]
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._errors.close()
-
-
-class Line:
-    """The plant: publishes sensors, collects predictions by key."""
-
-    def __init__(self, port: int) -> None:
-        self.predictions: dict[Any, list[dict[str, Any]]] = {}
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "line")
-        self._client.max_inflight_messages_set(1000)
-        ready = threading.Event()
-        self._client.on_subscribe = lambda *_: ready.set()
-        self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", port)
-        self._client.subscribe(STREAM.output_topic, 1)
-        self._client.loop_start()
-        assert ready.wait(5)
-
-    def _on_message(self, client: Any, data: Any, message: mqtt.MQTTMessage) -> None:
-        prediction = json.loads(message.payload)
-        self.predictions.setdefault(prediction.get("key"), []).append(prediction)
-
-    def send(self, payload: dict[str, Any] | bytes) -> None:
-        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        self._client.publish(STREAM.topic, body, qos=1)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
-@pytest.fixture
-def line(broker: Broker) -> Iterator[Line]:
-    line = Line(broker.port)
-    yield line
-    line.close()
-
-
-@pytest.fixture
-def agent(home: AgentHome) -> Iterator[Agent]:
-    agent = Agent(home)
-    yield agent
-    agent.close()
-
-
-def published(signed: SignedReleases, folder: Path, ref: ReleaseRef, **release: Any) -> ReleaseRef:
-    write_release(folder / str(ref), name=ref.model, version=ref.version, **release)
-    signed.publish(ref, folder / str(ref))
-    return ref
-
-
-def assign(signed: SignedReleases, side: RegistrySide, *refs: ReleaseRef, **more: Any) -> None:
-    more.setdefault("streams", (STREAM,))
-    side.nudge("osaka", "press-1", signed.assign("press-1", *refs, **{"window_s": 0.5, "confirm_s": 0.3, **more}))
 
 
 def test_an_assigned_release_is_fetched_proven_and_serves_and_reports(
@@ -352,6 +265,37 @@ def test_events_and_windows_wait_for_a_registry_that_does_not_answer(
     registry_side.wait_for(lambda: told <= set(registry_side.received))
     assert second.stop() == 0
     second.close()
+
+
+@pytest.mark.parametrize("confirm_s", [60.0, pytest.param(0.1, marks=[pytest.mark.slow, pytest.mark.sample])])
+def test_three_starts_that_die_early_fall_back_to_the_release_before(
+    home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path, confirm_s: float
+) -> None:
+    published(signed, tmp_path, ONE)
+    published(signed, tmp_path, TWO, model=regression(bias=1000.0))
+    assign(signed, registry_side, ONE)
+    wanted = "release-confirmed" if confirm_s < 1 else "release-active"
+    for death in range(3):
+        agent = Agent(home)
+        if death == 0:
+            registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+            assign(signed, registry_side, TWO, confirm_s=confirm_s)
+            registry_side.wait_for(lambda: registry_side.kinds().count(wanted) == 2)
+        line.send({"id": death, "AT": 0, "V": 0})
+        wait_until(lambda death=death: death in line.predictions)
+        assert line.predictions[death][0]["version"] == 2
+        agent.stop(signal.SIGKILL)
+        agent.close()
+    last = Agent(home)
+    line.send({"id": "last", "AT": 0, "V": 0})
+    wait_until(lambda: "last" in line.predictions)
+    assert line.predictions["last"][0]["version"] == 1
+    told = registry_side.wait_for(
+        lambda: [event.text for event in registry_side.events.values() if event.kind == "release-rolled-back"]
+    )
+    assert "the agent died 3 times" in told[0]
+    assert last.stop() == 0
+    last.close()
 
 
 @pytest.mark.slow

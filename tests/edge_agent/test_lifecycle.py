@@ -29,6 +29,7 @@ from edge_agent.lifecycle_events import (
     Refused,
     Report,
     Started,
+    Steady,
     Verified,
     Verify,
 )
@@ -149,6 +150,57 @@ def test_a_release_that_takes_the_daemon_with_it_is_given_up() -> None:
     assert state_of(state, TWO) == "rolled-back"
 
 
+def two_confirmed() -> State:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Assigned(assignment(TWO, revision=2)))
+    return play(state, *served(TWO))[0]
+
+
+def test_three_starts_that_die_early_fall_back_from_a_confirmed_release_too() -> None:
+    state = two_confirmed()
+    for _ in range(DEATHS_ALLOWED):
+        state, actions = step(state, Started(clean=False))
+        assert Activate(TWO, 1, False) in actions
+    state, actions = step(state, Started(clean=False))
+    assert (state.active, state_of(state, TWO)) == ({"ccpp": 1}, "rolled-back")
+    assert [action for action in actions if isinstance(action, Activate)] == [Activate(ONE, 1, False)]
+    assert any(isinstance(action, Report) and "died 3 times" in action.text for action in actions)
+
+
+def test_a_death_after_a_steady_run_is_not_held_against_a_confirmed_release() -> None:
+    state = two_confirmed()
+    for _ in range(5):
+        state, _ = play(state, Started(clean=False), Steady())
+    assert state.active == {"ccpp": 2}
+
+
+def test_early_deaths_take_no_release_away_that_has_none_before_it() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), *[Started(clean=False)] * 9)
+    assert state.active == {"ccpp": 1}
+
+
+def test_a_confirmed_release_is_not_suspected_while_another_is_on_trial() -> None:
+    pump = ReleaseRef("pump", 1)
+    state = two_confirmed()
+    state, _ = play(state, Assigned(assignment(TWO, pump, revision=3)), *served(pump)[:3])
+    state, _ = play(state, *[Started(clean=False)] * 3)
+    assert state_of(state, pump) == "refused"
+    assert (state.active, state_of(state, TWO)) == ({"ccpp": 2}, "confirmed")
+
+
+def test_a_damaged_release_gives_way_to_the_one_before_it_and_is_fetched_again() -> None:
+    state, actions = play(two_confirmed(), ActivationFailed(TWO, 1, "model.onnx was changed", damaged=True))
+    assert state.active == {"ccpp": 1}
+    assert (actions[0], actions[-1]) == (Activate(ONE, 1, False), Fetch(TWO, 1))
+    held = state.find(TWO)
+    assert held is not None
+    assert (held.state, held.damage) == ("assigned", "model.onnx was changed")
+
+
+def test_every_start_deletes_what_nobody_keeps() -> None:
+    _, actions = step(two_confirmed(), Started(clean=True))
+    assert actions[-1] == Collect(frozenset({ONE, TWO}))
+
+
 def test_a_release_whose_files_went_bad_on_disk_is_fetched_again() -> None:
     state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Started(clean=True))
     state, actions = play(state, ActivationFailed(ONE, 1, "model.onnx was changed", damaged=True))
@@ -242,6 +294,10 @@ class Device(RuleBasedStateMachine):
     def restart(self, clean: bool) -> None:
         self.todo, self.engine = [], {}
         self.feed(Started(clean))
+
+    @rule()
+    def steady(self) -> None:
+        self.feed(Steady())
 
     @rule(ref=REFS)
     def fail(self, ref: ReleaseRef) -> None:

@@ -4,7 +4,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from edge_agent.assembly import open_outbox
+from simulators.small_disk import SmallDisk
+
 from edge_agent.outbox import ALARM, EVENT, TELEMETRY, Outbox
 from edge_agent.reporting import Reporter
 from protocols.messages import Event, Status, decode
@@ -50,8 +51,10 @@ def test_ids_rise_over_restarts_deletions_and_a_wiped_home(tmp_path: Path) -> No
     assert outbox.waiting(1)[0].payload == b"1000"
     outbox.delete([first])
     outbox.close()
-    second = make(tmp_path, first=5000).add("event", EVENT, lambda n: b"")
-    assert second == 1001
+    second = make(tmp_path, first=900)  # the clock went back
+    assert second.add("event", EVENT, lambda n: b"") == 1001
+    second.close()
+    assert make(tmp_path, first=5000).add("event", EVENT, lambda n: b"") == 5000
     (tmp_path / "wiped").mkdir()
     assert make(tmp_path / "wiped", first=5000).add("event", EVENT, lambda n: b"") == 5000
 
@@ -59,10 +62,59 @@ def test_ids_rise_over_restarts_deletions_and_a_wiped_home(tmp_path: Path) -> No
 def test_a_damaged_outbox_is_put_aside(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     path.write_bytes(b"this was a database once" * 100)
-    outbox = open_outbox(path, 1000)
+    outbox = make(tmp_path)
     assert outbox.add("event", EVENT, lambda n: b"x") is not None
     assert path.with_name("outbox.db.damaged").exists()
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_full_disk_loses_nothing_that_fits_in_memory_and_ids_go_on(small_disk: SmallDisk) -> None:
+    outbox = make(small_disk.folder, limit=10_000_000)
+    before = outbox.add("event", EVENT, lambda n: b"before")
+    small_disk.fill()
+    made = [outbox.add("event", EVENT, lambda n: b"x" * 5000) for _ in range(50)]
+    assert outbox.fault is not None
+    assert None not in made
+    assert [item.id for item in outbox.waiting(99)] == [before, *made]
+    assert (outbox.size, outbox.dropped) == (51, 0)
+    outbox.delete([before, made[0]])
+    assert [item.id for item in outbox.waiting(99)] == made[1:]
+    small_disk.clear()
+    outbox.settle()
+    assert outbox.fault is None
+    outbox.close()
+    assert [item.id for item in make(small_disk.folder, limit=10_000_000).waiting(99)] == made[1:]
+
+
+def test_what_no_longer_fits_in_memory_while_the_disk_is_full_is_counted(small_disk: SmallDisk) -> None:
+    outbox = make(small_disk.folder, limit=10_000_000)
+    small_disk.fill()
+    made = [outbox.add("telemetry", TELEMETRY, lambda n: b"x" * 100_000) for _ in range(30)]
+    alarm = outbox.add("event", ALARM, lambda n: b"full")
+    assert [item.id for item in outbox.waiting(1)] == [alarm]
+    kept = outbox.size
+    assert outbox.dropped == 31 - kept > 0
+    small_disk.clear()
+    assert outbox.add("event", EVENT, lambda n: b"y") == alarm + 1
+    assert (outbox.size, outbox.dropped) == (kept + 1, 31 - kept)
+    outbox.close()
+    assert make(small_disk.folder).dropped == 31 - kept
+    assert made
+
+
+def test_an_outbox_on_a_read_only_disk_waits_in_memory_until_it_is_writable(small_disk: SmallDisk) -> None:
+    outbox = make(small_disk.folder)
+    first = outbox.add("event", EVENT, lambda n: b"1")
+    outbox.close()
+    small_disk.remount("ro")
+    outbox = make(small_disk.folder, first=100)
+    second = outbox.add("event", EVENT, lambda n: b"2")
+    assert outbox.fault is not None
+    assert [item.id for item in outbox.waiting(9)] == [second]
+    small_disk.remount("rw")
+    outbox.settle()
+    assert [item.id for item in outbox.waiting(9)] == [first, second]
+    outbox.close()
 
 
 class FakeLink:
