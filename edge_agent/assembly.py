@@ -90,6 +90,7 @@ def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daem
             service=service or ServiceManager(),
             load=bench.load,
             facts=lambda: hardware.facts,
+            keep_time=trusted_time.keep,
             agent_version=version,
         )
     )

@@ -140,6 +140,7 @@ class Parts:
     service: ServiceManager
     load: Callable[[ReleaseRef, bool], Model]
     facts: Callable[[], dict[str, Any]]
+    keep_time: Callable[[], None]
     agent_version: str
 
 
@@ -348,6 +349,7 @@ class Daemon:
 
     def _poll(self) -> None:
         """Ask the registry now and then, nudged or not: a nudge may be lost, and metadata gets old."""
+        self._parts.keep_time()
         if self._parts.link.connected:
             self._sync()
         self._timers.after(self._parts.settings.poll_s * random.uniform(0.9, 1.1), self._poll)

@@ -114,27 +114,29 @@ class BlockClient:
     def _collect(self, download: "_Download") -> None:
         silences = 0
         self._ask(download)
+        until = time.monotonic() + self._patience(silences)
         while not download.complete:
             if self._cancelled.is_set():
                 raise TransferError(download.resource, "the agent is stopping")
-            block = self._next(download.resource, self._patience(silences))
+            block = self._next(download.resource, until)
             if block is None:
                 silences += 1
                 if silences >= self.limits.tries:
                     raise TransferError(download.resource, f"no answer from the registry in {silences} tries")
                 download.outstanding.clear()
                 self._ask(download)
-            elif download.take(block):
+                until = time.monotonic() + self._patience(silences)
+            elif download.take(block):  # only what brings it on ends a silence, or useless blocks could go on for ever
                 silences = 0
+                until = time.monotonic() + self._patience(silences)
                 if len(download.outstanding) <= self.limits.window // 2:
                     self._ask(download)
 
-    def _next(self, resource: str, patience_s: float) -> Block | None:
-        """Return the next block of this download, or None when it was silent for so long."""
-        deadline = time.monotonic() + patience_s
-        while True:
+    def _next(self, resource: str, until: float) -> Block | None:
+        """Return the next block of this download, or None when there was none until then."""
+        while (left_s := until - time.monotonic()) > 0:
             try:
-                block = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+                block = self._inbox.get(timeout=left_s)
             except queue.Empty:
                 return None
             if block is None:
@@ -146,6 +148,7 @@ class BlockClient:
             if block.status in FINAL:
                 raise ResourceFinalError(resource, block.status, block.reason or "the registry does not have it")
             # 503 and whatever comes later: not now. Silence from here on is what it amounts to.
+        return None
 
     def _patience(self, silences: int) -> float:
         longest = min(self.limits.patience_s * 2.0**silences, self.limits.longest_patience_s)

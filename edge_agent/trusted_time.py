@@ -36,7 +36,9 @@ class _Proof(msgspec.Struct, frozen=True):
 
 
 class TrustedTime:
-    """Tells the time by which expiry is judged, and remembers what has been proven. Not thread-safe.
+    """Tells the time by which expiry is judged, and remembers what has been proven.
+
+    For one thread, but `keep` is for any.
 
     Args:
         file: where the proven time is kept.
@@ -90,10 +92,11 @@ class TrustedTime:
         return local < proven - _SLACK_S
 
     def _begin(self, proven: float) -> None:
-        self._start, self._since = max(proven, self._not_before), self._ticks()
+        self._anchor = (max(proven, self._not_before), self._ticks())
 
     def _proven(self) -> float:
-        return self._start + (self._ticks() - self._since)
+        start, since = self._anchor
+        return start + (self._ticks() - since)
 
     def _read(self) -> _Proof:
         try:

@@ -31,7 +31,7 @@ class TufRepository:
     """
 
     def __init__(self, prefix: str = "", clock: Callable[[], float] | None = None, **keys: int) -> None:
-        self.prefix, self._clock = prefix, clock or (lambda: datetime.now(UTC).timestamp())
+        self.prefix, self.clock = prefix, clock or (lambda: datetime.now(UTC).timestamp())
         self.signers = {role: make_signers(keys.get(role, 1)) for role in ROLES}
         self.thresholds = dict.fromkeys(ROLES, 1)
         self.files: dict[str, bytes] = {}
@@ -97,7 +97,7 @@ class TufRepository:
         self.files[self.prefix + name] = metadata.to_bytes()
 
     def _expiry(self) -> datetime:
-        return datetime.fromtimestamp(int(self._clock()), UTC) + timedelta(days=7)
+        return datetime.fromtimestamp(int(self.clock()), UTC) + timedelta(days=7)
 
 
 def make_signers(count: int) -> list[CryptoSigner]:
