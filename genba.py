@@ -30,7 +30,7 @@ VERBS: dict[str, Verb] = {
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("edge_agent.cli:score", "cpu", "score a file with a release, offline"),
     "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine, write install kits"),
-    "simulate": Verb("registry.demo.cli:simulate", "demo", "publish a table as a production line's sensors"),
+    "simulate": Verb("rehearsal.cli:simulate", "demo", "a production line, or a fleet of devices"),
 }
 
 
@@ -92,7 +92,7 @@ def _call(verb: Verb, rest: list[str]) -> int:
         ) from error
 
 
-_OURS = ("protocols", "devices", "edge_agent", "trainer", "registry")
+_OURS = ("protocols", "devices", "edge_agent", "trainer", "registry", "rehearsal")
 
 
 def _fail(text: str, status: int) -> int:

@@ -3,34 +3,44 @@
 import importlib.metadata
 import queue
 import time
+from collections.abc import Callable
 
+from edge_agent.bench import Bench
 from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
 from edge_agent.fetchers import BlockFetcher
-from edge_agent.hardware import Hardware
-from edge_agent.inference import Model
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
-from edge_agent.preflight import Limits, PreflightReport, prove
-from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.releases import ReleaseStore
 from edge_agent.reporting import Reporter
 from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient, TransferLimits
 from edge_agent.trusted_time import TrustedTime, issued_at
-from edge_agent.verification import PinnedRoots, Verifier, check_release
+from edge_agent.verification import PinnedRoots, Verifier
 from protocols.broker import BrokerAddress
-from protocols.manifest import Manifest
 from protocols.messages import BlockRequest, Status, encode
-from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
 
 
 def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daemon:
-    """Return a daemon for an enrolled home, ready to run; `service` is told that it lives.
+    """Return a daemon for an enrolled home, ready to run; raises as `build_parts`."""
+    return Daemon(build_parts(home, service))
+
+
+def build_parts(
+    home: AgentHome,
+    service: ServiceManager | None = None,
+    make_bench: Callable[[AgentHome, Settings, ReleaseStore], Bench] = Bench,
+) -> Parts:
+    """Return what a daemon is made of.
+
+    Args:
+        service: is told that the daemon lives.
+        make_bench: makes what checks, proves and loads releases.
 
     Raises:
         HomeError, LinkError, BrokerAddressError: the home is not in order; the text says what to do.
@@ -38,7 +48,6 @@ def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daem
     settings = home.settings()
     address = BrokerAddress.parse(settings.broker_url)
     roots = PinnedRoots(home.read_trust(home.image_root), home.read_trust(home.director_root))
-    hardware = Hardware(settings.profile, home.folder)
     topics = DeviceTopics(settings.site, settings.device)
     inbox: Inbox = queue.SimpleQueue()
     store = ReleaseStore(home.releases)
@@ -70,63 +79,29 @@ def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daem
         profile=settings.profile,
         time=trusted_time,
     )
-    bench = _Bench(store, hardware, settings)
-    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, look=hardware.probe)
+    bench = make_bench(home, settings, store)
+    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, look=bench.look)
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)
-    return Daemon(
-        Parts(
-            home=home,
-            settings=settings,
-            topics=topics,
-            inbox=inbox,
-            engine=engine,
-            link=link,
-            switchboard=switchboard,
-            blocks=blocks,
-            installer=installer,
-            outbox=outbox,
-            reporter=reporter,
-            memory=Memory(home.state),
-            service=service or ServiceManager(),
-            load=bench.load,
-            facts=lambda: hardware.facts,
-            keep_time=trusted_time.keep,
-            agent_version=version,
-        )
+    return Parts(
+        home=home,
+        settings=settings,
+        topics=topics,
+        inbox=inbox,
+        engine=engine,
+        link=link,
+        switchboard=switchboard,
+        blocks=blocks,
+        installer=installer,
+        outbox=outbox,
+        reporter=reporter,
+        memory=Memory(home.state),
+        service=service or ServiceManager(),
+        load=bench.load,
+        facts=lambda: bench.facts,
+        keep_time=trusted_time.keep,
+        agent_version=version,
     )
 
 
 def _installed() -> bool:
     return any(True for _ in importlib.metadata.distributions(name="genba"))
-
-
-class _Bench:
-    """Checks, proves and loads releases on this device."""
-
-    def __init__(self, store: ReleaseStore, hardware: Hardware, settings: Settings) -> None:
-        self._store, self._hardware, self._settings = store, hardware, settings
-
-    def check(self, ref: ReleaseRef) -> Manifest:
-        return check_release(ref, self._store)
-
-    def prove(self, ref: ReleaseRef, allow_fallback: bool) -> PreflightReport:
-        manifest = check_release(ref, self._store)
-        self._hardware.check_fit(manifest, allow_fallback=allow_fallback)
-        return prove(
-            self._store.path(ref),
-            self._hardware.providers(manifest),
-            Limits(self._settings.preflight_s, self._settings.preflight_bytes or self._hardware.preflight_bytes()),
-            allow_fallback=allow_fallback,
-            threads=self._hardware.threads,
-        )
-
-    def load(self, ref: ReleaseRef, allow_fallback: bool) -> Model:
-        folder = self._store.path(ref)
-        manifest = read_release(folder)
-        return Model(
-            folder,
-            manifest,
-            providers=self._hardware.providers(manifest),
-            allow_fallback=allow_fallback,
-            threads=self._hardware.threads,
-        )

@@ -171,6 +171,11 @@ class Daemon:
         """Ask for an end in good order; safe in a signal handler."""
         self._parts.inbox.put(Stop())
 
+    @property
+    def page(self) -> StatusPage | None:
+        """The newest status page; None before the start."""
+        return self._page
+
     def run(self) -> None:
         """Serve until `stop`."""
         self._start()

@@ -33,6 +33,16 @@ class Identity:
     ca: Path
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What went over a link since it was made: messages, and the bytes of their payloads."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    heard: int = 0
+    heard_bytes: int = 0
+
+
 class LinkListener(Protocol):
     """What the link tells, from its own thread; nothing here may block or raise."""
 
@@ -72,6 +82,7 @@ class Link:
         self._paused = False
         self._topics: frozenset[str] = frozenset()
         self._lock = threading.Lock()
+        self.traffic = Traffic()
         self._last: mqtt.MQTTMessageInfo | None = None
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True)
         self._client.max_inflight_messages_set(_IN_FLIGHT)
@@ -120,6 +131,9 @@ class Link:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Hand a message over at QoS 1; while the link is down it waits in memory."""
+        with self._lock:
+            self.traffic.sent += 1
+            self.traffic.sent_bytes += len(payload)
         self._last = self._client.publish(topic, payload, qos=1, retain=retain)
 
     def subscribe(self, topics: frozenset[str]) -> None:
@@ -161,6 +175,8 @@ class Link:
     def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
         if self._paused:
             return  # not acknowledged: the broker keeps it for the next session
+        self.traffic.heard += 1
+        self.traffic.heard_bytes += len(message.payload)
         self._listener.message(message.topic, bytes(message.payload))
         client.ack(message.mid, message.qos)
 

@@ -20,6 +20,7 @@ from edge_agent.inference import Array, Model, Predictions
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES, Rejection, RowReader, Rows
 from edge_agent.telemetry import Window
 from protocols.assignment import StreamBinding
+from protocols.manifest import Manifest
 from protocols.messages import ServedStream, Telemetry
 from protocols.names import ReleaseRef
 from protocols.payloads import Prediction
@@ -237,6 +238,11 @@ class StreamEngine:
                 )
             )
         return tuple(rows)
+
+    def serving(self) -> list[tuple[StreamBinding, Manifest]]:
+        """Return each stream that a release serves now, with that release's manifest."""
+        pairs = [(stream.binding, self._servers.get(stream.binding.model)) for stream in list(self._streams.values())]
+        return [(binding, server.model.manifest) for binding, server in pairs if server is not None]
 
     @property
     def healthy(self) -> bool:

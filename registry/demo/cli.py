@@ -1,4 +1,4 @@
-"""`genba demo` and `genba simulate`."""
+"""`genba demo` and `genba simulate line`."""
 
 import argparse
 import signal
@@ -80,15 +80,14 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-SIMULATE = """\
+LINE = """\
 Publishes a table's rows, in their order, as a line's sensor messages (JSON, one key per column, and a running number
 as "key") to plant/STATION/sensors, hears the predictions on plant/STATION/predictions, and says what came back."""
 
 
-def simulate(argv: list[str]) -> int:
+def line(argv: list[str]) -> int:
     """Publish a line's sensors until the table ends, then report the answers."""
-    parser = argparse.ArgumentParser("genba simulate", description=SIMULATE)
-    parser.add_argument("what", choices=["line"], help="line: one production line")
+    parser = argparse.ArgumentParser("genba simulate line", description=LINE)
     parser.add_argument("--broker", required=True, metavar="URL", help="mqtt://127.0.0.1:1883")
     parser.add_argument("--station", default="line-1", help="names the topics (default line-1)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="a table; the power plant's readings without it")
@@ -102,17 +101,17 @@ def simulate(argv: list[str]) -> int:
     readings = [
         Reading(options.station, "before", plain(record), truth) for record, truth in zip(sensors, truths, strict=True)
     ]
-    line = Line(options.broker, [options.station], options.rate)
-    line.start()
+    feeder = Line(options.broker, [options.station], options.rate)
+    feeder.start()
     try:
-        line.feed(readings)
-        while not line.idle:
+        feeder.feed(readings)
+        while not feeder.idle:
             time.sleep(0.2)
-        line.wait_answered(5)
+        feeder.wait_answered(5)
     finally:
-        line.stop()
-    answers, missing = len(line.ledger.answers), len(line.ledger.open)
-    error = error_of(line.ledger.answers, classification)
+        feeder.stop()
+    answers, missing = len(feeder.ledger.answers), len(feeder.ledger.open)
+    error = error_of(feeder.ledger.answers, classification)
     judged = "" if error is None else f", error {error:.4f}"
     print(f"published {len(readings)}, answered {answers}, not answered {missing}{judged}")
     if missing:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("protocols", "devices", "edge_agent", "trainer", "registry")
+PACKAGES = ("protocols", "devices", "edge_agent", "trainer", "registry", "rehearsal")
 
 
 @pytest.fixture(scope="session")

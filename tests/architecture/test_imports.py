@@ -56,7 +56,7 @@ print(json.dumps(report))
 """
 #: What compiled modules and the interpreter put into sys.modules on their own account.
 INTERPRETERS = re.compile(r"_cython_|cython_runtime$|_sysconfigdata_")
-OURS = {"genba", "protocols", "devices", "edge_agent", "trainer", "registry"}
+OURS = {"genba", "protocols", "devices", "edge_agent", "trainer", "registry", "rehearsal"}
 
 
 def loaded(names: list[str], *paths: Path) -> dict[str, set[str]]:
@@ -95,6 +95,7 @@ def test_the_import_contracts_are_kept(root):
         ("edge_agent/rows.py", "import registry.errors", "the agent knows devices and protocols alone"),
         ("trainer/errors.py", "import registry.errors", "the trainer knows devices and protocols alone"),
         ("registry/errors.py", "import edge_agent.errors", "the registry never imports the agent"),
+        ("registry/errors.py", "import rehearsal.fleet", "nobody knows the rehearsal"),
         ("registry/errors.py", "import trainer.errors", "only the worker's job process imports the trainer"),
     ],
 )

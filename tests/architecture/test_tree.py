@@ -8,7 +8,7 @@ import pytest
 
 import genba
 
-PACKAGES = ("protocols", "devices", "edge_agent", "trainer", "registry")
+PACKAGES = ("protocols", "devices", "edge_agent", "trainer", "registry", "rehearsal")
 LINES = 500
 NO_NOUNS = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 #: Folders of one person's or one machine's own; /var, /etc and /run are a device's, and may be named.

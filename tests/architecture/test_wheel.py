@@ -48,7 +48,7 @@ def clean() -> dict[str, str]:
 
 def test_the_wheel_holds_the_packages_and_their_files(root, wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    packages = ("protocols", "devices", "edge_agent", "trainer", "registry")
+    packages = ("protocols", "devices", "edge_agent", "trainer", "registry", "rehearsal")
     suffixes = (".py", ".toml", ".typed", ".html", ".css", ".js", ".svg")
     expected = {
         str(path.relative_to(root))

@@ -1,0 +1,54 @@
+"""The bench: where releases are checked, proven and loaded on this device's hardware."""
+
+from typing import Any
+
+from edge_agent.hardware import Hardware
+from edge_agent.inference import Model
+from edge_agent.preflight import Limits, PreflightReport, prove
+from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.settings import AgentHome, Settings
+from edge_agent.verification import check_release
+from protocols.manifest import Manifest
+from protocols.names import ReleaseRef
+
+
+class Bench:
+    """One device's bench; a rehearsal puts another in its place."""
+
+    def __init__(self, home: AgentHome, settings: Settings, store: ReleaseStore) -> None:
+        self.hardware = Hardware(settings.profile, home.folder)
+        self._settings, self._store = settings, store
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the machine has, as it travels in a status; empty until somebody has looked."""
+        return self.hardware.facts
+
+    def look(self) -> None:
+        """Look at the machine, which takes about a second."""
+        self.hardware.probe()
+
+    def check(self, ref: ReleaseRef) -> Manifest:
+        return check_release(ref, self._store)
+
+    def prove(self, ref: ReleaseRef, allow_fallback: bool) -> PreflightReport:
+        manifest = check_release(ref, self._store)
+        self.hardware.check_fit(manifest, allow_fallback=allow_fallback)
+        return prove(
+            self._store.path(ref),
+            self.hardware.providers(manifest),
+            Limits(self._settings.preflight_s, self._settings.preflight_bytes or self.hardware.preflight_bytes()),
+            allow_fallback=allow_fallback,
+            threads=self.hardware.threads,
+        )
+
+    def load(self, ref: ReleaseRef, allow_fallback: bool) -> Model:
+        folder = self._store.path(ref)
+        manifest = read_release(folder)
+        return Model(
+            folder,
+            manifest,
+            providers=self.hardware.providers(manifest),
+            allow_fallback=allow_fallback,
+            threads=self.hardware.threads,
+        )
