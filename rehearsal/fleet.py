@@ -4,7 +4,6 @@ import functools
 import heapq
 import itertools
 import random
-import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from registry.client.rest import RegistryClient
 from rehearsal.bench import Recordings, SimulatedBench, board
 from rehearsal.device import SimulatedDevice
 from rehearsal.readings import Readings, Row
+from rehearsal.sockets import allow_many
 
 #: Files that a device holds open: outbox, sockets, lock, what it is writing.
 _FILES_EACH = 16
@@ -112,8 +112,9 @@ class Fleet:
 
         Raises:
             RegistryRefusedError, RegistryUnreachableError, EnrolmentError: the registry did not take one of them.
+            OpenFilesError: the system does not let one process hold so many.
         """
-        allow_files(self.cast.devices * _FILES_EACH)
+        allow_many(self.cast.devices * _FILES_EACH)
         enrol_one = functools.partial(self._enrol_one, replace=replace)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for device in pool.map(enrol_one, range(self.cast.devices)):
@@ -217,16 +218,3 @@ class Fleet:
 
     def _moment(self) -> float:
         return time.monotonic() + self.cast.away_s * self._random.uniform(0.5, 1.5)
-
-
-def allow_files(wanted: int) -> None:
-    """Let this process hold so many files more open.
-
-    Raises:
-        RehearsalError: the system does not allow it.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + 256
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise RehearsalError(f"so many devices need {needed} open files, and {hard} are allowed; raise `ulimit -Hn`")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
