@@ -54,4 +54,4 @@ def allow_many(files: int) -> None:
         raise OpenFilesError(f"so many devices need {needed} open files, and {hard} are allowed; raise `ulimit -Hn`")
     if soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-    paho.mqtt.client.select = Polling  # type: ignore[attr-defined]
+    paho.mqtt.client.select = Polling  # type: ignore[assignment,attr-defined]
