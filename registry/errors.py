@@ -12,6 +12,7 @@ RegistryError
 │   ├── UnknownReleaseError         no release of that model and version
 │   ├── UnknownFileError            the release has no such file
 │   ├── UnknownJobError             no job of that number
+│   ├── NothingWaitsError           a job that left nothing to release
 │   ├── UnknownDatasetError         no dataset of that digest
 │   └── AssignmentRefusedError      an assignment that could not run
 ├── PublisherError                  who made a release
@@ -156,6 +157,14 @@ class UnknownJobError(CallerError):
 
     def __init__(self, job: int) -> None:
         super().__init__(f"job {job} is not known; GET /api/v1/jobs lists the jobs")
+        self.job = job
+
+
+class NothingWaitsError(CallerError):
+    """A job has no candidate that waits for a person to release it."""
+
+    def __init__(self, job: int, reason: str) -> None:
+        super().__init__(f"job {job} has nothing to release: {reason}; a new retraining makes a new candidate")
         self.job = job
 
 

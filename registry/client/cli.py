@@ -24,9 +24,19 @@ def publish(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="genba publish", description="Upload a candidate to a registry, which checks its proof and signs it."
     )
-    parser.add_argument("candidate", type=Path, metavar="DIR", help="the folder that `genba train --out DIR` made")
+    parser.add_argument(
+        "candidate", type=Path, metavar="DIR", nargs="?", help="the folder that `genba train --out DIR` made"
+    )
+    parser.add_argument(
+        "--job", type=int, metavar="N", help="instead of DIR: release the candidate that retraining N left waiting"
+    )
     _add_registry(parser)
     options = parser.parse_args(argv)
+    if (options.candidate is None) == (options.job is None):
+        parser.error("name a candidate's DIR, or a retraining with --job N")
+    if options.job is not None:
+        print(_client(options, UPLOAD_TIMEOUT_S).send("POST", f"/jobs/{options.job}/release", {})["result"]["release"])
+        return 0
     upload = Upload(options.candidate, _show_progress if sys.stderr.isatty() else lambda sent, size: None)
     client = _client(options, UPLOAD_TIMEOUT_S)
     release = client.call(

@@ -19,7 +19,6 @@ import msgspec
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest, encode_manifest
 from protocols.names import ReleaseRef
-from registry.assigning import swap
 from registry.blobs import Blobs
 from registry.catalogue import Catalogue
 from registry.catalogue.jobs import Job
@@ -28,6 +27,7 @@ from registry.jobs import frames, retraining
 from registry.jobs.report import Failure, Progress, Result, encode_report, job_folder
 from registry.logs import start_logs
 from registry.processes import die_with_parent
+from registry.promotion import crown, note, spread, waiting_folder
 from registry.publication import publish
 from registry.signing.metadata import write_atomic
 from trainer.candidate import file_info, read_candidate
@@ -135,10 +135,12 @@ class Task:
             return result | self._keep(champion, comparison.reason)
         self._rebase(holdout)
         if not policy.auto_release:
-            kept = self._home / "candidates" / f"{model}-job-{self._job.id}"
+            kept = waiting_folder(self._home, self._job.id)
             kept.parent.mkdir(exist_ok=True)
+            shutil.rmtree(kept, ignore_errors=True)
             shutil.move(self.folder / "candidate", kept)
-            return result | self._keep(champion, f"{comparison.reason}; `genba publish {kept}` releases it")
+            way_on = f"it waits for a person: `genba publish --job {self._job.id}` releases it"
+            return result | self._keep(champion, f"{comparison.reason}; {way_on}")
         return result | self._release(champion, assign_it=policy.auto_assign, reason=comparison.reason)
 
     def _request(self, table: Any, manifest: Manifest, champion: ReleaseRef) -> TrainRequest:
@@ -211,29 +213,13 @@ class Task:
 
     def _release(self, champion: ReleaseRef, *, assign_it: bool, reason: str) -> dict[str, Any]:
         with self._timed("publish", 0.95, "signing and cataloguing"):
-            released = self._publish()
-            self._catalogue.models.set_champion(released.release)
+            released = crown(self._home, self._catalogue, self.folder / "candidate", champion, self._clock, self._name)
         with self._timed("assign", 0.98, "assigning it to the devices"):
-            devices = self._assign(released.release) if assign_it else []
-        self._catalogue.events.record(
-            "champion-changed",
-            f"{released.release} follows {champion}: {reason}",
-            model=released.model,
-            version=released.version,
-            detail={"job": self._job.id, "devices": devices},
-        )
+            devices = (
+                spread(self._home, self._catalogue, released.release, self._clock, self._name) if assign_it else []
+            )
+        note(self._catalogue, released, champion, reason, {"job": self._job.id, "devices": devices})
         return {"release": str(released.release), "digest": released.digest, "devices": devices}
-
-    def _assign(self, release: ReleaseRef) -> list[str]:
-        """Put the release in the place of its predecessor on every device; one that cannot have it keeps the old."""
-        done = []
-        for assignment in self._catalogue.assignments.running(release.model):
-            try:
-                swap(self._home, self._catalogue, release, [assignment.device], self._clock, assigned_by=self._name)
-                done.append(assignment.device)
-            except GenbaError as error:
-                log.warning("device keeps its release: %s", error, extra={"device": assignment.device})
-        return done
 
     # What both kinds need
 

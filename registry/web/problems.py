@@ -48,6 +48,7 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.UnknownReleaseError: Shape(HTTPStatus.NOT_FOUND, "Unknown release"),
     errors.UnknownFileError: Shape(HTTPStatus.NOT_FOUND, "Unknown file"),
     errors.UnknownJobError: Shape(HTTPStatus.NOT_FOUND, "Unknown job"),
+    errors.NothingWaitsError: Shape(HTTPStatus.CONFLICT, "Nothing waits"),
     errors.UnknownDatasetError: Shape(HTTPStatus.NOT_FOUND, "Unknown dataset"),
     errors.AssignmentRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Assignment refused"),
     errors.RequestRefusedError: Shape(HTTPStatus.BAD_REQUEST, "Request refused"),

@@ -5,6 +5,7 @@ from flask import Blueprint, url_for
 from protocols.names import check_name
 from registry.catalogue.jobs import Job
 from registry.errors import RequestRefusedError
+from registry.promotion import release_waiting
 from registry.web.context import caller, context
 from registry.web.documents import JobBody, JobReply
 from registry.web.operations import operation, query_int
@@ -37,6 +38,15 @@ def post_job(body: JobBody) -> tuple[JobReply, dict[str, str]]:
     parameters = _training(body) if body.kind == "train" else _retraining(body)
     number = context().catalogue.jobs.add(body.kind, parameters, f"asked for by {caller()}")
     return JobReply(number), {"Location": url_for("jobs.get_job", job=number)}
+
+
+@jobs.post("/<int:job>/release")
+@operation("Release the candidate that a retraining left", "jobs", reply=Job, errors=(404, 409, 422))
+def post_release(job: int) -> Job:
+    """For a policy without `auto_release`: publishes it, makes it the champion and, with `auto_assign`, assigns it."""
+    parts = context()
+    release_waiting(parts.home, parts.catalogue, job, parts.clock, caller())
+    return parts.catalogue.jobs.get(job)
 
 
 def _training(body: JobBody) -> dict[str, object]:

@@ -17,8 +17,10 @@ from protocols.names import ReleaseRef
 from protocols.reference import decode_reference
 from registry.assigning import assign
 from registry.blobs import Blobs
+from registry.errors import NothingWaitsError
 from registry.jobs.report import Failure, Progress, Result, decode_report
 from registry.monitoring.policy import Policy
+from registry.promotion import release_waiting
 
 ROOT = Path(__file__).parents[3]
 CCPP = ROOT.parent / "shared" / "data" / "ccpp" / "ccpp.csv.gz"
@@ -76,6 +78,15 @@ def csv(table):
     return buffer.getvalue()
 
 
+def left_waiting(home, run):
+    """Retrain; return the result, and the number of the job whose candidate waits for a person."""
+    found = run("retrain", model="ccpp", budget_s=3)
+    [waits] = (home / "candidates").iterdir()
+    number = int(waits.name.removeprefix("job-"))
+    assert f"`genba publish --job {number}` releases it" in found["reason"]
+    return found, number
+
+
 def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, plant):
     cool, warm = plant.iloc[:4000].sample(800, random_state=7), plant.iloc[7000:].sample(800, random_state=7)
     data = catalogue.datasets.add("ccpp.csv", csv(cool))
@@ -99,6 +110,10 @@ def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, p
     # Summer: the challenger has seen it, the champion has not.
     rows = warm.assign(key=range(len(warm))).to_dict("records")
     catalogue.rows.append("ccpp", rows, time.time())
+    catalogue.policies.set("ccpp", Policy(budget_s=3, auto_release=False))
+    found, number = left_waiting(home, run)
+    assert (found["release"], catalogue.models.champion("ccpp")) == (None, first.ref), "a person decides"
+
     catalogue.policies.set("ccpp", Policy(budget_s=3))
     found = run("retrain", model="ccpp", budget_s=3)
     assert found["release"] == "ccpp@2"
@@ -120,6 +135,10 @@ def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, p
     assert profile.rows == 240
     assert profile.numeric["AT"].mean == pytest.approx(warm["AT"].tail(240).mean(), rel=1e-3)
     assert profile.outputs["prediction"].mean == pytest.approx(warm["PE"].tail(240).mean(), rel=0.02)
+
+    # What waited had beaten another champion.
+    with pytest.raises(NothingWaitsError, match="its candidate beat ccpp@1, and the champion is ccpp@2"):
+        release_waiting(home, catalogue, number, time.time, "anna")
 
     # No news: the next challenger learns what the champion knows, and is not released.
     found = run("retrain", model="ccpp", budget_s=2)

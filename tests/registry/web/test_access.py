@@ -16,6 +16,7 @@ CHANGES = [
     ("POST", "/models/ccpp/rows"),
     ("POST", "/datasets?name=a.csv"),
     ("POST", "/jobs"),
+    ("POST", "/jobs/1/release"),
 ]
 
 
