@@ -1,6 +1,7 @@
 """`genba demo` and `genba simulate line`."""
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -37,6 +38,8 @@ def demo(argv: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="leave all running, pages included, until Ctrl-C")
     parser.add_argument("--seed", type=int, default=7, help="order of the rows and of the search (default 7)")
     options = parser.parse_args(argv)
+    if options.report:
+        _check_report(options.report)
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console(soft_wrap=not sys.stdout.isatty())
     plant = read_plant(options.data, options.target, options.seed)
@@ -57,6 +60,15 @@ def demo(argv: list[str]) -> int:
         if options.keep and loop.report.closed:
             _keep(loop, console)
     return 0 if loop.report.closed else 1
+
+
+def _check_report(path: Path) -> None:
+    """Raise before the first of many steps what would otherwise be raised after the last."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise GenbaError(f"--report {path} cannot be written: name a file in a folder that exists")
+    writable = path if path.exists() else path.absolute().parent
+    if not os.access(writable, os.W_OK):
+        raise GenbaError(f"--report {path} cannot be written: permission denied; name another file")
 
 
 def _run(loop: Loop, console: Console) -> None:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
+from datetime import time as time_of_day
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,7 +128,7 @@ class Loop:
             "enabled": True,
             "windows_in_a_row": 2,
             "drifted_features": 1,
-            "min_labelled_rows": 600,
+            "min_labelled_rows": min(600, (len(plant.before) + len(plant.drifted)) // 2),
             "budget_s": BUDGET_S,
             "cooldown_s": 3600.0,
         }
@@ -411,6 +413,7 @@ class Historian:
         self.failure: GenbaError | None = None
         self._line, self._rest, self._plant, self._model = line, rest, plant, model
         self._told = 0
+        self._labelled: set[bytes] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="historian", daemon=True)
 
@@ -429,7 +432,9 @@ class Historian:
             if len(known) < LABEL_BATCH:
                 continue
             self._told += len(known)
-            rows = [msgspec.json.encode({**a.reading.sensors, self._plant.target: a.reading.truth}) for a in known]
+            rows = self._new_rows(known)
+            if not rows:
+                continue
             try:
                 self._rest.call(
                     "POST", f"/models/{self._model}/rows", b"\n".join(rows), content_type="application/x-ndjson"
@@ -437,6 +442,16 @@ class Historian:
             except GenbaError as error:
                 self.failure = error
                 return
+
+    def _new_rows(self, answers: list[Answer]) -> list[bytes]:
+        """Each row of the table is labelled once, however often the line sends it: a copy would teach nothing new,
+        and would stand both among what a challenger learns from and among what it is judged by."""
+        rows = dict.fromkeys(
+            msgspec.json.encode({**one.reading.sensors, self._plant.target: one.reading.truth}) for one in answers
+        )
+        new = [row for row in rows if row not in self._labelled]
+        self._labelled.update(new)
+        return new
 
 
 class TelemetryMeter:
@@ -469,5 +484,11 @@ def answered(line: Line, station: str, version: int) -> bool | None:
 
 
 def plain(record: dict[Any, Any]) -> dict[str, Any]:
-    """Return a table's row as JSON carries it: missing is null."""
-    return {str(name): None if isinstance(value, float) and value != value else value for name, value in record.items()}
+    """Return a table's row as JSON carries it: missing is null, a point in time is ISO 8601 text."""
+    return {str(name): _scalar(value) for name, value in record.items()}
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value):
+        return None
+    return value.isoformat() if isinstance(value, date | time_of_day) else value

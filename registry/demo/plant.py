@@ -162,4 +162,8 @@ def _telling_column(table: pd.DataFrame, target: str) -> str:
 
 
 def _is_counter(values: pd.Series) -> bool:
-    return bool(values.is_monotonic_increasing and values.is_unique)
+    """Whether a column numbers the rows, in whatever order: training leaves it out, so its drift goes unseen."""
+    present = values.dropna()
+    if not present.is_unique:
+        return False
+    return bool(present.is_monotonic_increasing or present.is_monotonic_decreasing or (present % 1 == 0).all())

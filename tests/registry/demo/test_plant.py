@@ -1,12 +1,16 @@
 """The demo's plant: parts that share no row, in an order that drifts."""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from registry.demo.loop import plain
+import genba
+from protocols.payloads import Prediction
+from registry.demo.line import Answer, Reading
+from registry.demo.loop import Historian, plain
 from registry.demo.plant import PlantError, power_plant, read_plant
 
 
@@ -64,3 +68,38 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_missing_values_travel_as_null() -> None:
     assert plain({"a": float("nan"), "b": 1.5, "c": "x"}) == {"a": None, "b": 1.5, "c": "x"}
+
+
+def test_columns_that_number_the_rows_in_any_order_are_not_what_drifts(tmp_path: Path) -> None:
+    own = table()
+    own["serial"] = (own["hot"].rank() * 10).astype(int)  # follows the answer, and tells nothing
+    own["at"] = pd.date_range("2024-01-01", periods=len(own), freq="min")
+    own.to_parquet(tmp_path / "own.parquet")
+    plant = read_plant(tmp_path / "own.parquet", "fault")
+    assert plant.ordered_by == "hot"
+
+
+def test_a_row_with_times_is_a_message_all_the_same() -> None:
+    frame = pd.DataFrame({"at": [pd.Timestamp("2024-01-31 10:15"), pd.NaT], "day": [date(2024, 1, 31), None]})
+    first, second = (plain(record) for record in frame.to_dict("records"))
+    assert first == {"at": "2024-01-31T10:15:00", "day": "2024-01-31"}
+    assert second == {"at": None, "day": None}
+
+
+def test_a_report_that_could_not_be_written_is_told_before_the_first_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tmp_path, tmp_path / "none" / "report.json"):
+        assert genba.main(["demo", "--data", str(tmp_path / "no.csv"), "--target", "x", "--report", str(path)]) == 1
+        assert f"--report {path} cannot be written" in capsys.readouterr().err
+
+
+def test_the_historian_labels_a_row_once_however_often_the_line_sends_it(csv: Path) -> None:
+    plant = read_plant(csv, "fault")
+    historian = Historian(None, None, plant, "m")  # type: ignore[arg-type]
+    readings = [Reading("line-1", "after", {"hot": float(n % 3)}, 0) for n in range(9)]
+    answers = [Answer(reading, Prediction(0, "m", 1, number)) for number, reading in enumerate(readings)]
+    assert len(historian._new_rows(answers)) == 3
+    assert historian._new_rows(answers) == []
+    other = Answer(Reading("line-1", "after", {"hot": 0.0}, 1), Prediction(0, "m", 1, 9))
+    assert len(historian._new_rows([other])) == 1, "another truth is another row"
