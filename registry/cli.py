@@ -76,12 +76,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _token(options: argparse.Namespace) -> int:
+    if options.api is None and (options.device is None or options.site is None):
+        options.usage("give --device NAME and --site SITE for an enrolment token, or --api LABEL for an API token")
     catalogue = Catalogue.open(options.home)
     if options.api is not None:
         print(catalogue.tokens.create(options.api))
         return 0
-    if options.device is None or options.site is None:
-        options.usage("give --device NAME and --site SITE for an enrolment token, or --api LABEL for an API token")
     ttl_s = options.ttl_s if options.ttl_s is not None else read_settings(options.home).enrolment_ttl_s
     made = create_token(
         options.home, catalogue, options.device, options.site, ttl_s, time.time, replace=options.replace

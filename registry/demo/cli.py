@@ -38,6 +38,8 @@ def demo(argv: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="leave all running, pages included, until Ctrl-C")
     parser.add_argument("--seed", type=int, default=7, help="order of the rows and of the search (default 7)")
     options = parser.parse_args(argv)
+    if (options.data is None) != (options.target is None):
+        parser.error("--data FILE and --target COLUMN go together: which column should the model predict?")
     if options.report:
         _check_report(options.report)
     signal.signal(signal.SIGTERM, _interrupt)

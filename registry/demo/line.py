@@ -81,7 +81,8 @@ class Line:
         try:
             self._client.connect(address.host, address.port)
         except OSError as error:
-            raise LineError(f"no broker answers at {broker_url}: {error}") from error
+            reason = (error.strerror or str(error)).lower()
+            raise LineError(f"no broker answers at {broker_url} ({reason}); start it, or correct --broker") from error
 
     def start(self) -> None:
         self._client.loop_start()

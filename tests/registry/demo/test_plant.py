@@ -103,3 +103,11 @@ def test_the_historian_labels_a_row_once_however_often_the_line_sends_it(csv: Pa
     assert historian._new_rows(answers) == []
     other = Answer(Reading("line-1", "after", {"hot": 0.0}, 1), Prediction(0, "m", 1, 9))
     assert len(historian._new_rows([other])) == 1, "another truth is another row"
+
+
+@pytest.mark.parametrize("arguments", [["--data", "x.csv"], ["--target", "x"]])
+def test_a_table_without_its_target_is_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        genba.main(["demo", *arguments])
+    assert caught.value.code == 2
+    assert "go together" in capsys.readouterr().err

@@ -167,3 +167,10 @@ def test_the_command_asks_for_a_replacement_too(home, enrol, capsys):
     assert "--replace" in capsys.readouterr().err
     assert genba.main([*arguments, "--replace"]) == 0
     assert capsys.readouterr().out.startswith("genba1-")
+
+
+def test_a_token_for_nobody_is_wrong_usage(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        genba.main(["registry", "token", "--home", str(tmp_path)])
+    assert caught.value.code == 2
+    assert "--device NAME and --site SITE" in capsys.readouterr().err
