@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from edge_agent.bench import Bench
 from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
-from edge_agent.fetchers import BlockFetcher
+from edge_agent.fetchers import ResumingFetcher
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
+from edge_agent.pacing import Bounds
 from edge_agent.releases import ReleaseStore
 from edge_agent.reporting import Reporter
 from edge_agent.service_manager import ServiceManager
@@ -58,12 +59,17 @@ def build_parts(
     def publish(topic: str, payload: bytes) -> None:
         link.publish(topic, payload)
 
-    def send(request: BlockRequest) -> None:
-        link.publish(topics.up("blocks"), encode(request))
+    def ask(request: BlockRequest) -> bool:
+        return link.ask(topics.up("blocks"), encode(request))
 
     engine = StreamEngine(publish, lambda ref, reason: inbox.put(Failing(ref, reason)))
-    limits = TransferLimits(settings.block_bytes, settings.block_window)
-    blocks = BlockClient(send, home.partial, limits, first_transfer=int(time.time()))
+    blocks = BlockClient(
+        ask,
+        home.partial,
+        TransferLimits(Bounds(settings.block_bytes, settings.window_bytes)),
+        others_wait_s=lambda: link.latency.wait_s(),
+        first_transfer=int(time.time()),
+    )
     switchboard = Switchboard(topics, inbox, engine, blocks)
     will = encode(Status(at=time.time(), online=False, agent_version=version, profile=settings.profile))
     identity = Identity(home.key, home.certificate, home.ca)
@@ -74,13 +80,13 @@ def build_parts(
     verifier = Verifier(
         home.metadata,
         roots,
-        BlockFetcher(blocks),
+        ResumingFetcher(blocks),
         device=settings.device,
         profile=settings.profile,
         time=trusted_time,
     )
     bench = make_bench(home, settings, store)
-    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, look=bench.look)
+    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, blocks, look=bench.look)
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)
     return Parts(
         home=home,

@@ -103,6 +103,7 @@ class Switchboard:
         self.refused = 0
 
     def link_up(self) -> None:
+        self._blocks.link_up()
         self._inbox.put(LinkUp())
 
     def link_down(self, reason: str) -> None:
@@ -350,7 +351,7 @@ class Daemon:
             log.warning("a message of the registry was refused: %s", error)
             return
         if self._state.assignment is None or revision != self._state.assignment.revision:
-            self._sync()
+            self._sync(urgent=True)
 
     def _poll(self) -> None:
         """Ask the registry now and then, nudged or not: a nudge may be lost, and metadata gets old."""
@@ -359,12 +360,13 @@ class Daemon:
             self._sync()
         self._timers.after(self._parts.settings.poll_s * random.uniform(0.9, 1.1), self._poll)
 
-    def _sync(self) -> None:
-        if self._syncing:
+    def _sync(self, *, urgent: bool = False) -> None:
+        """Have the director asked. An urgent question may go out beside one that waits for a download to end."""
+        if self._syncing and not urgent:
             self._sync_again = True
             return
         self._syncing = True
-        self._parts.installer.do(Sync())
+        self._parts.installer.do(Sync(urgent))
 
     def _synced(self, outcome: SyncDone | SyncFailed) -> None:
         self._syncing = False

@@ -1,24 +1,36 @@
-"""Where python-tuf gets its bytes: blocks over MQTT, or a directory (a stick). Both as its fetcher interface."""
+"""Where python-tuf gets its bytes: MQTT or HTTP, or a directory (a stick). All as its fetcher interface."""
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient.fetcher import FetcherInterface
 
 from edge_agent.errors import ResourceFinalError, TransferError
-from edge_agent.transfer import BlockClient
 from protocols.resources import parse_resource
 
 _CHUNK_BYTES = 1024 * 1024
 
 
-class BlockFetcher(FetcherInterface):
-    """Fetches resources over MQTT. A target that is cut off resumes; one that was read to its end is forgotten."""
+class Downloads(Protocol):
+    """What brings resources to this disk, over whatever link, and goes on where it was cut off."""
 
-    def __init__(self, client: BlockClient) -> None:
+    def fetch(self, resource: str, limit_bytes: int) -> Path: ...
+
+    def forget(self, resource: str) -> None: ...
+
+
+class OwnedReader(io.BufferedReader):
+    """A file whose reader may move it away: it is of no use to anybody else."""
+
+
+class ResumingFetcher(FetcherInterface):
+    """Fetches resources by a client that resumes. What was cut off stays; what was read to its end is forgotten."""
+
+    def __init__(self, client: Downloads) -> None:
         self._client = client
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -41,7 +53,7 @@ class BlockFetcher(FetcherInterface):
         except TransferError as error:
             raise DownloadError(str(error)) from error
         try:
-            with path.open("rb") as file:
+            with OwnedReader(io.FileIO(path)) as file:
                 yield file
         finally:
             self._client.forget(url)

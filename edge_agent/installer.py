@@ -1,8 +1,8 @@
 """The slow work on releases, in a thread of its own: ask, fetch, verify, prove. It only reports what happened."""
 
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Ask the director what this device should run."""
+    """Ask the director what this device should run. `urgent`: in the middle of a download, which goes on after it."""
+
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,23 @@ class Verification(Protocol):
     def fetch(self, ref: ReleaseRef, store: ReleaseStore) -> None: ...
 
 
+class Downloads(Protocol):
+    """The downloads on their way, over whatever transport."""
+
+    def interrupt(self) -> None:
+        """Make them fail at once, until `proceed`."""
+
+    def proceed(self) -> None: ...
+
+    def keep_only(self, releases: frozenset[ReleaseRef]) -> int:
+        """Delete what is left of all others; return how many."""
+
+
 class Installer:
-    """Carries out jobs one after another.
+    """Carries out jobs one after another; an urgent one goes first, and interrupts a download.
 
     Args:
+        downloads: what an urgent job interrupts.
         check: returns a fetched release's manifest, or raises ReleaseRefusedError.
         prove: runs a release's preflight, or raises a GenbaError (it does not fit this device).
         tell: takes each outcome; called in the installer's thread.
@@ -83,12 +98,17 @@ class Installer:
         check: Callable[[ReleaseRef], Manifest],
         prove: Callable[[ReleaseRef, bool], PreflightReport],
         tell: Callable[[Outcome], None],
+        downloads: Downloads,
         *,
         look: Callable[[], object] = lambda: None,
     ) -> None:
         self._verification, self._store = verification, store
         self._check, self._prove, self._tell, self._look = check, prove, tell, look
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._downloads = downloads
+        self._jobs: deque[Job | None] = deque()
+        self._changed = threading.Condition()
+        self._in_hand: Job | None = None
+        self._interrupted = False
         self._thread = threading.Thread(target=self._run, name="installer", daemon=True)
         self.errors = 0
 
@@ -96,22 +116,44 @@ class Installer:
         self._thread.start()
 
     def do(self, job: Job) -> None:
-        self._jobs.put(job)
+        with self._changed:
+            if isinstance(job, Sync) and job.urgent:
+                if job in self._jobs:
+                    return
+                self._jobs.appendleft(job)
+                if isinstance(self._in_hand, Fetch):
+                    self._interrupted = True
+                    self._downloads.interrupt()
+            else:
+                self._jobs.append(job)
+            self._changed.notify()
 
     def stop(self, timeout_s: float) -> None:
         """End after the job in hand; whoever owns its downloads and children ends those."""
-        self._jobs.put(None)
+        with self._changed:
+            self._jobs.append(None)
+            self._changed.notify()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         self._look()
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next()) is not None:
             try:
                 self._carry_out(job)
             except Exception as error:  # a daemon's loop: one job's end is not the daemon's
                 self.errors += 1
                 log.exception("a job failed in an unforeseen way")
                 self._tell_failure(job, f"unforeseen: {error!r}")
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            if self._interrupted:
+                self._interrupted = False
+                self._downloads.proceed()
+            self._in_hand = None
+            self._changed.wait_for(lambda: self._jobs)
+            self._in_hand = self._jobs.popleft()
+            return self._in_hand
 
     def _carry_out(self, job: Job) -> None:
         match job:
@@ -124,6 +166,7 @@ class Installer:
             case Prove():
                 self._prove_release(job)
             case Collect():
+                self._downloads.keep_only(frozenset(job.kept))
                 removed = self._store.collect(job.kept)
                 if removed:
                     log.info("deleted releases that are no longer needed", extra={"releases": list(map(str, removed))})
@@ -154,6 +197,10 @@ class Installer:
         except ReleaseRefusedError as error:
             self._tell(Refused(job.ref, job.attempt, str(error)))
         except (TransferError, TrustError, OSError) as error:
+            if self._interrupted:
+                # The director's newest word comes first: if it no longer wants this release, the fetch ends there.
+                self.do(job)
+                return
             self._tell(Postponed(job.ref, job.attempt, str(error)))
         else:
             self._tell(Fetched(job.ref, job.attempt))

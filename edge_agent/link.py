@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import LinkError
+from edge_agent.latency import Latency
 from protocols.broker import BrokerAddress
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Link:
         self._first_delay_s, self._jitter = first_delay_s, jitter
         self._failures = 0
         self._paused = False
+        self.latency = Latency()
         self._topics: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self.traffic = Traffic()
@@ -135,6 +137,11 @@ class Link:
             self.traffic.sent += 1
             self.traffic.sent_bytes += len(payload)
         self._last = self._client.publish(topic, payload, qos=1, retain=retain)
+        self.latency.sent(self._last)
+
+    def ask(self, topic: str, payload: bytes) -> bool:
+        """Publish what is of use only now, at QoS 0, and return whether there is a link."""
+        return self.connected and self._client.publish(topic, payload, qos=0).rc == mqtt.MQTT_ERR_SUCCESS
 
     def subscribe(self, topics: frozenset[str]) -> None:
         """Make these the subscriptions, now and after every reconnect."""
@@ -153,6 +160,7 @@ class Link:
         if reason.is_failure:
             return  # on_disconnect follows, with the reason
         self._failures = 0
+        self.latency.forget()
         with self._lock:
             self._ask(self._topics)
         self._listener.link_up()
@@ -167,6 +175,7 @@ class Link:
 
     def _on_publish(self, client: mqtt.Client, data: Any, mid: int, reason: Any, properties: Any) -> None:
         """Acknowledge the broker's acknowledgement at once: a broker may hold the next message for it (Nagle)."""
+        self.latency.acknowledged(mid)
         connection: Any = client.socket()
         if connection is not None:
             with contextlib.suppress(OSError):

@@ -8,12 +8,13 @@ import os
 import time
 import tomllib
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import msgspec
 
 from edge_agent.disk import write_atomic
 from edge_agent.errors import HomeError
+from protocols.blocks import MAX_BLOCK, UNIT_BYTES
 from protocols.names import check_name
 
 
@@ -27,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         preflight_s: longest that a release's proof may take here.
         preflight_bytes: most memory that it may take; 0: half of what is free.
         poll_s: how often the registry is asked without a nudge.
-        block_bytes, block_window: size of the blocks that releases travel in, and how many may be on their way.
+        block_bytes: the largest block that releases travel in, in bytes; a broker's limit on messages bounds it.
+        window_bytes: most of a download that may be on its way at once; within both, a download fits the link.
     """
 
     device: str
@@ -38,8 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     preflight_s: float = 120.0
     preflight_bytes: int = 0
     poll_s: float = 600.0
-    block_bytes: int = 65_536
-    block_window: int = 16
+    block_bytes: Annotated[int, msgspec.Meta(ge=UNIT_BYTES, le=MAX_BLOCK)] = 64 * 1024
+    window_bytes: Annotated[int, msgspec.Meta(ge=MAX_BLOCK, le=64 * MAX_BLOCK)] = 4 * 1024 * 1024
 
 
 class AgentHome:

@@ -5,11 +5,12 @@ then the comparison, target by target.
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tuf.api.exceptions import (
     DownloadError,
@@ -21,8 +22,9 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import TargetFile
 from tuf.ngclient.fetcher import FetcherInterface
 
-from edge_agent.disk import replacing
+from edge_agent.disk import replacing, sync_folder
 from edge_agent.errors import ReleaseRefusedError, ResourceFinalError, TransferError, TrustError
+from edge_agent.fetchers import OwnedReader
 from edge_agent.releases import ReleaseStore, read_release
 from edge_agent.trusted_time import TrustedTime
 from edge_agent.updater import MetadataUpdater
@@ -117,8 +119,8 @@ class Verifier:
         missing = [target for target in targets if not _intact(staged / Path(target.path).name, target)]
         self._check_room(store, sum(target.length for target in missing))
         for target in missing:
-            with self._download(image, target) as source, replacing(staged / Path(target.path).name) as file:
-                shutil.copyfileobj(source, file)
+            with self._download(image, target) as source:
+                _keep(source, staged / Path(target.path).name)
         store.commit(ref)
 
     def _agreed(self, director: MetadataUpdater, image: MetadataUpdater, path: str) -> TargetFile:
@@ -145,8 +147,7 @@ class Verifier:
 
     def _check_room(self, store: ReleaseStore, needed_bytes: int) -> None:
         free = shutil.disk_usage(self._metadata).free
-        # Twice: the partial download, and the copy in the store that takes its place.
-        needed = 2 * needed_bytes + _SPARE_BYTES
+        needed = needed_bytes + _SPARE_BYTES
         if free < needed:
             raise TransferError("release", f"{free >> 20} MiB are free on the disk, and {needed >> 20} are needed")
 
@@ -219,6 +220,18 @@ def _intact(path: Path, target: TargetFile) -> bool:
     except (OSError, LengthOrHashMismatchError):
         return False
     return True
+
+
+def _keep(source: IO[bytes], path: Path) -> None:
+    """Put a verified file in its place: move it where it is ours, and copy it where it is not."""
+    if not isinstance(source, OwnedReader):
+        with replacing(path) as file:
+            shutil.copyfileobj(source, file)
+        return
+    os.fchmod(source.fileno(), 0o644)
+    os.fsync(source.fileno())
+    os.replace(source.name, path)  # noqa: PTH105 - an open file's name
+    sync_folder(path.parent)
 
 
 def _complete(folder: Path, targets: list[TargetFile]) -> bool:

@@ -7,6 +7,7 @@ The director's part is the asking device's own: no resource names a device.
 
 from typing import Literal
 
+from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
 
 Repository = Literal["image", "director"]
@@ -42,6 +43,17 @@ def parse_target_path(path: str) -> tuple[ReleaseRef, str]:
         raise ValueError(f"{path!r} is not model/version/file")
     check_name("model", levels[0])
     return ReleaseRef(levels[0], int(levels[1])), levels[2]
+
+
+def release_of(resource: str) -> ReleaseRef | None:
+    """Return the release that a resource is a part of, or None where it is metadata or no resource."""
+    parsed = parse_resource(resource)
+    if parsed is None or parsed[1] == "metadata":
+        return None
+    try:
+        return parse_target_path(parsed[2])[0]
+    except (ValueError, NameRefusedError):
+        return None
 
 
 def parse_resource(resource: str) -> tuple[Repository, Kind, str] | None:

@@ -21,13 +21,21 @@ class Resource:
     _bytes: bytes | None = None
     _path: Path | None = None
 
+    @property
+    def key(self) -> str | None:
+        """The name of bytes that never change: a file's path, which holds its digest. None for what is in memory."""
+        return None if self._path is None else str(self._path)
+
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`; fewer at the end."""
         if self._bytes is not None:
             return self._bytes[offset : offset + length]
         assert self._path is not None  # noqa: S101 - one of the two is always given
-        with self._path.open("rb") as file:
-            return os.pread(file.fileno(), length, offset)
+        file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(file, length, offset)
+        finally:
+            os.close(file)
 
 
 class Source:

@@ -10,12 +10,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from protocols.blocks import MAX_WINDOW, BlockPlan, block_digest, blocks_of
+from protocols.blocks import MAX_WINDOW, BlockPlan, blocks_of
 from protocols.messages import Block, BlockRequest
 from registry.errors import ResourceGoneError, ResourceMissingError
 from registry.logs import Seldom
+from registry.mqtt.cache import BlockCache, Readable
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +23,11 @@ TURN_BYTES = 256 * 1024
 #: Downloads per device, and devices, that may wait; beyond it a device is told to come back later.
 MOST_DOWNLOADS, MOST_DEVICES = 4, 5000
 MOST_WANTED = 4 * MAX_WINDOW
-
-
-class Readable(Protocol):
-    """What can travel in blocks."""
-
-    @property
-    def size(self) -> int: ...
-
-    def read(self, offset: int, length: int) -> bytes: ...
+#: A device that was allowed to read a file may read on for so long, in seconds, before it is looked up again.
+OPENED_LIFE_S = 30.0
+MOST_OPENED = 2000
+#: No resource has a longer name.
+_LONGEST_NAME = 512
 
 
 @dataclass(slots=True)
@@ -67,6 +63,8 @@ class BlockServer:
         self._devices: OrderedDict[str, _Waiting] = OrderedDict()
         self._served: set[str] = set()
         self._changed = threading.Condition()
+        self._opened: OrderedDict[tuple[str, str], tuple[Readable, float]] = OrderedDict()
+        self.cache = BlockCache()
         self._stopping = False
         self._seldom = Seldom(time.monotonic)
         self._threads = [threading.Thread(target=self._work, name=f"blocks-{n}", daemon=True) for n in range(threads)]
@@ -84,6 +82,9 @@ class BlockServer:
 
     def submit(self, site: str, device: str, request: BlockRequest) -> None:
         """Queue a request. One for blocks that are queued already adds nothing."""
+        if len(request.resource) > _LONGEST_NAME:
+            self._send(site, device, Block(request.transfer, status=404, reason="no resource has so long a name"))
+            return
         with self._changed:
             waiting = self._devices.get(device)
             if waiting is None:
@@ -120,8 +121,7 @@ class BlockServer:
             with self._changed:
                 self._served.discard(device)
                 if waiting.downloads:
-                    self._devices.move_to_end(device)
-                    self._changed.notify()
+                    self._devices.move_to_end(device)  # this thread takes the next one itself
                 else:
                     del self._devices[device]
 
@@ -150,7 +150,7 @@ class BlockServer:
         if download.opened is not None:
             return None
         try:
-            resource = self._open(device, download.resource)
+            resource = self._find(device, download.resource)
             BlockPlan(resource.size, download.block_bytes)
         except (ResourceMissingError, ValueError) as error:
             return 404, str(error)
@@ -163,6 +163,22 @@ class BlockServer:
         download.opened = resource
         return None
 
+    def _find(self, device: str, name: str) -> Readable:
+        """Open a resource; a file that the device has been reading is not looked up at each of its requests."""
+        now, key = time.monotonic(), (device, name)
+        with self._changed:
+            known = self._opened.get(key)
+        if known is not None and now < known[1]:
+            return known[0]
+        resource = self._open(device, name)
+        if resource.key is not None:
+            with self._changed:
+                self._opened.pop(key, None)
+                self._opened[key] = resource, now + OPENED_LIFE_S
+                if len(self._opened) > MOST_OPENED:
+                    self._opened.popitem(last=False)
+        return resource
+
     def _send_blocks(self, device: str, site: str, transfer: int, download: _Download) -> bool:
         resource = download.opened
         assert resource is not None  # noqa: S101 - opened by the caller
@@ -174,8 +190,8 @@ class BlockServer:
                 index, _ = download.wanted.popitem(last=False)
             if index >= plan.count:
                 continue
-            data = resource.read(*plan.span(index))
-            if not self._send(site, device, Block(transfer, index, plan.size_bytes, data, block_digest(data))):
+            data, digest = self.cache.read(resource, *plan.span(index))
+            if not self._send(site, device, Block(transfer, index, plan.size_bytes, data, digest)):
                 return False
             room -= max(1, len(data))
         return True

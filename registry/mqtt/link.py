@@ -1,7 +1,9 @@
 """The link to the broker: paho-mqtt with a persistent session, a patient reconnect, and bounded memory."""
 
+import contextlib
 import hashlib
 import logging
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -38,6 +40,7 @@ class Link:
         self._address = address
         self._deliver = deliver
         self._on_their_way: deque[tuple[mqtt.MQTTMessageInfo, int]] = deque()
+        self._on_their_way_bytes = 0
         self._sending = threading.Lock()
         self._subscribed = threading.Event()
         self._stopping = self._away = False
@@ -52,7 +55,8 @@ class Link:
             self._client.on_pre_connect = self._secured.renew
         self._client.on_connect, self._client.on_connect_fail = self._on_connect, self._on_connect_fail
         self._client.on_subscribe, self._client.on_disconnect = self._on_subscribe, self._on_disconnect
-        self._client.on_message = self._on_message
+        self._client.on_message, self._client.on_publish = self._on_message, _acknowledge_at_once
+        self._client.on_socket_open = _send_at_once
 
     @property
     def up(self) -> bool:
@@ -83,18 +87,20 @@ class Link:
     def send_block(self, site: str, device: str, block: Block) -> bool:
         """Publish a block, after waiting while too many bytes are on their way; False while there is no link."""
         with self._sending:
-            while sum(size for _, size in self._on_their_way) > ON_THEIR_WAY_BYTES:
+            while self._on_their_way and self._on_their_way[0][0].is_published():
+                self._on_their_way_bytes -= self._on_their_way.popleft()[1]
+            while self._on_their_way_bytes > ON_THEIR_WAY_BYTES:
                 if self._stopping or not self._client.is_connected():
-                    self._on_their_way.clear()
                     return False
                 self._on_their_way[0][0].wait_for_publish(0.2)
                 while self._on_their_way and self._on_their_way[0][0].is_published():
-                    self._on_their_way.popleft()
+                    self._on_their_way_bytes -= self._on_their_way.popleft()[1]
             if not self._client.is_connected():
                 return False
             sent = self._client.publish(DeviceTopics(site, device).down("blocks"), encode(block), qos=1)
             if sent.rc == mqtt.MQTT_ERR_SUCCESS:
                 self._on_their_way.append((sent, len(block.data)))
+                self._on_their_way_bytes += len(block.data)
             return sent.rc == mqtt.MQTT_ERR_SUCCESS
 
     def _on_connect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -129,3 +135,16 @@ class Link:
 
     def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
         self._deliver(message)
+
+
+def _send_at_once(client: mqtt.Client, data: Any, connection: Any) -> None:
+    """Without this a lone block waits up to 40 ms, until the broker's kernel has acknowledged what went before it."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_at_once(client: mqtt.Client, data: Any, mid: int, reason: Any, properties: Any) -> None:
+    """Acknowledge the broker's acknowledgement at once: a broker may hold the next request for it (Nagle)."""
+    connection: Any = client.socket()
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

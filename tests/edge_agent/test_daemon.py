@@ -327,3 +327,41 @@ def test_the_agent_survives_being_killed_at_any_moment(
     assert line.predictions["last"][0]["prediction"] == 11.0
     assert last.stop() == 0
     last.close()
+
+
+def asks_for_the_model(side: RegistrySide, ref: ReleaseRef, transfer: int | None = None) -> bool:
+    """Whether a device has asked for a release's model, with that transfer number if one is given."""
+    return any(
+        request.resource.startswith(f"image/targets/{ref.model}/{ref.version}/")
+        and request.resource.endswith("model.onnx")
+        and transfer in (None, request.transfer)
+        for request in side.requests
+    )
+
+
+def test_a_new_assignment_takes_effect_in_the_middle_of_a_download(
+    agent: Agent, signed: SignedReleases, registry_side: RegistrySide, home: AgentHome, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    published(signed, tmp_path, TWO, model=regression(bias=7.0))
+    registry_side.mishap = lambda block: None if asks_for_the_model(registry_side, ONE, block.transfer) else block
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: asks_for_the_model(registry_side, ONE))
+    assign(signed, registry_side, TWO)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds(), timeout_s=10)
+    assert [held.version for held in registry_side.statuses[-1].releases] == [2]
+    assert list(home.partial.iterdir()) == []
+
+
+def test_a_release_that_is_no_longer_assigned_is_not_downloaded_further(
+    agent: Agent, signed: SignedReleases, registry_side: RegistrySide, home: AgentHome, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    registry_side.mishap = lambda block: None if asks_for_the_model(registry_side, ONE, block.transfer) else block
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: asks_for_the_model(registry_side, ONE))
+    assign(signed, registry_side, streams=())
+    registry_side.wait_for(lambda: registry_side.statuses and registry_side.statuses[-1].revision == 2)
+    assert registry_side.statuses[-1].releases == ()
+    wait_until(lambda: not list(home.releases.glob("*/.*")), what="the half-fetched release to be deleted")
+    assert "release-refused" not in registry_side.kinds()

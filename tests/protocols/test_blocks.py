@@ -66,6 +66,31 @@ def test_a_bitmap_survives_its_bytes(data, count):
     assert again.complete == (len(arrived) == count)
 
 
+@given(st.data(), counts)
+def test_a_span_is_the_same_as_its_blocks_one_by_one(data, count):
+    start, stop = sorted((data.draw(st.integers(0, count)), data.draw(st.integers(0, count))))
+    arrived = data.draw(st.sets(st.integers(0, count - 1)))
+    spans, singles = Bitmap(count), Bitmap(count)
+    for index in arrived:
+        spans.add(index)
+        singles.add(index)
+    assert spans.has_all(range(start, stop)) == all(index in arrived for index in range(start, stop))
+    spans.add_all(range(start, stop))
+    for index in range(start, stop):
+        singles.add(index)
+    assert (bytes(spans), spans.arrived) == (bytes(singles), singles.arrived)
+    assert spans.has_all(range(start, stop))
+    assert list(spans.missing(start)) == [index for index in range(start, count) if index not in singles]
+
+
+@given(counts, st.integers(1, 20))
+def test_a_span_beyond_the_end_has_not_arrived_and_cannot(count, beyond):
+    bitmap = Bitmap(count, bytes([255] * ((count + 7) // 8)))
+    assert not bitmap.has_all(range(count - 1, count + beyond))
+    with pytest.raises(IndexError):
+        bitmap.add_all(range(count - 1, count + beyond))
+
+
 @given(counts, st.data())
 def test_bits_beyond_the_end_of_a_damaged_bitmap_do_not_count(count, data):
     size = (count + 7) // 8

@@ -1,6 +1,5 @@
 """The registry's half of the wire, over a real broker: serves blocks, keeps and acknowledges what devices send."""
 
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -55,7 +54,8 @@ class SignedReleases:
     def publish(self, ref: ReleaseRef, folder: Path, profiles: tuple[str, ...] = ()) -> None:
         files = {name: file_info(folder / name) for name in RELEASE_FILES}
         for name in RELEASE_FILES:
-            self._blobs.put(io.BytesIO((folder / name).read_bytes()))
+            with (folder / name).open("rb") as file:
+                self._blobs.put(file)
         self._files |= {target_path(ref, name): info for name, info in files.items()}
         self.image.publish(ref, files, profiles)
 
@@ -110,6 +110,7 @@ class RegistrySide:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()  # paho leaves its own pair of sockets to the garbage collector
 
     def nudge(self, site: str, device: str, revision: int) -> None:
         topic = DeviceTopics(site, device).down("assignment")

@@ -14,11 +14,13 @@ BLOCK = 64 * 1024
 
 
 class Bytes:
-    def __init__(self, data):
+    def __init__(self, data, key=None):
         self._data = data
-        self.size = len(data)
+        self.size, self.key = len(data), key
+        self.reads = 0
 
     def read(self, offset, length):
+        self.reads += 1
         return self._data[offset : offset + length]
 
 
