@@ -21,8 +21,9 @@ from protocols.blocks import UNIT_BYTES, Bitmap
 
 #: Least time between two checkpoints: each costs a card three writes.
 CHECKPOINT_S = 1.0
-#: Left free on the disk by downloads, for the outbox, the state and the log.
+#: Left free on the disk by downloads, for the outbox, the state and the log; metadata, which is small, may use it.
 RESERVE_BYTES = 16 * 1024 * 1024
+_SMALL_BYTES = 64 * 1024
 
 
 class _Checkpoint(msgspec.Struct, frozen=True):
@@ -125,10 +126,10 @@ class Partial:
 
     def _take_room(self, size_bytes: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
-        if free < size_bytes + RESERVE_BYTES:
+        if size_bytes > _SMALL_BYTES and free < size_bytes + RESERVE_BYTES:
             raise TransferError(
                 self.resource,
-                f"{free >> 20} MiB are free on the disk, and it needs {size_bytes >> 20} and a reserve of "
+                f"the disk is full: {free >> 20} MiB are free, and it needs {size_bytes >> 20} and a reserve of "
                 f"{RESERVE_BYTES >> 20}; make room",
             )
         try:
@@ -137,7 +138,7 @@ class Partial:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 os.ftruncate(self._file, 0)
-                raise TransferError(self.resource, f"no room on the disk: {error.strerror}") from error
+                raise TransferError(self.resource, f"the disk is full: {error.strerror}") from error
             os.ftruncate(self._file, size_bytes)
 
     def span(self, block: int, block_bytes: int) -> tuple[int, int] | None:
