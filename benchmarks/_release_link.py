@@ -21,6 +21,7 @@ from edge_agent.link import Link
 from edge_agent.releases import ReleaseStore
 from edge_agent.settings import AgentHome
 from edge_agent.transfer import BlockClient
+from edge_agent.trusted_time import TrustedTime
 from edge_agent.verification import PinnedRoots, Verifier
 from protocols.broker import BrokerAddress
 from protocols.messages import Block, BlockRequest, decode, encode
@@ -92,7 +93,8 @@ class FetchingAgent:
         )
         roots = PinnedRoots(home.read_trust(home.image_root), home.read_trust(home.director_root))
         fetcher = ResumingFetcher(self)
-        self._verifier = Verifier(home.metadata, roots, fetcher, device=DEVICE, profile="x86")
+        trusted_time = TrustedTime(home.metadata / "time.json", not_before=0.0)
+        self._verifier = Verifier(home.metadata, roots, fetcher, device=DEVICE, profile="x86", time=trusted_time)
         self.store = ReleaseStore(home.releases)
         self.link = Link(
             BrokerAddress("127.0.0.1", port, False),

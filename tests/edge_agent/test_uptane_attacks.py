@@ -21,7 +21,7 @@ from tuf.api.metadata import Metadata, MetaFile, TargetFile, Targets, Timestamp
 from tuf.ngclient.fetcher import FetcherInterface
 
 from edge_agent.errors import ReleaseRefusedError, TransferError, TrustError
-from edge_agent.fetchers import BlockFetcher
+from edge_agent.fetchers import ResumingFetcher
 from edge_agent.inference import Model
 from edge_agent.releases import ReleaseStore, read_release
 from edge_agent.transfer import BlockClient, TransferLimits
@@ -224,7 +224,7 @@ def test_slow_retrieval_by_silence(attacked: Attacked, tmp_path: Path) -> None:
     limits = TransferLimits(patience_s=0.005, longest_patience_s=0.01, tries=3)
     client = BlockClient(lambda request: True, tmp_path / "partial", limits)
     with pytest.raises(TransferError, match="no answer from the registry in 3 tries"):
-        attacked.by(BlockFetcher(client)).assignment()
+        attacked.by(ResumingFetcher(client)).assignment()
 
 
 def test_slow_retrieval_by_blocks_that_bring_nothing(attacked: Attacked, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_slow_retrieval_by_blocks_that_bring_nothing(attacked: Attacked, tmp_pat
     def drip() -> None:
         while not stop.wait(0.001):
             for number in asked[-1:]:
-                client.arrived(Block(number - 1, 0, 5000, b"x" * 5000, block_digest(b"x" * 5000)))
+                client.arrived(Block(number + 1000, 0, 5000, b"x" * 5000, block_digest(b"x" * 5000)))
                 client.arrived(Block(number, 0, 5000, b"x" * 5000, b"no digest"))
                 client.arrived(Block(number, 7, 5000, b"x" * 5000, block_digest(b"x" * 5000)))
                 client.arrived(Block(number, status=503))
@@ -250,7 +250,7 @@ def test_slow_retrieval_by_blocks_that_bring_nothing(attacked: Attacked, tmp_pat
     dripping.start()
     try:
         with pytest.raises(TransferError, match="no answer from the registry in 3 tries"):
-            attacked.by(BlockFetcher(client)).assignment()
+            attacked.by(ResumingFetcher(client)).assignment()
     finally:
         stop.set()
         dripping.join()
