@@ -137,6 +137,8 @@ def test_wheels_are_downloaded_and_installed_without_a_network(root, tmp_path):
     """The whole of the README's steps 1 and 2 for x86; needs a package index."""
     if os.uname().machine != "x86_64":
         pytest.skip("the wheels are for x86_64")
+    if not (root / "genba.py").exists():
+        pytest.skip("these tests run without the source that a wheel is made from")
     try:
         urllib.request.urlopen("https://pypi.org/simple/msgspec/", timeout=10).close()
     except OSError as error:
