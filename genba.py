@@ -20,6 +20,12 @@ class Verb(NamedTuple):
     help: str
 
 
+#: The sides of `genba bundle` know nothing of each other: each command is loaded from its own.
+BUNDLE_VERBS: dict[str, Verb] = {
+    "export": Verb("registry.client.bundle_cli:export_bundle", None, "write what a device is to run to a folder"),
+    "install": Verb("edge_agent.bundle_cli:install_bundle", None, "check a bundle and hand it to this device's agent"),
+}
+
 VERBS: dict[str, Verb] = {
     "demo": Verb("registry.demo.cli:demo", "demo", "run the whole loop on this machine and explain each step"),
     "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
@@ -27,6 +33,7 @@ VERBS: dict[str, Verb] = {
     "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
     "import": Verb("trainer.cli:import_model", "trainer", "turn a model of another framework into a candidate"),
     "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
+    "bundle": Verb("genba:bundle", None, "carry releases to a device on a USB stick, and what it recorded back"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("edge_agent.cli:score", "cpu", "score a file with a release, offline"),
     "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine, write install kits"),
@@ -70,6 +77,17 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+
+
+def bundle(argv: list[str]) -> int:
+    """Run one of the commands that a USB stick needs."""
+    if argv and argv[0] in BUNDLE_VERBS:
+        return _call(BUNDLE_VERBS[argv[0]], argv[1:])
+    lines = "\n".join(f"  {name:<8} {verb.help}" for name, verb in BUNDLE_VERBS.items())
+    text = f"usage: genba bundle COMMAND ...\n\n{lines}\n\n`genba bundle COMMAND --help` explains one."
+    asked = bool(argv) and argv[0] in ("-h", "--help", "help")
+    print(text, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
 
 
 class MissingExtraError(GenbaError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from edge_agent.bench import Bench
 from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
-from edge_agent.fetchers import ResumingFetcher
+from edge_agent.fetchers import ResumingFetcher, StickFirst
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
@@ -18,6 +18,7 @@ from edge_agent.releases import ReleaseStore
 from edge_agent.reporting import Reporter
 from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
+from edge_agent.stick import leave_stick
 from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient, TransferLimits
 from edge_agent.trusted_time import TrustedTime, issued_at
@@ -80,13 +81,22 @@ def build_parts(
     verifier = Verifier(
         home.metadata,
         roots,
-        ResumingFetcher(blocks),
+        StickFirst(home.stick, ResumingFetcher(blocks)),
         device=settings.device,
         profile=settings.profile,
         time=trusted_time,
     )
     bench = make_bench(home, settings, store)
-    installer = Installer(verifier, store, bench.check, bench.prove, inbox.put, blocks, look=bench.look)
+    installer = Installer(
+        verifier,
+        store,
+        bench.check,
+        bench.prove,
+        inbox.put,
+        blocks,
+        leave=lambda stick: leave_stick(home, stick),
+        look=bench.look,
+    )
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)
     return Parts(
         home=home,

@@ -14,7 +14,7 @@ import msgspec
 from edge_agent.disk import sweep
 from edge_agent.errors import ReleaseDamagedError
 from edge_agent.inference import Model
-from edge_agent.installer import Installer, Outcome, Sync, SyncDone, SyncFailed
+from edge_agent.installer import Installer, Outcome, StickLeft, Sync, SyncDone, SyncFailed
 from edge_agent.lifecycle import State, step
 from edge_agent.lifecycle_events import (
     Action,
@@ -42,6 +42,8 @@ from edge_agent.reporting import Reporter
 from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.status import StatusPage, write_status
+from edge_agent.stick import clear_bundles
+from edge_agent.stick_reader import StickReader
 from edge_agent.streams import StreamEngine
 from edge_agent.timers import Timers
 from edge_agent.transfer import BlockClient
@@ -161,6 +163,7 @@ class Daemon:
         self._syncing = False
         self._sync_again = False
         self._sync_tries = 0
+        self._sticks = StickReader(parts.home, parts.installer.do, parts.reporter)
         self._window_number = 0
         self._page: StatusPage | None = None
         #: Why the state could not be stored, and why the disk takes nothing, as far as that was told.
@@ -198,6 +201,7 @@ class Daemon:
     def _start(self) -> None:
         with contextlib.suppress(OSError):  # a disk that takes nothing is told of later, and stops nothing
             sweep(self._parts.home.folder)
+            clear_bundles(self._parts.home)
         self._state, clean = self._parts.memory.load()
         self._parts.engine.start()
         self._parts.installer.start()
@@ -222,6 +226,8 @@ class Daemon:
                 self._control(event)
             case SyncDone() | SyncFailed():
                 self._synced(event)
+            case StickLeft():
+                self._sticks.left()
             case _:
                 self._apply(event)
 
@@ -369,6 +375,11 @@ class Daemon:
         self._parts.installer.do(Sync(urgent))
 
     def _synced(self, outcome: SyncDone | SyncFailed) -> None:
+        if outcome.stick:
+            for action in list(self._retries.values()):
+                self._retry(action)
+            self._sticks.heard(outcome)
+            return
         self._syncing = False
         if isinstance(outcome, SyncFailed):
             self._sync_failed(outcome)
@@ -406,6 +417,7 @@ class Daemon:
 
     def _tick(self) -> None:
         self._timers.after(_TICK_S, self._tick)
+        self._sticks.look()
         if self._page is not None:
             self._parts.service.heed(self._page, healthy=self._parts.engine.healthy)
         self._check_disk()

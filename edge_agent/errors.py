@@ -11,6 +11,7 @@ AgentError
 │   ├── ReleaseDamagedError its files are not those that were signed            (publisher or disk)
 │   └── ModelLoadError      ONNX Runtime cannot load or run it here             (publisher or device)
 ├── ModelRunError       ONNX Runtime fails on a batch                           (publisher)
+├── BundleNotInstalledError a bundle that is not for this device, or finds no room  (operator)
 └── ScoreError          a file that cannot be scored                            (caller)
 """
 
@@ -68,6 +69,10 @@ class ModelLoadError(ReleaseRefusedError):
 
 class ModelRunError(AgentError):
     """ONNX Runtime fails on a batch that it was given."""
+
+
+class BundleNotInstalledError(AgentError):
+    """A bundle is for another device, or finds no room; nothing was changed."""
 
 
 class ScoreError(AgentError):

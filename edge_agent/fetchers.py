@@ -59,6 +59,25 @@ class ResumingFetcher(FetcherInterface):
             self._client.forget(url)
 
 
+class StickFirst(FetcherInterface):
+    """Fetches from a bundle while one lies in its place, and from the network otherwise; never from both at once."""
+
+    def __init__(self, stick: Path, network: ResumingFetcher) -> None:
+        self._stick, self._directory, self._network = stick, DirectoryFetcher(stick), network
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        return self._source()._fetch(url)
+
+    @contextlib.contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """Yield the resource as a file; raises as the fetcher that has it."""
+        with self._source().download_file(url, max_length) as file:
+            yield file
+
+    def _source(self) -> "ResumingFetcher | DirectoryFetcher":
+        return self._directory if self._stick.is_dir() else self._network
+
+
 class DirectoryFetcher(FetcherInterface):
     """Fetches resources from a folder laid out by their names: `image/metadata/...`, `director/targets/...`."""
 
@@ -71,8 +90,10 @@ class DirectoryFetcher(FetcherInterface):
                 yield chunk
 
     def _path(self, url: str) -> Path:
-        path = self._folder / url
-        if parse_resource(url) is None or not path.is_file():
+        path, parsed = self._folder / url, parse_resource(url)
+        if parsed is None or not path.is_file():
+            if parsed is not None and parsed[1] == "targets":
+                raise DownloadError(f"{url} is not in the folder")  # another folder, or the network, may have it
             raise DownloadHTTPError(f"{path}: it is not there", 404)
         return path
 
@@ -81,7 +102,7 @@ class DirectoryFetcher(FetcherInterface):
         """Yield the resource as a file.
 
         Raises:
-            DownloadHTTPError: the folder does not have it.
+            DownloadHTTPError, DownloadError: the folder does not have it.
             DownloadLengthMismatchError: it is longer than it may be.
         """
         path = self._path(url)

@@ -36,9 +36,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Ask the director what this device should run. `urgent`: in the middle of a download, which goes on after it."""
+    """Ask the director what this device should run. `urgent`: in the middle of a download, which goes on after it.
+
+    `stick`: the bundle that is asked; 0 where the network is.
+    """
 
     urgent: bool = False
+    stick: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveStick:
+    """Forget a bundle: what it brought was installed, or refused."""
+
+    stick: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class SyncFailed:
 
     reason: str
     refused: bool
+    stick: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +66,16 @@ class SyncDone:
     """The director was heard. `assigned` is False where it has signed nothing yet."""
 
     assigned: bool
+    stick: int = 0
 
 
-Job = Sync | Fetch | Verify | Prove | Collect
-Outcome = Event | SyncFailed | SyncDone
+@dataclass(frozen=True, slots=True)
+class StickLeft:
+    """A bundle is gone from the home; the next one may be read."""
+
+
+Job = Sync | LeaveStick | Fetch | Verify | Prove | Collect
+Outcome = Event | SyncFailed | SyncDone | StickLeft
 
 
 class Verification(Protocol):
@@ -88,6 +106,7 @@ class Installer:
         check: returns a fetched release's manifest, or raises ReleaseRefusedError.
         prove: runs a release's preflight, or raises a GenbaError (it does not fit this device).
         tell: takes each outcome; called in the installer's thread.
+        leave: deletes a bundle that was read.
         look: what takes a while and is wanted soon, such as probing the machine; called first.
     """
 
@@ -100,10 +119,11 @@ class Installer:
         tell: Callable[[Outcome], None],
         downloads: Downloads,
         *,
+        leave: Callable[[int], None] = lambda stick: None,
         look: Callable[[], object] = lambda: None,
     ) -> None:
         self._verification, self._store = verification, store
-        self._check, self._prove, self._tell, self._look = check, prove, tell, look
+        self._check, self._prove, self._tell, self._leave, self._look = check, prove, tell, leave, look
         self._downloads = downloads
         self._jobs: deque[Job | None] = deque()
         self._changed = threading.Condition()
@@ -158,7 +178,10 @@ class Installer:
     def _carry_out(self, job: Job) -> None:
         match job:
             case Sync():
-                self._sync()
+                self._sync(job)
+            case LeaveStick():
+                self._leave(job.stick)
+                self._tell(StickLeft())
             case Fetch():
                 self._fetch(job)
             case Verify():
@@ -173,23 +196,25 @@ class Installer:
 
     def _tell_failure(self, job: Job, reason: str) -> None:
         if isinstance(job, Sync):
-            self._tell(SyncFailed(reason, refused=False))
+            self._tell(SyncFailed(reason, refused=False, stick=job.stick))
+        elif isinstance(job, LeaveStick):
+            self._tell(StickLeft())
         elif isinstance(job, Fetch):
             self._tell(Postponed(job.ref, job.attempt, reason))
         elif isinstance(job, Verify | Prove):
             self._tell(Refused(job.ref, job.attempt, reason))
 
-    def _sync(self) -> None:
+    def _sync(self, job: Sync) -> None:
         try:
             assignment = self._verification.assignment()
         except (TransferError, OSError) as error:
-            self._tell(SyncFailed(str(error), refused=False))
+            self._tell(SyncFailed(str(error), refused=False, stick=job.stick))
         except TrustError as error:
-            self._tell(SyncFailed(str(error), refused=True))
+            self._tell(SyncFailed(str(error), refused=True, stick=job.stick))
         else:
             if assignment is not None:
                 self._tell(Assigned(assignment))
-            self._tell(SyncDone(assignment is not None))
+            self._tell(SyncDone(assignment is not None, job.stick))
 
     def _fetch(self, job: Fetch) -> None:
         try:

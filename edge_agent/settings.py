@@ -59,6 +59,8 @@ class AgentHome:
         self.releases = folder / "releases"
         self.partial = folder / "partial"
         self.state = folder / "state.json"
+        self.stick = folder / "stick"
+        self.acks = folder / "acks"
         self.outbox = folder / "outbox.db"
         self.status = folder / "status.json"
         self.lock = folder / "agent.lock"

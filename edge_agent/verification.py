@@ -111,8 +111,7 @@ class Verifier:
             ReleaseRefusedError: the repositories disagree, or a file is not what they signed.
             TrustError, TransferError: not now.
         """
-        director, image = self._refreshed("director"), self._refreshed("image")
-        targets = [self._agreed(director, image, target_path(ref, name)) for name in RELEASE_FILES]
+        image, targets = self._wanted(ref)
         if _complete(store.path(ref), targets):
             return
         staged = store.staging(ref)
@@ -122,6 +121,18 @@ class Verifier:
             with self._download(image, target) as source:
                 _keep(source, staged / Path(target.path).name)
         store.commit(ref)
+
+    def check(self, ref: ReleaseRef) -> None:
+        """Check all that `fetch` checks of where it comes from, and keep nothing. Raises as `fetch`."""
+        image, targets = self._wanted(ref)
+        for target in targets:
+            with self._download(image, target):
+                pass
+
+    def _wanted(self, ref: ReleaseRef) -> tuple[MetadataUpdater, list[TargetFile]]:
+        """Return the image repository and its word on a release's files, with which the director's agrees."""
+        director, image = self._refreshed("director"), self._refreshed("image")
+        return image, [self._agreed(director, image, target_path(ref, name)) for name in RELEASE_FILES]
 
     def _agreed(self, director: MetadataUpdater, image: MetadataUpdater, path: str) -> TargetFile:
         """Return the image repository's word on a target, if the director's is the same."""

@@ -8,6 +8,7 @@ __all__ = [
     "asyncapi",
     "blocks",
     "broker",
+    "bundles",
     "enrolment",
     "errors",
     "handshake",

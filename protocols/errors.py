@@ -10,6 +10,7 @@ GenbaError                  what the `genba` command shows as one line, in every
     ├── PathRefusedError        a JSON path that cannot be parsed                (caller)
     ├── SketchError             sketch bytes that cannot be read                 (sender)
     ├── MetadataFormError       signed metadata that is no metadata in form      (attacker or publisher)
+    ├── BundleRefusedError      a folder that is no bundle, or not a whole one   (whoever carried it)
     └── DisagreementError       image and director repositories say different things (attacker or publisher)
 """
 
@@ -84,6 +85,15 @@ class MetadataFormError(ProtocolError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name} is refused: {reason}")
         self.name = name
+        self.reason = reason
+
+
+class BundleRefusedError(ProtocolError):
+    """A folder is not a bundle, not a whole one, or holds what a bundle never has. `place` says where."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}; export the bundle again")
+        self.place = place
         self.reason = reason
 
 

@@ -31,6 +31,7 @@ RegistryError
 │   ├── BrokerUnreachableError      no broker answers
 │   └── BrokerFilesError            the broker's files cannot be written, or it does not read them again
 └── ClientError                     who runs a client command against a registry
+    ├── BundleNotWrittenError       a bundle cannot be written there
     ├── RegistryUnreachableError    nothing answers at that address
     └── RegistryRefusedError        the registry answered with a problem
 """
@@ -292,6 +293,10 @@ class BrokerFilesError(OperatorError):
 
 class ClientError(RegistryError):
     """Who runs a client command must act."""
+
+
+class BundleNotWrittenError(ClientError):
+    """A bundle cannot be written at that place; what was there is still there."""
 
 
 class RegistryUnreachableError(ClientError):

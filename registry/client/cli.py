@@ -30,15 +30,15 @@ def publish(argv: list[str]) -> int:
     parser.add_argument(
         "--job", type=int, metavar="N", help="instead of DIR: release the candidate that retraining N left waiting"
     )
-    _add_registry(parser)
+    add_registry(parser)
     options = parser.parse_args(argv)
     if (options.candidate is None) == (options.job is None):
         parser.error("name a candidate's DIR, or a retraining with --job N")
     if options.job is not None:
-        print(_client(options, UPLOAD_TIMEOUT_S).send("POST", f"/jobs/{options.job}/release", {})["result"]["release"])
+        print(connect(options, UPLOAD_TIMEOUT_S).send("POST", f"/jobs/{options.job}/release", {})["result"]["release"])
         return 0
     upload = Upload(options.candidate, _show_progress if sys.stderr.isatty() else lambda sent, size: None)
-    client = _client(options, UPLOAD_TIMEOUT_S)
+    client = connect(options, UPLOAD_TIMEOUT_S)
     release = client.call(
         "POST",
         f"/models/{upload.manifest.model}/releases",
@@ -54,8 +54,8 @@ def publish(argv: list[str]) -> int:
 def assign(argv: list[str]) -> int:
     """Say which devices should run a release; print each device and its revision."""
     options = _assign_parser().parse_args(argv)
-    client = _client(options)
-    ref = _resolve(client, options.release)
+    client = connect(options)
+    ref = resolve(client, options.release)
     if options.assignment is not None:
         changed = [_from_file(client, ref, options)]
     elif options.topic is not None or options.output_topic is not None:
@@ -90,11 +90,11 @@ def _assign_parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", metavar="PATH", help="JSON path of a value that each prediction repeats")
     parser.add_argument("--allow-fallback", action="store_true", help="accept the CPU where the profile names another")
     parser.add_argument("--assignment", type=Path, metavar="FILE", help="a whole assignment as JSON, for one device")
-    _add_registry(parser)
+    add_registry(parser)
     return parser
 
 
-def _add_registry(parser: argparse.ArgumentParser) -> None:
+def add_registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry",
         metavar="URL",
@@ -108,11 +108,11 @@ def _add_registry(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _client(options: argparse.Namespace, timeout_s: float = 60.0) -> RegistryClient:
+def connect(options: argparse.Namespace, timeout_s: float = 60.0) -> RegistryClient:
     return RegistryClient(options.registry, options.token, timeout_s=timeout_s)
 
 
-def _resolve(client: RegistryClient, text: str) -> ReleaseRef:
+def resolve(client: RegistryClient, text: str) -> ReleaseRef:
     """Read MODEL@VERSION, or ask the registry what MODEL@champion or MODEL@latest is."""
     model, _, version = text.partition("@")
     if version not in ("champion", "latest"):

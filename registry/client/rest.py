@@ -1,10 +1,11 @@
 """A registry over REST, by the standard library alone."""
 
+import contextlib
 import http.client
 import ipaddress
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +15,7 @@ from registry.errors import NotAuthorisedError, RegistryRefusedError, RegistryUn
 
 REPLY_LIMIT_BYTES = 64 * 1024 * 1024
 JSON = "application/json"
+_CHUNK_BYTES = 256 * 1024
 
 
 class RegistryClient:
@@ -59,29 +61,37 @@ class RegistryClient:
         size_bytes: int | None = None,
     ) -> Any:
         """Send a request; a body that is not bytes is streamed, and `size_bytes` is what it weighs."""
+        headers = self._headers(content_type if body is not None else None, size_bytes)
+        with self._opened(method, path, body, headers) as reply:
+            data = reply.read(REPLY_LIMIT_BYTES)
+        try:
+            return msgspec.json.decode(data) if data else None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RegistryUnreachableError(self.url, "what answers there is not a Genba registry") from error
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """Yield what lies at a path, piece by piece. Raises as `get`, during iteration too."""
+        with self._opened("GET", path, None, self._headers(None, None)) as reply:
+            while chunk := reply.read(_CHUNK_BYTES):
+                yield chunk
+
+    @contextlib.contextmanager
+    def _opened(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Iterator[Any]:
         if method != "GET" and not self._token:
             raise NotAuthorisedError(f"{self.url} changes nothing without a token")
         if body is not None and not isinstance(body, bytes):
             self.get("/models")  # a wrong token is told before the upload, in words: the server hangs up in its midst
-        headers = self._headers(content_type if body is not None else None, size_bytes)
         request = urllib.request.Request(  # noqa: S310 - the scheme is checked in _checked
-            f"{self.url}/api/v1{quote(path, safe='/?=&@%,')}",
-            body,
-            headers,
-            method=method,
+            f"{self.url}/api/v1{quote(path, safe='/?=&@%,')}", body, dict(headers), method=method
         )
         try:
             with self._opener.open(request, timeout=self._timeout_s) as reply:
-                data = reply.read(REPLY_LIMIT_BYTES)
+                yield reply
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refused(error.code, error.read(REPLY_LIMIT_BYTES)) from error
         except (OSError, http.client.HTTPException) as error:
             raise RegistryUnreachableError(self.url, _reason(error)) from error
-        try:
-            return msgspec.json.decode(data) if data else None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RegistryUnreachableError(self.url, "what answers there is not a Genba registry") from error
 
     def _headers(self, content_type: str | None, size_bytes: int | None) -> Mapping[str, str]:
         headers = {"Accept": JSON}

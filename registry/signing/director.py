@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
@@ -14,7 +14,7 @@ from protocols.manifest import FileInfo
 from protocols.names import check_name
 from protocols.resources import ASSIGNMENT_TARGET
 from registry.signing.keys import load_signer
-from registry.signing.metadata import Clock, Lives, MetadataFolder, Signers, create_root, write_atomic
+from registry.signing.metadata import Clock, Lives, MetadataFolder, Signers, create_root, read_roots, write_atomic
 
 LIVES = Lives(targets=timedelta(days=7), snapshot=timedelta(days=7), timestamp=timedelta(days=7))
 #: A device in the middle of an update can still read the assignment that it began with.
@@ -82,6 +82,20 @@ class DirectorRepository:
             with self._lock:
                 folder.refresh()
         return folder.read(name)
+
+    def carry(self, device: str, life: timedelta) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """Return (metadata, targets) of a device for a stick, by name, good for `life`.
+
+        It is the device's own next metadata, in the one series of versions that it also hears over MQTT.
+        """
+        path = self._device(device) / "metadata"
+        with self._lock:
+            folder = MetadataFolder(path, self._signers, Lives(life, life, life), self._clock)
+            folder.prolong(datetime.fromtimestamp(int(self._clock()), UTC) + life, targets=True)
+            digest = folder.targets()[ASSIGNMENT_TARGET].hashes["sha256"]
+            name = f"{digest}.{ASSIGNMENT_TARGET}"
+            metadata = {**read_roots(self._roots), **folder.newest()}
+            return metadata, {name: (self._targets_folder(device) / name).read_bytes()}
 
     def assignment(self, device: str, name: str) -> bytes | None:
         """Return the bytes of a device's assignment target, `<sha256>.assignment.json`, or None."""

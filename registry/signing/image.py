@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,7 +13,7 @@ from protocols.names import ReleaseRef
 from protocols.resources import target_path
 from registry.errors import ReleaseExistsError
 from registry.signing.keys import load_signer
-from registry.signing.metadata import Clock, Lives, MetadataFolder, Signers, create_root
+from registry.signing.metadata import Clock, Lives, MetadataFolder, Signers, create_root, read_roots
 
 LIVES = Lives(targets=timedelta(days=365), snapshot=timedelta(days=30), timestamp=timedelta(days=7))
 
@@ -68,3 +68,14 @@ class ImageRepository:
             with self._lock:
                 self._metadata.refresh()
         return self._metadata.read(name)
+
+    def carry(self, life: timedelta) -> dict[str, bytes]:
+        """Return what a stick carries, by name: the chain of roots, and the newest metadata, good for `life`.
+
+        The targets' own signature lasts as long as it does: the release keys may be far away.
+        """
+        with self._lock:
+            lives = Lives(LIVES.targets, life, life)
+            folder = MetadataFolder(self._folder, self._signers, lives, self._clock)
+            folder.prolong(datetime.fromtimestamp(int(self._clock()), UTC) + life, targets=False)
+            return {**read_roots(self._folder), **folder.newest()}

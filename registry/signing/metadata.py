@@ -89,6 +89,33 @@ class MetadataFolder:
         elif self._aged(Timestamp, "timestamp.json", self._lives.timestamp):
             self._write_timestamp(timestamp + 1, snapshot)
 
+    def prolong(self, until: datetime, *, targets: bool) -> None:
+        """Sign again what would expire before `until`, so that it can be carried; `lives` must reach that far.
+
+        Args:
+            targets: sign the targets as well; False where their key is not at hand.
+        """
+        versions = self._versions()
+        if versions is None:
+            return
+        timestamp, snapshot, number = versions
+        if targets and self._load(Targets, f"{number}.targets.json").expires < until:
+            self.write_targets(self.targets())
+        elif self._load(Snapshot, f"{snapshot}.snapshot.json").expires < until:
+            self._write_snapshot(snapshot + 1, number)
+            self._write_timestamp(timestamp + 1, snapshot + 1)
+        elif self._load(Timestamp, "timestamp.json").expires < until:
+            self._write_timestamp(timestamp + 1, snapshot)
+
+    def newest(self) -> dict[str, bytes]:
+        """Return the newest timestamp, its snapshot, and every role's targets that it names."""
+        timestamp = self._bytes("timestamp.json")
+        number = Metadata[Timestamp].from_bytes(timestamp).signed.snapshot_meta.version
+        snapshot = self._bytes(f"{number}.snapshot.json")
+        roles = Metadata[Snapshot].from_bytes(snapshot).signed.meta
+        named = {f"{meta.version}.{role}": self._bytes(f"{meta.version}.{role}") for role, meta in roles.items()}
+        return {"timestamp.json": timestamp, f"{number}.snapshot.json": snapshot, **named}
+
     def needs_refresh(self) -> bool:
         """Whether `refresh` would sign anything; cheap, so that reading stays free of the lock."""
         return self._aged(Timestamp, "timestamp.json", self._lives.timestamp)
@@ -117,6 +144,9 @@ class MetadataFolder:
         metadata.sign(signer)
         write_atomic(self._folder / name, metadata.to_bytes())
 
+    def _bytes(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
     def _load(self, kind: type[S], name: str) -> S:
         signed = Metadata.from_bytes((self._folder / name).read_bytes()).signed
         if not isinstance(signed, kind):
@@ -138,6 +168,11 @@ class MetadataFolder:
     def _prune(self, snapshot: int, targets: int) -> None:
         for role, newest in (("snapshot", snapshot), ("targets", targets)):
             (self._folder / f"{newest - KEPT_VERSIONS}.{role}.json").unlink(missing_ok=True)
+
+
+def read_roots(folder: Path) -> dict[str, bytes]:
+    """Return the whole chain of roots by name."""
+    return {path.name: path.read_bytes() for path in folder.glob("*.root.json") if not path.name.startswith(".")}
 
 
 def create_root(folder: Path, root: CryptoSigner, signers: Signers, clock: Clock) -> bytes:

@@ -51,6 +51,14 @@ class AssignmentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confirm_s: float = 30.0
 
 
+class BundleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For which device, or of which release (`model@version`), and for how many days its metadata is to be good."""
+
+    device: str | None = None
+    release: str | None = None
+    valid_days: int = 7
+
+
 class SwapBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A release (`model@version`) for devices: names, or `*`, `site=SITE`, `profile=PROFILE`."""
 

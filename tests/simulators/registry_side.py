@@ -72,6 +72,10 @@ class SignedReleases:
         self.director.direct(assignment, files, profile)
         return self._revision
 
+    def files_of(self, ref: ReleaseRef) -> dict[str, Any]:
+        """Return a release's files by name, each with digest and size."""
+        return {path.rpartition("/")[2]: info for path, info in self._of(ref).items()}
+
     def _of(self, ref: ReleaseRef) -> dict[str, Any]:
         return {path: info for path, info in self._files.items() if path.startswith(f"{ref.model}/{ref.version}/")}
 

@@ -3,6 +3,7 @@
 from flask import Blueprint
 
 from registry.web.api.assignments import assignments
+from registry.web.api.bundles import bundles
 from registry.web.api.datasets import datasets
 from registry.web.api.devices import devices
 from registry.web.api.drift_reports import drift_reports
@@ -26,6 +27,7 @@ API_BLUEPRINTS: tuple[Blueprint, ...] = (
     assignments,
     models,
     releases,
+    bundles,
     policies,
     rows,
     drift_reports,

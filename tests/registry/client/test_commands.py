@@ -3,58 +3,10 @@
 import json
 import shlex
 import socket
-import threading
 
 import pytest
-import waitress
 
-import genba
 from registry.catalogue import Catalogue
-from registry.cli import init
-from registry.web import create_app
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("client") / "registry"
-
-
-@pytest.fixture(scope="module")
-def token(home):
-    return init(home)
-
-
-@pytest.fixture(scope="module")
-def url(home, token):
-    server = waitress.create_server(create_app(home), host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(5)
-
-
-@pytest.fixture
-def command(url, token, monkeypatch, capfd):
-    """Run one `genba` command and return (status, stdout, stderr)."""
-    monkeypatch.setenv("GENBA_REGISTRY", url)
-    monkeypatch.setenv("GENBA_TOKEN", token)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = genba.main([str(argument) for argument in arguments])
-        return status, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def devices(home, token):
-    catalogue = Catalogue.open(home)
-    for name, site in (("press-1", "osaka"), ("press-2", "osaka"), ("oven-1", "nagoya")):
-        catalogue.devices.add(name, site, "x86", "PEM", "1")
-    yield catalogue
-    catalogue.close()
 
 
 def test_publish_prints_the_release(command, make_candidate):

@@ -1,0 +1,39 @@
+"""Reads what `genba bundle install` leaves in the home, by the same path as the network. One bundle after another."""
+
+from collections.abc import Callable
+
+from edge_agent.installer import Job, LeaveStick, Sync, SyncDone, SyncFailed
+from edge_agent.reporting import Reporter
+from edge_agent.settings import AgentHome
+from edge_agent.stick import stick_of
+
+
+class StickReader:
+    """Follows one bundle from its place in the home until it is gone. For the daemon's thread.
+
+    Args:
+        do: gives the installer a job; it does one after another.
+    """
+
+    def __init__(self, home: AgentHome, do: Callable[[Job], None], reporter: Reporter) -> None:
+        self._home, self._do, self._reporter = home, do, reporter
+        self._reading = self._stuck = 0
+
+    def look(self) -> None:
+        """Begin to read a bundle that has come."""
+        if not self._reading and (found := stick_of(self._home)) not in (0, self._stuck):
+            self._reading = found
+            self._do(Sync(urgent=True, stick=found))
+
+    def heard(self, outcome: SyncDone | SyncFailed) -> None:
+        """Say what the bundle was worth. It goes after the jobs that it has caused."""
+        if isinstance(outcome, SyncFailed):
+            self._reporter.event("bundle-refused", "error", f"a bundle was not installed: {outcome.reason}")
+        else:
+            self._reporter.event("bundle-read", "info", "a bundle from a stick was read")
+        self._do(LeaveStick(outcome.stick))
+
+    def left(self) -> None:
+        """The next one may be read; not this one again, where the disk would not let it go."""
+        self._stuck = self._reading if stick_of(self._home) == self._reading else 0
+        self._reading = 0
