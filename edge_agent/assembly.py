@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from edge_agent.bench import Bench
-from edge_agent.daemon import Daemon, Inbox, Parts, Switchboard
+from edge_agent.daemon import Daemon, Inbox, Parts
 from edge_agent.fetchers import ResumingFetcher, StickFirst
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
@@ -20,6 +20,7 @@ from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.stick import leave_stick
 from edge_agent.streams import StreamEngine
+from edge_agent.switchboard import Switchboard
 from edge_agent.transfer import BlockClient, TransferLimits
 from edge_agent.trusted_time import TrustedTime, issued_at
 from edge_agent.verification import PinnedRoots, Verifier
@@ -71,7 +72,7 @@ def build_parts(
         others_wait_s=lambda: link.latency.wait_s(),
         first_transfer=int(time.time()),
     )
-    switchboard = Switchboard(topics, inbox, engine, blocks)
+    switchboard = Switchboard(topics, inbox.put, inbox.qsize, engine, blocks)
     will = encode(Status(at=time.time(), online=False, agent_version=version, profile=settings.profile))
     identity = Identity(home.key, home.certificate, home.ca)
     link = Link(

@@ -45,11 +45,12 @@ from edge_agent.status import StatusPage, write_status
 from edge_agent.stick import clear_bundles
 from edge_agent.stick_reader import StickReader
 from edge_agent.streams import StreamEngine
+from edge_agent.switchboard import Heard, LinkDown, LinkUp, Switchboard
 from edge_agent.timers import Timers
 from edge_agent.transfer import BlockClient
 from protocols.assignment import Assignment
-from protocols.errors import GenbaError, ManifestError, MessageRefusedError
-from protocols.messages import Ack, AssignmentChanged, Block, HeldRelease, Status, decode
+from protocols.errors import GenbaError, ManifestError
+from protocols.messages import Ack, AssignmentChanged, HeldRelease, Status
 from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
 
@@ -65,63 +66,11 @@ _STEADY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class LinkUp:
-    """The broker took us."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkDown:
-    """The broker is not there, or no longer."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stop:
     """End in good order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A message of the registry: `assignment` or `ack`."""
-
-    channel: str
-    payload: bytes
-
-
-Inbox = queue.SimpleQueue["Outcome | LinkUp | LinkDown | Control | Stop"]
-
-
-class Switchboard:
-    """Takes what the link hears, in the link's thread, to where it belongs."""
-
-    def __init__(self, topics: DeviceTopics, inbox: Inbox, engine: StreamEngine, blocks: BlockClient) -> None:
-        self._channels: dict[str, str] = {
-            topics.down("assignment"): "assignment",
-            topics.down("ack"): "ack",
-        }
-        self._blocks_topic = topics.down("blocks")
-        self._inbox, self._engine, self._blocks = inbox, engine, blocks
-        self.refused = 0
-
-    def link_up(self) -> None:
-        self._blocks.link_up()
-        self._inbox.put(LinkUp())
-
-    def link_down(self, reason: str) -> None:
-        self._inbox.put(LinkDown(reason))
-
-    def message(self, topic: str, payload: bytes) -> None:
-        if topic == self._blocks_topic:
-            try:
-                self._blocks.arrived(decode(Block, payload))
-            except MessageRefusedError as error:
-                self.refused += 1
-                log.warning("a block was refused: %s", error)
-        elif topic in self._channels:
-            self._inbox.put(Control(self._channels[topic], payload))
-        else:
-            self._engine.offer(topic, payload)
+Inbox = queue.SimpleQueue["Outcome | LinkUp | LinkDown | Heard | Stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +163,7 @@ class Daemon:
         self._tick()
         self._poll()
 
-    def _handle(self, event: "Outcome | LinkUp | LinkDown | Control | Stop") -> None:
+    def _handle(self, event: "Outcome | LinkUp | LinkDown | Heard | Stop") -> None:
         match event:
             case Stop():
                 self._stopping = True
@@ -222,8 +171,8 @@ class Daemon:
                 self._link_up()
             case LinkDown():
                 self._link_down(event.reason)
-            case Control():
-                self._control(event)
+            case Heard():
+                self._heard(event.message)
             case SyncDone() | SyncFailed():
                 self._synced(event)
             case StickLeft():
@@ -347,16 +296,10 @@ class Daemon:
         self._parts.reporter.link_lost()
         self._show()
 
-    def _control(self, control: Control) -> None:
-        try:
-            if control.channel == "ack":
-                self._parts.reporter.acknowledged(decode(Ack, control.payload).ids)
-                return
-            revision = decode(AssignmentChanged, control.payload).revision
-        except MessageRefusedError as error:
-            log.warning("a message of the registry was refused: %s", error)
-            return
-        if self._state.assignment is None or revision != self._state.assignment.revision:
+    def _heard(self, message: Ack | AssignmentChanged) -> None:
+        if isinstance(message, Ack):
+            self._parts.reporter.acknowledged(message.ids)
+        elif self._state.assignment is None or message.revision != self._state.assignment.revision:
             self._sync(urgent=True)
 
     def _poll(self) -> None:
@@ -456,6 +399,7 @@ class Daemon:
             outbox_waiting=status.outbox_waiting,
             outbox_dropped=status.outbox_dropped,
             disk_fault=self._disk_fault or "",
+            refused=self._parts.switchboard.counts,
             dropped=self._parts.engine.dropped,
             errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,
         )

@@ -14,7 +14,8 @@ _STALE_S = 60.0
 class StatusPage(msgspec.Struct, frozen=True):
     """status.json. `dropped`: sensor messages that no longer fitted a queue; `errors`: unforeseen faults outlived.
 
-    `disk_fault`: why the disk takes nothing now; empty while it does.
+    `disk_fault`: why the disk takes nothing now; empty while it does. `refused`: messages on the registry's topics
+    that were of no use, by reason.
     """
 
     at: float
@@ -32,6 +33,7 @@ class StatusPage(msgspec.Struct, frozen=True):
     dropped: int
     errors: int
     disk_fault: str = ""
+    refused: dict[str, int] = {}
     running: bool = True
     process: int | None = None
 

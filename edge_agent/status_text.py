@@ -52,6 +52,9 @@ def describe(page: StatusPage, now: float) -> str:
     ]
     if page.disk_fault:
         lines += ["", f"the disk takes nothing: {page.disk_fault}; free some space or replace it; what runs serves on"]
+    if page.refused:
+        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(page.refused.items()))
+        lines += ["", f"messages on the registry's topics that were of no use ({counts})"]
     if page.dropped or page.errors:
         lines += ["", f"{page.dropped} messages dropped from full queues, {page.errors} unforeseen errors outlived"]
     return "\n".join(line.rstrip() for line in lines)

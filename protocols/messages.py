@@ -4,7 +4,7 @@ Evolution: unknown fields are ignored, new fields come with a default, and a mes
 ours is refused. MessagePack on the wire, because most of what travels is bytes.
 """
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ MESSAGE_VERSION = 1
 #: No message of ours is larger; a larger one is refused unread.
 MESSAGE_LIMIT_BYTES = 2 * 1024 * 1024
 
+#: The number of an event or window, as SQLite can keep it.
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Level = Literal["info", "warning", "error"]
 ReleaseState = Literal["assigned", "fetched", "verified", "preflight", "active", "confirmed", "refused", "rolled-back"]
 
@@ -149,7 +151,7 @@ class AssignmentChanged(msgspec.Struct, frozen=True):
 class Ack(msgspec.Struct, frozen=True):
     """down/ack: these events and telemetry windows are safe in the catalogue; the device may forget them."""
 
-    ids: tuple[int, ...]
+    ids: tuple[Number, ...]
     v: int = MESSAGE_VERSION
 
 

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
+from protocols.messages import Number
+
 #: What MessagePack and JSON can both carry.
 _INTEGERS = st.integers(-(2**63), 2**63 - 1)
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -20,6 +22,7 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     Any: _JSON,
     bool: st.booleans(),
     int: _INTEGERS,
+    Number: st.integers(0, 2**63 - 1),
     float: _FLOATS,
     str: st.text(max_size=12),
     bytes: st.binary(max_size=24),
@@ -44,7 +47,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return st.dictionaries(values_of(arguments[0]), values_of(arguments[1]), max_size=3)
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        fields = {name: kind for name, kind in get_type_hints(hint).items() if name in hint.__struct_fields__}
+        hints = get_type_hints(hint, include_extras=True)
+        fields = {name: kind for name, kind in hints.items() if name in hint.__struct_fields__}
         return st.builds(hint, **{name: values_of(kind) for name, kind in fields.items() if name != "v"})
     raise TypeError(f"no strategy for {hint!r}")
 
