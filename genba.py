@@ -31,6 +31,9 @@ VERBS: dict[str, Verb] = {
     "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
     "train": Verb("trainer.cli:train", "trainer", "train a release candidate from a table"),
     "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
+    "export-signature": Verb(
+        "registry.client.signature_cli:export_signature", None, "sign a release folder for OpenSSF model signing"
+    ),
     "import": Verb("trainer.cli:import_model", "trainer", "turn a model of another framework into a candidate"),
     "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
     "bundle": Verb("genba:bundle", None, "carry releases to a device on a USB stick, and what it recorded back"),
@@ -42,7 +45,7 @@ VERBS: dict[str, Verb] = {
 
 
 def usage() -> str:
-    lines = [f"  {name:<10} {verb.help}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<16} {verb.help}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             "usage: genba VERB ...",

@@ -27,6 +27,7 @@ RegistryError
 │   ├── NotInitialisedError         the home lacks what `genba registry init` makes
 │   ├── SettingsError               registry.toml cannot be read
 │   ├── CatalogueError              the catalogue cannot be opened
+│   ├── PassphraseError             a passphrase that is not there, or that others may read
 │   ├── PortInUseError              another process listens there
 │   ├── BrokerUnreachableError      no broker answers
 │   └── BrokerFilesError            the broker's files cannot be written, or it does not read them again
@@ -205,6 +206,10 @@ class ReleaseExistsError(PublisherError):
         self.ref = ref
 
 
+class ModelSignatureError(PublisherError):
+    """A release folder, a key or a certificate cannot make a model signature."""
+
+
 # --- a device, or who set it up --------------------------------------------------------------------------------------
 
 
@@ -264,6 +269,10 @@ class SettingsError(OperatorError):
 
 class CatalogueError(OperatorError):
     """The catalogue cannot be opened, or was written by a newer Genba."""
+
+
+class PassphraseError(OperatorError):
+    """A passphrase is not there, or others may read it. The text never quotes it."""
 
 
 class PortInUseError(OperatorError):
