@@ -16,10 +16,14 @@ DEVICES = PROTOCOLS
 EDGE_AGENT = DEVICES | {
     "_cffi_backend",
     "_openssl",
+    "asn1crypto",  # of pkcs11
     "cloudpickle",  # pyarrow takes it where it is installed
     "cryptography",
+    "dns",  # paho looks brokers up by SRV record where it can; the agent never asks it to
     "google",  # securesystemslib looks for the cloud's key service; an empty namespace of protobuf answers
+    "idna",  # of dns
     "paho",
+    "pkcs11",  # securesystemslib takes it where it is installed
     "psutil",
     "pyarrow",
     "securesystemslib",
