@@ -8,7 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
+from registry.client.cli import UPLOAD_TIMEOUT_S, add_registry, connect, resolve
 from registry.client.model_signature import sign_release
+from registry.client.release_folder import fetch_release
 from registry.errors import ModelSignatureError
 from registry.passphrases import Passphrase, ask_for, read_passphrase_file
 from registry.signing.metadata import write_atomic
@@ -17,7 +19,7 @@ from registry.signing.metadata import write_atomic
 def export_signature(argv: list[str]) -> int:
     """Sign a release folder for tools that read OpenSSF model signatures; print the signature's file."""
     options = _parser().parse_args(argv)
-    folder: Path = options.release
+    folder = _folder(options)
     out: Path = options.out or folder.absolute().with_name(folder.absolute().name + ".sig")
     if out.absolute().parent == folder.absolute():
         raise ModelSignatureError(f"--out {out} lies in the release folder, which never changes; name a file outside")
@@ -29,6 +31,17 @@ def export_signature(argv: list[str]) -> int:
         raise ModelSignatureError(f"--out {out}: {error.strerror}; name another file") from error
     print(out)
     return 0
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Return the folder that was named, or fetch the release that was."""
+    if "@" not in options.release or Path(options.release).is_dir():
+        return Path(options.release)
+    client = connect(options, UPLOAD_TIMEOUT_S)
+    ref = resolve(client, options.release)
+    folder: Path = options.folder or Path(f"{ref.model}-{ref.version}")
+    fetch_release(client, ref, folder)
+    return folder
 
 
 def _read_key(path: Path, passphrase: Passphrase) -> EllipticCurvePrivateKey:
@@ -62,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Sign a release folder for others, who check it with `model_signing verify key` or `verify "
         "certificate` (OpenSSF model signing). Devices do not need it: they trust what the registry signed.",
     )
-    parser.add_argument("release", type=Path, metavar="DIR", help="a release folder, as it was published")
+    parser.add_argument("release", metavar="RELEASE", help="a release folder as it was published, or MODEL@VERSION")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where MODEL@VERSION goes (default: MODEL-VERSION)")
     parser.add_argument(
         "--key", type=Path, required=True, metavar="FILE", help="your private key, PEM, P-256 or larger"
     )
@@ -75,5 +89,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="holds the key's passphrase; without it GENBA_PASSPHRASE is taken, or it is asked for",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: DIR.sig beside the folder")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the signature (default: DIR.sig beside the folder)")
+    add_registry(parser)
     return parser

@@ -217,3 +217,14 @@ def test_keys_and_certificates_that_do_not_belong_are_refused(
     ]:
         assert genba.main(["export-signature", str(release), *arguments]) == 1
         assert told in capsys.readouterr().err
+
+
+def test_a_published_release_is_fetched_and_signed(command, key: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    status, told, _ = command("publish", write_candidate(tmp_path / "candidate", model="signed"))
+    assert (status, told) == (0, "signed@1\n")
+    folder = tmp_path / "signed-1"
+    arguments = ["export-signature", "signed@latest", "--folder", folder, "--key", key]
+    assert command(*arguments)[:2] == (0, f"{folder}.sig\n")
+    done = verify("key", folder, "--signature", f"{folder}.sig", "--public_key", key.with_suffix(".pub"))
+    assert done.returncode == 0, done.stderr
+    assert "exists already" in command(*arguments)[2]
