@@ -23,6 +23,8 @@ class Verb(NamedTuple):
 #: The sides of `genba bundle` know nothing of each other: each command is loaded from its own.
 BUNDLE_VERBS: dict[str, Verb] = {
     "export": Verb("registry.client.bundle_cli:export_bundle", None, "write what a device is to run to a folder"),
+    "collect": Verb("edge_agent.bundle_cli:collect_bundle", None, "write what this device recorded to the stick"),
+    "return": Verb("registry.client.bundle_cli:return_bundle", None, "hand in at the registry what devices recorded"),
     "install": Verb("edge_agent.bundle_cli:install_bundle", None, "check a bundle and hand it to this device's agent"),
 }
 

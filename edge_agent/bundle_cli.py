@@ -1,4 +1,4 @@
-"""`genba bundle install`: from a USB stick into this device."""
+"""`genba bundle install` and `collect`: from a USB stick into this device, and what it recorded onto one."""
 
 import argparse
 import sys
@@ -24,6 +24,20 @@ def install_bundle(argv: list[str]) -> int:
     holder = lock_holder(home[1])
     running = f"the running agent (process {holder}) installs it; `genba agent status` shows how it goes"
     print("verified; " + (running if holder is not None else "the agent installs it when it starts"), file=sys.stderr)
+    return 0
+
+
+def collect_bundle(argv: list[str]) -> int:
+    """Write what waits for the registry to a stick; print how many messages."""
+    from edge_agent.returns import collect
+
+    parser = argparse.ArgumentParser(
+        prog="genba bundle collect",
+        description="Write what this device recorded to a stick, signed with its key, and take the registry's receipts "
+        "from it. The agent may run or not. `genba bundle return` hands it in at the registry.",
+    )
+    folder, home = _home(parser, "the stick's folder; a bundle's will do", argv)
+    print(f"{collect(folder, home)} messages")
     return 0
 
 

@@ -60,7 +60,7 @@ class AgentHome:
         self.partial = folder / "partial"
         self.state = folder / "state.json"
         self.stick = folder / "stick"
-        self.acks = folder / "acks"
+        self.receipts = folder / "receipts"
         self.outbox = folder / "outbox.db"
         self.status = folder / "status.json"
         self.lock = folder / "agent.lock"

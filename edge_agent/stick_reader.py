@@ -1,9 +1,11 @@
 """Reads what `genba bundle install` leaves in the home, by the same path as the network. One bundle after another."""
 
+import contextlib
 from collections.abc import Callable
 
 from edge_agent.installer import Job, LeaveStick, Sync, SyncDone, SyncFailed
 from edge_agent.reporting import Reporter
+from edge_agent.returns import receipts_of
 from edge_agent.settings import AgentHome
 from edge_agent.stick import stick_of
 
@@ -20,7 +22,10 @@ class StickReader:
         self._reading = self._stuck = 0
 
     def look(self) -> None:
-        """Begin to read a bundle that has come."""
+        """Begin to read a bundle that has come; forget what a receipt says the registry has."""
+        with contextlib.suppress(OSError):  # a disk that takes nothing is told of elsewhere
+            for receipt in receipts_of(self._home):
+                self._reporter.acknowledged(receipt.ids)
         if not self._reading and (found := stick_of(self._home)) not in (0, self._stuck):
             self._reading = found
             self._do(Sync(urgent=True, stick=found))

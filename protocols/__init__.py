@@ -19,6 +19,7 @@ __all__ = [
     "payloads",
     "reference",
     "resources",
+    "returns",
     "sketch_bytes",
     "sketches",
     "topics",

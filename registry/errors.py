@@ -21,6 +21,7 @@ RegistryError
 ├── DeviceError                     a device, or who set it up
 │   ├── TokenRefusedError           an enrolment token that is unknown, used, expired or another device's
 │   ├── CertificateRefusedError     a certificate request for the wrong name or with a weak key
+│   ├── ReturnRefusedError          what a stick brings home is not signed by the device
 │   ├── ResourceMissingError        there is no such resource for this device (404)
 │   └── ResourceGoneError           there was one, and it is gone for good (410)
 ├── OperatorError                   who runs the registry
@@ -230,6 +231,14 @@ class TokenRefusedError(DeviceError):
 
 class CertificateRefusedError(DeviceError):
     """A certificate request is unreadable, for the wrong name, or with a key that is too weak."""
+
+
+class ReturnRefusedError(DeviceError):
+    """What a stick brings home is not a device's own; nothing of it is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"what the stick brings is refused: {reason}; let the device write it again")
+        self.reason = reason
 
 
 class ResourceMissingError(DeviceError):

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from protocols.messages import Telemetry
+from protocols.names import ReleaseRef
 from registry.catalogue._sqlite import Connections, forget_rows
 from registry.monitoring.merging import DeviceWindow
 
@@ -66,6 +67,15 @@ class TelemetryWindows:
             (model, version, since, until),
         )
         return [_window(row) for row in rows]
+
+    def releases_after(self, row: int) -> tuple[int, set[ReleaseRef]]:
+        """Return the newest row's number, and the releases of all windows that came in after `row`."""
+        found = self._connections.row("SELECT COALESCE(MAX(rowid), 0) AS newest FROM telemetry")
+        newest = int(found["newest"]) if found else 0
+        if newest <= row:
+            return newest, set()
+        rows = self._connections.rows("SELECT DISTINCT model, version FROM telemetry WHERE rowid > ?", (row,))
+        return newest, {ReleaseRef(one["model"], one["version"]) for one in rows}
 
     def by_device(self, device: str, limit: int = 100) -> list[Window]:
         """Return a device's newest windows, newest first."""

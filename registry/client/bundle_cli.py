@@ -1,13 +1,15 @@
-"""`genba bundle export`: from a registry to a USB stick."""
+"""`genba bundle export` and `return`: from a registry to a USB stick, and back."""
 
 import argparse
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from registry.client.bundles import Progress, export
 from registry.client.cli import UPLOAD_TIMEOUT_S, add_registry, connect, resolve
+from registry.client.returns import hand_in
 
 
 def export_bundle(argv: list[str]) -> int:
@@ -27,6 +29,24 @@ def export_bundle(argv: list[str]) -> int:
         f"{releases} for {bundle.device}; install it before {until}" if bundle.device else f"{releases}, to score with"
     )
     print(f"{what}; {sum(bundle.files.values()) / 1e6:.1f} MB", file=sys.stderr)
+    return 0
+
+
+def return_bundle(argv: list[str]) -> int:
+    """Hand in what a stick carries home; print how much, device by device."""
+    parser = argparse.ArgumentParser(
+        prog="genba bundle return",
+        description="Hand in what devices recorded (`genba bundle collect`). It is counted once, also where part of it "
+        "came by MQTT. The receipts stay on the stick: at its next visit the devices forget what has arrived.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the stick's folder")
+    add_registry(parser)
+    options = parser.parse_args(argv)
+    totals: Counter[str] = Counter()
+    for device, messages in hand_in(connect(options), options.folder):
+        totals[device] += messages
+    for device, messages in sorted(totals.items()):
+        print(f"{device}: {messages} messages")
     return 0
 
 

@@ -60,7 +60,8 @@ class Service:
         self._keeper = BrokerKeeper(home, self._catalogue, clock)
         self._monitor = Monitor(self._catalogue, clock)
         self._windows: set[ReleaseRef] = set()
-        self._lock = threading.Lock()
+        #: The newest window that was judged: asked of the catalogue, because windows come in by sticks too.
+        self._last_window, _ = self._catalogue.telemetry.releases_after(0)
         self._stop = threading.Event()
         self._session = 0
 
@@ -109,8 +110,8 @@ class Service:
                 self._session = self._link.sessions
                 self._nudges.forget()
             self._nudges.poll()
-        with self._lock:
-            releases, self._windows = self._windows, set()
+        self._last_window, new = self._catalogue.telemetry.releases_after(self._last_window)
+        releases, self._windows = self._windows | new, set()
         for release in sorted(releases):
             self._monitor.look(release)
 
@@ -160,9 +161,6 @@ class Service:
         if isinstance(found, Asked):
             self._blocks.submit(found.site, found.device, found.request)
             return None
-        if found is not None and found.release is not None:
-            with self._lock:
-                self._windows.add(found.release)
         return found
 
     def _acknowledge(self, stored: list[Stored]) -> None:

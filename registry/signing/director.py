@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
+from securesystemslib.dsse import Envelope
 from tuf.api.metadata import TargetFile
 
 from protocols.assignment import Assignment, encode_assignment
@@ -96,6 +97,10 @@ class DirectorRepository:
             name = f"{digest}.{ASSIGNMENT_TARGET}"
             metadata = {**read_roots(self._roots), **folder.newest()}
             return metadata, {name: (self._targets_folder(device) / name).read_bytes()}
+
+    def sign(self, envelope: Envelope) -> None:
+        """Sign what a device believes of the registry beside its metadata."""
+        envelope.sign(self._signers.online)
 
     def assignment(self, device: str, name: str) -> bytes | None:
         """Return the bytes of a device's assignment target, `<sha256>.assignment.json`, or None."""

@@ -59,6 +59,14 @@ class BundleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     valid_days: int = 7
 
 
+class ReturnReply(msgspec.Struct, frozen=True):
+    """How many messages of a device the registry now has of those handed in, and the receipt for the device (DSSE)."""
+
+    device: str
+    messages: int
+    receipt: msgspec.Raw
+
+
 class SwapBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A release (`model@version`) for devices: names, or `*`, `site=SITE`, `profile=PROFILE`."""
 

@@ -14,6 +14,7 @@ from registry.web.api.meta import meta
 from registry.web.api.models import models
 from registry.web.api.policies import policies
 from registry.web.api.releases import releases
+from registry.web.api.returns import returns
 from registry.web.api.rows import rows
 from registry.web.api.telemetry import telemetry
 
@@ -28,6 +29,7 @@ API_BLUEPRINTS: tuple[Blueprint, ...] = (
     models,
     releases,
     bundles,
+    returns,
     policies,
     rows,
     drift_reports,
