@@ -167,5 +167,5 @@ class Outbox:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    """Return whether the file itself is bad; OperationalError means a disk that is full, read-only or away."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    """Return whether the file itself is bad; a disk that is full, read-only or away is an OperationalError."""
+    return type(error) is sqlite3.DatabaseError
