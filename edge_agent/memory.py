@@ -60,3 +60,4 @@ class Memory:
             linked.unlink(missing_ok=True)
             linked.hardlink_to(self._path)
             linked.replace(self._before)
+            linked.unlink(missing_ok=True)  # a rename over the same file does nothing (POSIX)

@@ -130,6 +130,9 @@ class BlockClient:
         download = _Download(self.partials.open(resource, limit_bytes))
         try:
             self._collect(download)
+        except ResourceFinalError:
+            self.forget(resource)  # there is nothing to go on with
+            raise
         finally:
             download.partial.close()
         self._transfers = {}

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -111,19 +111,20 @@ class Device:
         return page.running and (ref.model, ref.version) in held and served == [ref.version]
 
     def files(self) -> set[str]:
-        """The names of all that is in the home."""
+        """The names of all that is in the home, but for what the open database has beside it."""
         folder = self.home.folder
-        return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+        names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+        return names - {"outbox.db-wal", "outbox.db-shm"}
 
-    def update(self) -> tuple[int, set[str]]:
-        """Let the update take its course; return which version answered first, and what is on the disk at the end."""
+    def update(self, clean: Callable[[set[str]], bool]) -> None:
+        """Let the update take its course, until the disk is clean: the old release serves at once, or the new one."""
         process = self.begin()
-        first = self.answer()
+        assert self.answer() in ANSWERS
         wait_until(lambda: self.confirmed(TWO), 60, f"release 2 on {self.name}")
         assert self.answer() == 2
+        wait_until(lambda: clean(self.files()), 15, f"a clean disk; there are {sorted(self.files())}")
         os.kill(process, signal.SIGTERM)
         assert self.ended() == 0
-        return first, self.files()
 
     def survives(self, point: int, wanted: set[str], *, lossy: bool) -> bool | None:
         """Cut the power at a point of the update; return whether the device came back, None if it is not reached."""
@@ -140,9 +141,12 @@ class Device:
         if lossy:
             shutil.rmtree(self.home.folder)
             self.home.folder.with_name("home.lost").rename(self.home.folder)
-        first, left = self.update()
-        assert first in ANSWERS, cut
-        assert left == wanted, f"cut at {cut}: leaked {sorted(left - wanted)}, lacks {sorted(wanted - left)}"
+        try:
+            self.update(lambda files: files == wanted)
+        except AssertionError as error:
+            left = self.files()
+            difference = f"leaked {sorted(left - wanted)}, lacks {sorted(wanted - left)}"
+            raise AssertionError(f"cut at {cut}: {error}; {difference}") from error
         return True
 
     def _stop_when_confirmed(self, process: int) -> None:
@@ -156,7 +160,7 @@ class Device:
 
 def _lives(process: int) -> bool:
     try:
-        return not Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -212,10 +216,14 @@ def devices(
         yield found
 
 
+def _leftover(name: str) -> bool:
+    return name.startswith("partial/") or name.endswith((".tmp", ".old", ".damaged"))
+
+
 def cut_everywhere(devices: list[Device], every: int, *, lossy: bool) -> tuple[int, int]:
     """Cut the power at one point in `every`; return (points that there are, points tried and survived)."""
-    _, wanted = devices[0].update()
-    assert not any(name.startswith("partial/") or name.endswith((".tmp", ".old")) for name in wanted)
+    devices[0].update(lambda files: not any(_leftover(name) for name in files))
+    wanted = {name for name in devices[0].files() if not _leftover(name)}  # a stop may cut off a question
     found = len(devices[0].points())
     chosen = list(range(1 + random.Random(found).randrange(every), found + 1, every))
 

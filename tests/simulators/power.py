@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_NAMING = {"os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.link": 2, "os.truncate": 1}
+_NAMING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
+#: Where such an event says which open folder its first name is in.
+_FOLDER = {"os.rename": 2, "os.remove": 1, "os.mkdir": 2, "os.rmdir": 1, "os.link": 2}
 _CHANGING = ("BEGIN", "COMMIT", "INSERT", "DELETE", "UPDATE", "CREATE")
 
 
@@ -50,7 +52,7 @@ class Power:
 
     def _sync(self, descriptor: Any) -> None:
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-        path = os.readlink(f"/proc/self/fd/{number}")
+        path = _path_of(number)
         if self._inside(path):
             self._point("fsync", path)
         self._fsync(number)
@@ -61,13 +63,13 @@ class Power:
         if event == "open" and isinstance(args[2], int) and args[2] & _WRITING:
             self._named(event, args[0], -1)
         elif event in _NAMING:
-            self._named(event, args[0], args[-1] if event != "os.truncate" and isinstance(args[-1], int) else -1)
+            self._named(event, args[0], args[_FOLDER[event]] if event in _FOLDER else -1)
 
     def _named(self, event: str, path: Any, folder: int) -> None:
         if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
-        elif folder >= 0 and event not in ("os.mkdir",):
-            path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))  # noqa: PTH118
+            path = _path_of(path)
+        elif folder >= 0:
+            path = f"{_path_of(folder)}/{os.fsdecode(path)}"
         if self._inside(os.fsdecode(path)):
             self._point(event, os.fsdecode(path))
 
@@ -86,6 +88,10 @@ class Power:
                 if self._synced is not None:
                     self._synced.rebuild(self._home.with_name(f"{self._home.name}.lost"))
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _path_of(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 class Synced:
