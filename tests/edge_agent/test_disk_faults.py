@@ -119,9 +119,9 @@ def test_a_release_damaged_on_disk_gives_way_to_the_one_before_it_and_is_fetched
     model.write_bytes(data)
     second = start(agents, home)
     answers(line, "damaged", 1)
+    wait_until(lambda: state_of(home, TWO) == "assigned", what="the release waiting to be fetched again")
     page = read_status(home)
     told = describe(page, page.at)
-    assert state_of(home, TWO) == "assigned"
     assert "model.onnx was changed" in told
     assert any("is damaged on this device" in entry["text"] for entry in second.log())
     back = RegistrySide(broker.port, signed.read)
