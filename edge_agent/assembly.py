@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from edge_agent.bench import Bench
 from edge_agent.daemon import Daemon, Inbox, Parts
+from edge_agent.errors import HomeError
 from edge_agent.fetchers import ResumingFetcher, StickFirst
+from edge_agent.http_transfer import RangeClient, RequestSigner
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
@@ -78,11 +80,12 @@ def build_parts(
     link = Link(
         address, f"{settings.site}.{settings.device}", (topics.up("status"), will), switchboard, identity=identity
     )
+    downloads = blocks if settings.transport == "mqtt" else _over_http(home, settings, link.latency.wait_s)
     trusted_time = TrustedTime(home.metadata / "time.json", not_before=issued_at(home.certificate))
     verifier = Verifier(
         home.metadata,
         roots,
-        StickFirst(home.stick, ResumingFetcher(blocks)),
+        StickFirst(home.stick, ResumingFetcher(downloads)),
         device=settings.device,
         profile=settings.profile,
         time=trusted_time,
@@ -94,7 +97,7 @@ def build_parts(
         bench.check,
         bench.prove,
         inbox.put,
-        blocks,
+        downloads,
         leave=lambda stick: leave_stick(home, stick),
         look=bench.look,
     )
@@ -107,7 +110,7 @@ def build_parts(
         engine=engine,
         link=link,
         switchboard=switchboard,
-        blocks=blocks,
+        downloads=downloads,
         installer=installer,
         outbox=outbox,
         reporter=reporter,
@@ -122,3 +125,10 @@ def build_parts(
 
 def _installed() -> bool:
     return any(True for _ in importlib.metadata.distributions(name="genba"))
+
+
+def _over_http(home: AgentHome, settings: Settings, others_wait_s: Callable[[], float]) -> RangeClient:
+    if not settings.registry_url:
+        raise HomeError(f'{home.settings_path}: transport = "http" needs registry_url = "https://..."')
+    signer = RequestSigner(home.key, f"{settings.site}.{settings.device}")
+    return RangeClient(settings.registry_url, signer, home.partial, ca=home.ca, others_wait_s=others_wait_s)

@@ -14,7 +14,7 @@ import msgspec
 from edge_agent.disk import sweep
 from edge_agent.errors import ReleaseDamagedError
 from edge_agent.inference import Model
-from edge_agent.installer import Installer, Outcome, StickLeft, Sync, SyncDone, SyncFailed
+from edge_agent.installer import Downloads, Installer, Outcome, StickLeft, Sync, SyncDone, SyncFailed
 from edge_agent.lifecycle import State, step
 from edge_agent.lifecycle_events import (
     Action,
@@ -84,7 +84,7 @@ class Parts:
     engine: StreamEngine
     link: Link
     switchboard: Switchboard
-    blocks: BlockClient
+    downloads: Downloads
     installer: Installer
     outbox: Outbox
     reporter: Reporter
@@ -422,7 +422,7 @@ class Daemon:
         parts.reporter.event("agent-stopped", "info", "agent stopped in good order")
         parts.reporter.status(self._status(online=False))
         parts.link.stop(_FLUSH_S)
-        parts.blocks.cancel()
+        parts.downloads.cancel()
         parts.installer.stop(0.5)
         self._save(clean=True)
         self._show()

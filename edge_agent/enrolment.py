@@ -60,7 +60,9 @@ def enrol(
         )
     _check_certificate(reply.certificate, key)
     BrokerAddress.parse(reply.broker_url)
-    _write_home(home, key, reply, {"device": device, "site": site, "profile": profile})
+    _write_home(
+        home, key, reply, {"device": device, "site": site, "profile": profile, "registry_url": registry.rstrip("/")}
+    )
 
 
 def _enrol_url(registry: str) -> str:

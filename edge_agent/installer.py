@@ -94,6 +94,9 @@ class Downloads(Protocol):
 
     def proceed(self) -> None: ...
 
+    def cancel(self) -> None:
+        """Make them fail at once, for good: the agent stops."""
+
     def keep_only(self, releases: frozenset[ReleaseRef]) -> int:
         """Delete what is left of all others; return how many."""
 

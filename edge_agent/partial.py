@@ -185,9 +185,11 @@ class Partial:
         self._unsaved, self._saved_at = False, self._ticks()
 
     def close(self) -> None:
-        """Close the file, keeping what has arrived; what is whole, or hardly begun, needs no checkpoint."""
+        """Close the file, keeping what has arrived; of nothing there is no file."""
         try:
-            if not self.complete and self.arrived_bytes > UNIT_BYTES:
+            if not self.arrived_bytes:
+                self.path.unlink(missing_ok=True)
+            elif not self.complete:
                 self.save()
         finally:
             os.close(self._file)

@@ -8,7 +8,7 @@ import os
 import time
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import msgspec
 
@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         device, site, profile: as enrolled.
         broker_url: mqtt://host:port (loopback alone) or mqtts://host:port.
+        registry_url: the registry's web address; needed where `transport` is http.
+        transport: what releases and metadata come by: mqtt, or http with ranges.
         outbox_bytes: most that telemetry and events may take on disk while the registry is away.
         preflight_s: longest that a release's proof may take here.
         preflight_bytes: most memory that it may take; 0: half of what is free.
@@ -36,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     site: str
     profile: str
     broker_url: str
+    registry_url: str = ""
+    transport: Literal["mqtt", "http"] = "mqtt"
     outbox_bytes: int = 32 * 1024 * 1024
     preflight_s: float = 120.0
     preflight_bytes: int = 0

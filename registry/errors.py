@@ -22,6 +22,7 @@ RegistryError
 │   ├── TokenRefusedError           an enrolment token that is unknown, used, expired or another device's
 │   ├── CertificateRefusedError     a certificate request for the wrong name or with a weak key
 │   ├── ReturnRefusedError          what a stick brings home is not signed by the device
+│   ├── SignatureRefusedError       a request over HTTP that no device has signed as it must
 │   ├── ResourceMissingError        there is no such resource for this device (404)
 │   └── ResourceGoneError           there was one, and it is gone for good (410)
 ├── OperatorError                   who runs the registry
@@ -238,6 +239,14 @@ class ReturnRefusedError(DeviceError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"what the stick brings is refused: {reason}; let the device write it again")
+        self.reason = reason
+
+
+class SignatureRefusedError(DeviceError):
+    """A request that only a device may make carries no signature of one."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the request's signature is refused: {reason}")
         self.reason = reason
 
 

@@ -57,6 +57,7 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.TokenRefusedError: Shape(HTTPStatus.FORBIDDEN, "Enrolment token refused"),
     errors.CertificateRefusedError: Shape(HTTPStatus.BAD_REQUEST, "Certificate request refused"),
     errors.ReturnRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Return refused"),
+    errors.SignatureRefusedError: Shape(HTTPStatus.UNAUTHORIZED, "Signature refused"),
     errors.ResourceMissingError: Shape(HTTPStatus.NOT_FOUND, "Resource missing"),
     errors.ResourceGoneError: Shape(HTTPStatus.GONE, "Resource gone"),
     errors.CallerError: Shape(HTTPStatus.BAD_REQUEST, "Request refused"),

@@ -48,9 +48,10 @@ class BadLink:
         self._loop.run_forever()
         self._server.close()
         self._abort()
-        for task in asyncio.all_tasks(self._loop):
+        serving = asyncio.all_tasks(self._loop)
+        for task in serving:
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.run_until_complete(asyncio.gather(*serving, return_exceptions=True))
         self._loop.close()
 
     @property
@@ -68,6 +69,7 @@ class BadLink:
             self._thread.join(5)
 
     def _abort(self) -> None:
+        self._free_at = {"up": 0.0, "down": 0.0}  # what was on its way is gone
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -82,6 +84,8 @@ class BadLink:
         ways = [self._pass("up", near, far_out), self._pass("down", far, near_out)]
         try:
             await asyncio.gather(*ways)
+        except asyncio.CancelledError:
+            pass  # the link is closed; asyncio's server would tell of it
         finally:
             for writer in (near_out, far_out):
                 self._writers.discard(writer)

@@ -5,6 +5,7 @@ from flask import Blueprint
 from registry.web.api.assignments import assignments
 from registry.web.api.bundles import bundles
 from registry.web.api.datasets import datasets
+from registry.web.api.delivery import delivery
 from registry.web.api.devices import devices
 from registry.web.api.drift_reports import drift_reports
 from registry.web.api.enrolment import enrolment
@@ -24,6 +25,7 @@ API_BLUEPRINTS: tuple[Blueprint, ...] = (
     meta,
     enrolment,
     devices,
+    delivery,
     telemetry,
     assignments,
     models,
