@@ -47,7 +47,6 @@ from edge_agent.stick_reader import StickReader
 from edge_agent.streams import StreamEngine
 from edge_agent.switchboard import Heard, LinkDown, LinkUp, Switchboard
 from edge_agent.timers import Timers
-from edge_agent.transfer import BlockClient
 from protocols.assignment import Assignment
 from protocols.errors import GenbaError, ManifestError
 from protocols.messages import Ack, AssignmentChanged, HeldRelease, Status

@@ -20,6 +20,7 @@ __all__ = [
     "reference",
     "resources",
     "returns",
+    "signed_request",
     "sketch_bytes",
     "sketches",
     "topics",

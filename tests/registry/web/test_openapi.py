@@ -14,7 +14,7 @@ def described(client):
 
 def test_every_route_is_described_and_every_description_has_its_route(app, described):
     routed = {
-        (method.lower(), rule.rule.replace("<int:", "{").replace("<", "{").replace(">", "}"))
+        (method.lower(), rule.rule.replace("<int:", "{").replace("<path:", "{").replace("<", "{").replace(">", "}"))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/api/") or rule.rule in ("/healthz", "/openapi.json")
