@@ -40,7 +40,7 @@ VERBS: dict[str, Verb] = {
     "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
     "bundle": Verb("genba:bundle", None, "carry releases to a device on a USB stick, and what it recorded back"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
-    "score": Verb("edge_agent.cli:score", "cpu", "score a file with a release, offline"),
+    "score": Verb("genba:score", "cpu", "score a file with a release, offline"),
     "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine, write install kits"),
     "simulate": Verb("rehearsal.cli:simulate", "demo", "a production line, or a fleet of devices"),
 }
@@ -93,6 +93,14 @@ def bundle(argv: list[str]) -> int:
     asked = bool(argv) and argv[0] in ("-h", "--help", "help")
     print(text, file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2
+
+
+def score(argv: list[str]) -> int:
+    """Score a file; a release that a registry has is fetched first, by the side that knows registries."""
+    from edge_agent import cli
+    from registry.client.cached_bundle import bring
+
+    return cli.score(argv, bring)
 
 
 class MissingExtraError(GenbaError):

@@ -77,32 +77,44 @@ def read_release(folder: Path) -> Manifest:
         ReleaseDamagedError: a file is missing or is not the one that the manifest describes.
         ManifestError: release.json is unreadable or contradicts itself.
     """
-    try:
-        manifest = decode_manifest((folder / "release.json").read_bytes())
-    except OSError as error:
-        raise ReleaseDamagedError(f"{folder}: no readable release.json ({error.strerror}); is it a release?") from error
+    manifest = read_manifest(folder)
     for name, info in manifest.files.items():
-        check_file(folder / name, info)
+        check_file(folder / name, info, signed=manifest.version > 0)
     return manifest
 
 
-def check_file(path: Path, info: FileInfo) -> None:
-    """Return if a file has the size and digest that its manifest gives.
+def read_manifest(folder: Path) -> Manifest:
+    """Return a release folder's manifest, and believe it.
+
+    Raises:
+        ReleaseDamagedError, ManifestError: as `read_release`.
+    """
+    try:
+        return decode_manifest((folder / "release.json").read_bytes())
+    except OSError as error:
+        raise ReleaseDamagedError(f"{folder}: no readable release.json ({error.strerror}); is it a release?") from error
+
+
+def check_file(path: Path, info: FileInfo, *, signed: bool = True) -> None:
+    """Return if a file has the size and digest that its manifest gives; a candidate's was never signed.
 
     Raises:
         ReleaseDamagedError: it does not, or is not there; the text says which file, and the way out.
     """
     if path.name != str(path.relative_to(path.parent)):
         raise ReleaseDamagedError(f"{path}: a release's files lie side by side")
+    when, way_out = (
+        ("it was signed", "fetch the release again") if signed else ("it was made", "make the candidate again")
+    )
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ReleaseDamagedError(f"{path}: {error.strerror}; fetch the release again") from error
+        raise ReleaseDamagedError(f"{path}: {error.strerror}; {way_out}") from error
     if (size, digest) != (info.size_bytes, info.sha256):
         raise ReleaseDamagedError(
-            f"{path} was changed after it was signed: it is {size} bytes, sha256 {digest[:12]}..., and release.json "
-            f"says {info.size_bytes} bytes, {info.sha256[:12]}...; fetch the release again"
+            f"{path} was changed after {when}: it is {size} bytes, sha256 {digest[:12]}..., and release.json "
+            f"says {info.size_bytes} bytes, {info.sha256[:12]}...; {way_out}"
         )

@@ -56,6 +56,10 @@ def score_file(release: Path, source: Path, out: Path, *, keep: Sequence[str] | 
     return rows
 
 
+def _named(manifest: Manifest) -> str:
+    return str(manifest.release) if manifest.version else f"the candidate {manifest.model!r}"
+
+
 def _providers(manifest: Manifest) -> list[Provider]:
     import onnxruntime
 
@@ -63,7 +67,7 @@ def _providers(manifest: Manifest) -> list[Provider]:
     proven: list[Provider] = [name for name in available if name in manifest.providers]
     if not proven:
         raise ScoreError(
-            f"{manifest.release} is proven on {', '.join(manifest.providers)}, and the ONNX Runtime here has "
+            f"{_named(manifest)} is proven on {', '.join(manifest.providers)}, and the ONNX Runtime here has "
             f"{', '.join(available)}; install a build that has one of them"
         )
     return proven
@@ -74,7 +78,7 @@ def _kept(source: Path, names: Sequence[str], manifest: Manifest, keep: Sequence
     if absent:
         raise ScoreError(
             f"{source} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))} that "
-            f"{manifest.release} needs; it has {', '.join(map(repr, names))}"
+            f"{_named(manifest)} needs; it has {', '.join(map(repr, names))}"
         )
     unknown = [name for name in keep or () if name not in names]
     if unknown:

@@ -21,7 +21,7 @@ CSV = 'id,AT,V,note\n007,1,2,a\n008,,3,"b, c"\n009,NA,4,NA\n'
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    write_release(tmp_path / "release")
+    write_release(tmp_path / "release", version=0)
     return tmp_path / "release"
 
 
@@ -99,7 +99,7 @@ def test_a_long_file_streams(release: Path, tmp_path: Path) -> None:
     [
         ("in.csv", "", "is empty"),
         ("in.jsonl", "", "is empty"),
-        ("in.csv", "AT,W\n1,2\n", "lacks the column 'V' that ccpp@1 needs; it has 'AT', 'W'"),
+        ("in.csv", "AT,W\n1,2\n", "lacks the column 'V' that the candidate 'ccpp' needs; it has 'AT', 'W'"),
         ("in.csv", "AT,V\n1,2\nhot,3\n", "row 2, column 'AT': 'hot': expected a number"),
         ("in.csv", "AT,V\n1,2\n1e39,3\n", "row 2, column 'AT': 1e+39 is beyond what a float32 holds"),
         ("in.csv", "AT,V\n1,2\n3\n", "Expected 2 columns, got 1"),
@@ -138,7 +138,7 @@ def test_an_edited_release_is_one_clear_line(release: Path, tmp_path: Path, caps
     source = write(tmp_path / "in.csv", CSV)
     assert main(["score", str(release), str(source), "--out", str(tmp_path / "out.csv")]) == 1
     err = capsys.readouterr().err
-    assert f"{model} was changed after it was signed" in err
+    assert f"{model} was changed after it was made" in err
     assert err.count("\n") == 1
 
 

@@ -126,3 +126,14 @@ def test_an_export_that_is_killed_leaves_nothing_half_and_the_next_cleans_up(com
     assert command("bundle", "export", str(assigned), "--out", out)[0] == 0
     read_bundle(out)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_registrys_release_scores_from_a_cache(command, assigned, url, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "in.csv").write_text("AT,V\n1,2\n")
+    for named in (str(assigned), "press@latest"):
+        arguments = (named, tmp_path / "in.csv", "--out", tmp_path / "out.csv", "--registry", url)
+        status, _, err = command("score", *arguments)
+        assert status == 0
+        assert f"{assigned} is as it was signed, by the bundle's own root" in err
+    assert len(list((tmp_path / "cache").rglob("bundle.json"))) == 1

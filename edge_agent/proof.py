@@ -1,0 +1,208 @@
+"""What proves a release before anything is scored with it: signatures, or for a candidate its own digests alone.
+
+An expired signature proves still who signed: expiry stops installations, never the use of what is named by version.
+"""
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
+from tuf.ngclient.fetcher import FetcherInterface
+
+from edge_agent.bundles import read_bundle
+from edge_agent.errors import HomeError, ReleaseDamagedError, ScoreError, TrustError
+from edge_agent.fetchers import DirectoryFetcher
+from edge_agent.releases import read_manifest, read_release
+from edge_agent.settings import AgentHome
+from edge_agent.updater import MetadataUpdater
+from protocols.bundles import BUNDLE_FILE
+from protocols.errors import MetadataFormError, NameRefusedError
+from protocols.names import ReleaseRef, check_name
+from protocols.resources import RELEASE_FILES, metadata_url, target_path, targets_url
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A release's folder, and one line for a person: what proves it."""
+
+    folder: Path
+    note: str
+
+
+@contextlib.contextmanager
+def proven(named: str, home: AgentHome | None) -> Iterator[Proven]:
+    """Yield the release that is named, once every file of it is what was signed.
+
+    Args:
+        named: a release folder, a candidate's, a bundle's; or with a home `model@version`, `model@latest`.
+        home: whose trusted root counts.
+
+    Raises:
+        ScoreError: nothing is there, or nothing proves it.
+        ReleaseDamagedError, TrustError, BundleRefusedError: a file or a signature is not right.
+    """
+    folder = Path(named)
+    if folder.is_dir() and (folder / BUNDLE_FILE).exists():
+        with _from_bundle(folder, home) as found:
+            yield found
+    elif folder.is_dir():
+        yield _from_folder(folder, home or _home_around(folder))
+    elif "@" in named and home is not None:
+        yield _installed(_resolved(named, home), home)
+    elif "@" in named:
+        raise ScoreError(f"{named}: say where it is: --home HOME (installed there), or --registry URL")
+    else:
+        raise ScoreError(f"{named} is not a release folder; give the folder that holds release.json and model.onnx")
+
+
+def _from_folder(folder: Path, home: AgentHome | None) -> Proven:
+    manifest = read_manifest(folder)
+    if not manifest.version:
+        read_release(folder)
+        return Proven(folder, "not signed: a candidate; its files are those that its release.json lists")
+    if home is None:
+        read_release(folder)
+        raise ScoreError(
+            f"{folder} says that it is {manifest.release}, and no signature beside it proves that: give --home HOME of "
+            f"an agent, or a bundle (`genba bundle export {manifest.release} --out DIR`)"
+        )
+    return _checked(folder, manifest.release, home)
+
+
+def _installed(ref: ReleaseRef, home: AgentHome) -> Proven:
+    folder = home.releases / ref.model / str(ref.version)
+    if not folder.is_dir():
+        raise ScoreError(f"{ref} is not installed in {home.folder}; `genba agent status` shows what is")
+    return _checked(folder, ref, home)
+
+
+def _checked(folder: Path, ref: ReleaseRef, home: AgentHome) -> Proven:
+    """Compare a folder with what the home's trusted metadata signs."""
+    with _trusted(home, _KeptMetadata(home.metadata / "image"), home.image_root) as updater:
+        for name in RELEASE_FILES:
+            _check_file(updater, folder / name, target_path(ref, name))
+    return Proven(folder, f"{ref} is as it was signed, by the root that this device trusts")
+
+
+@contextlib.contextmanager
+def _from_bundle(folder: Path, home: AgentHome | None) -> Iterator[Proven]:
+    bundle = read_bundle(folder)
+    if len(bundle.releases) != 1:
+        names = ", ".join(map(str, bundle.releases)) or "none"
+        raise ScoreError(f"{folder} has several releases or none ({names}); export the one that is meant")
+    ref = bundle.releases[0]
+    root = folder / metadata_url("image") / "1.root.json"
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        _trusted(home, DirectoryFetcher(folder), home.image_root if home else root) as updater,
+    ):
+        for name in RELEASE_FILES:
+            _copy(updater, target_path(ref, name), Path(temporary) / name)
+        yield Proven(Path(temporary), _bundle_note(ref, root, home))
+
+
+def _bundle_note(ref: ReleaseRef, root: Path, home: AgentHome | None) -> str:
+    if home is not None:
+        return f"{ref} is as it was signed, by the root that {home.folder} trusts"
+    fingerprint = hashlib.sha256(root.read_bytes()).hexdigest()
+    return (
+        f"{ref} is as it was signed, by the bundle's own root sha256:{fingerprint}; whether that is your registry's "
+        "root, only you can say: compare it, or give --home HOME"
+    )
+
+
+@contextlib.contextmanager
+def _trusted(home: AgentHome | None, fetcher: FetcherInterface, root: Path) -> Iterator[MetadataUpdater]:
+    """Yield the image repository's metadata, verified from a root that is pinned, on a copy of what was seen."""
+    with tempfile.TemporaryDirectory() as temporary, _translated():
+        folder = Path(temporary) / "image"
+        if home is not None and (home.metadata / "image").is_dir():
+            shutil.copytree(home.metadata / "image", folder, symlinks=True)
+        folder.mkdir(exist_ok=True)
+        try:
+            pinned = root.read_bytes()
+        except OSError as error:
+            raise HomeError(f"{root}: {error.strerror}; is that an enrolled agent's home?") from error
+        places = metadata_url("image"), targets_url("image")
+        updater = MetadataUpdater(folder, *places, fetcher, root=pinned, now=lambda version: 0.0)
+        updater.refresh()
+        yield updater
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (RepositoryError, MetadataFormError, DownloadError) as error:
+        raise TrustError(f"its signatures: {error}") from error
+
+
+def _check_file(updater: MetadataUpdater, path: Path, target: str) -> None:
+    signed = updater.get_targetinfo(target)
+    if signed is None:
+        raise TrustError(f"{target} was never signed")
+    try:
+        with path.open("rb") as file:
+            signed.verify_length_and_hashes(file)
+    except OSError as error:
+        raise ReleaseDamagedError(f"{path}: {error.strerror}; fetch the release again") from error
+    except LengthOrHashMismatchError as error:
+        raise ReleaseDamagedError(f"{path} was changed after it was signed; fetch the release again") from error
+
+
+def _copy(updater: MetadataUpdater, target: str, path: Path) -> None:
+    """Copy a bundle's file, then check the copy: what the stick gives twice may differ."""
+    signed = updater.get_targetinfo(target)
+    if signed is None:
+        raise TrustError(f"{target} was never signed")
+    try:
+        with updater.open_target(signed) as source, path.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    except LengthOrHashMismatchError as error:
+        raise ReleaseDamagedError(f"{target} was changed after it was signed; export the bundle again") from error
+    _check_file(updater, path, target)
+
+
+def _resolved(named: str, home: AgentHome) -> ReleaseRef:
+    model, _, version = named.partition("@")
+    if version != "latest":
+        try:
+            return ReleaseRef.parse(named)
+        except NameRefusedError as error:
+            raise ScoreError(f"{error}; on a device: MODEL@VERSION or MODEL@latest") from error
+    found = [int(path.name) for path in (home.releases / check_name("model", model)).glob("[0-9]*")]
+    if not found:
+        raise ScoreError(f"no release of {model!r} is installed in {home.folder}")
+    return ReleaseRef(model, max(found))
+
+
+def _home_around(folder: Path) -> AgentHome | None:
+    """Return the agent's home that a release folder lies in: HOME/releases/<model>/<version>."""
+    parents = folder.resolve().parents
+    if len(parents) < 3 or parents[1].name != "releases":
+        return None
+    home = AgentHome(parents[2])
+    return home if home.enrolled else None
+
+
+class _KeptMetadata(FetcherInterface):
+    """Serves the trusted metadata that python-tuf keeps, under the names that it asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        name = url.rpartition("/")[2]
+        number, _, role = name.partition(".")
+        if role == "root.json":
+            path = self._folder / "root_history" / name
+        else:
+            path = self._folder / (role if number.isdigit() else name)
+        if not path.is_file():
+            raise DownloadHTTPError(f"{name} is not kept", 404)
+        yield path.read_bytes()
