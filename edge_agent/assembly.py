@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import queue
+import secrets
 import time
 from collections.abc import Callable
 
 from edge_agent.bench import Bench
+from edge_agent.credentials import Credentials
 from edge_agent.daemon import Daemon, Inbox, Parts
-from edge_agent.errors import HomeError
+from edge_agent.errors import HomeError, RenewalError
 from edge_agent.fetchers import ResumingFetcher, StickFirst
 from edge_agent.http_transfer import RangeClient, RequestSigner
 from edge_agent.installer import Installer
@@ -17,7 +19,9 @@ from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.pacing import Bounds
 from edge_agent.releases import ReleaseStore
+from edge_agent.renewal import Renewer
 from edge_agent.reporting import Reporter
+from edge_agent.rest import Rest
 from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.stick import leave_stick
@@ -28,6 +32,7 @@ from edge_agent.trusted_time import TrustedTime, issued_at
 from edge_agent.verification import PinnedRoots, Verifier
 from protocols.broker import BrokerAddress
 from protocols.messages import BlockRequest, Status, encode
+from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.topics import DeviceTopics
 
 
@@ -75,13 +80,15 @@ def build_parts(
         first_transfer=int(time.time()),
     )
     switchboard = Switchboard(topics, inbox.put, inbox.qsize, engine, blocks)
-    will = encode(Status(at=time.time(), online=False, agent_version=version, profile=settings.profile))
-    identity = Identity(home.key, home.certificate, home.ca)
+    instance = secrets.token_hex(8)
+    last_word = Status(time.time(), online=False, agent_version=version, profile=settings.profile, instance=instance)
+    will = encode(last_word)
+    identity = Identity(home.identity, home.ca, issued_at(home.identity))
     link = Link(
         address, f"{settings.site}.{settings.device}", (topics.up("status"), will), switchboard, identity=identity
     )
     downloads = blocks if settings.transport == "mqtt" else _over_http(home, settings, link.latency.wait_s)
-    trusted_time = TrustedTime(home.metadata / "time.json", not_before=issued_at(home.certificate))
+    trusted_time = TrustedTime(home.metadata / "time.json", not_before=identity.begins_at)
     verifier = Verifier(
         home.metadata,
         roots,
@@ -101,7 +108,8 @@ def build_parts(
         leave=lambda stick: leave_stick(home, stick),
         look=bench.look,
     )
-    reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic)
+    reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic, instance=instance)
+    renew = _build_renewal(home, settings, link, reporter)
     return Parts(
         home=home,
         settings=settings,
@@ -114,13 +122,53 @@ def build_parts(
         installer=installer,
         outbox=outbox,
         reporter=reporter,
+        renew=renew,
         memory=Memory(home.state),
         service=service or ServiceManager(),
         load=bench.load,
         facts=lambda: bench.facts,
         keep_time=trusted_time.keep,
         agent_version=version,
+        instance=instance,
     )
+
+
+def _build_renewal(home: AgentHome, settings: Settings, link: Link, reporter: Reporter) -> Callable[..., None]:
+    """Return what keeps the certificate good, called now and then and with each reply of the registry.
+
+    It goes by MQTT, or by HTTPS where the broker takes this device no more.
+    """
+    if not home.identity.exists():
+        return lambda reply=None: None
+    topics = DeviceTopics(settings.site, settings.device)
+
+    def ask(request: RenewalRequest) -> RenewalReply:
+        if not settings.registry_url:
+            raise RenewalError("agent.toml names no registry_url that could be asked")
+        rest = Rest(settings.registry_url, home.ca.read_text())
+        return rest.post(f"/devices/{settings.device}/renewal", request, RenewalReply)
+
+    def renewed(end: float) -> None:
+        link.renewed()
+        day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end))
+        reporter.event("identity-renewed", "info", f"the certificate was renewed; it is good until {day}")
+
+    renewer = Renewer(
+        Credentials(home, settings.site, settings.device, time.time),
+        lambda request: link.publish(topics.up("renewal"), encode(request)),
+        ask,
+        renewed=renewed,
+        refused=lambda reason: reporter.event("renewal-refused", "error", f"the certificate is not renewed: {reason}"),
+        ticks=time.monotonic,
+    )
+
+    def renew(reply: RenewalReply | None = None) -> None:
+        if reply is not None:
+            renewer.answered(reply)
+        else:
+            renewer.tick(connected=link.connected, turned_away=link.turned_away)
+
+    return renew
 
 
 def _installed() -> bool:
@@ -130,5 +178,5 @@ def _installed() -> bool:
 def _over_http(home: AgentHome, settings: Settings, others_wait_s: Callable[[], float]) -> RangeClient:
     if not settings.registry_url:
         raise HomeError(f'{home.settings_path}: transport = "http" needs registry_url = "https://..."')
-    signer = RequestSigner(home.key, f"{settings.site}.{settings.device}")
+    signer = RequestSigner(home.identity, f"{settings.site}.{settings.device}")
     return RangeClient(settings.registry_url, signer, home.partial, ca=home.ca, others_wait_s=others_wait_s)

@@ -151,7 +151,7 @@ def rehearse(folder: Path, home: AgentHome) -> Assignment:
             DirectoryFetcher(folder),
             device=settings.device,
             profile=settings.profile,
-            time=TrustedTime(metadata / "time.json", not_before=issued_at(home.certificate)),
+            time=TrustedTime(metadata / "time.json", not_before=issued_at(home.identity)),
         )
         try:
             assignment = verifier.assignment()

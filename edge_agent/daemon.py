@@ -51,6 +51,7 @@ from protocols.assignment import Assignment
 from protocols.errors import GenbaError, ManifestError
 from protocols.messages import Ack, AssignmentChanged, HeldRelease, Status
 from protocols.names import ReleaseRef
+from protocols.renewal import RenewalReply
 from protocols.topics import DeviceTopics
 
 log = logging.getLogger(__name__)
@@ -87,12 +88,14 @@ class Parts:
     installer: Installer
     outbox: Outbox
     reporter: Reporter
+    renew: Callable[..., None]
     memory: Memory
     service: ServiceManager
     load: Callable[[ReleaseRef, bool], Model]
     facts: Callable[[], dict[str, Any]]
     keep_time: Callable[[], None]
     agent_version: str
+    instance: str
 
 
 class Daemon:
@@ -287,6 +290,7 @@ class Daemon:
             self._retry(action)
         self._sync()
         self._show()
+        self._parts.reporter.status(self._status())
 
     def _link_down(self, reason: str) -> None:
         if self._link != reason:
@@ -295,9 +299,11 @@ class Daemon:
         self._parts.reporter.link_lost()
         self._show()
 
-    def _heard(self, message: Ack | AssignmentChanged) -> None:
+    def _heard(self, message: Ack | AssignmentChanged | RenewalReply) -> None:
         if isinstance(message, Ack):
             self._parts.reporter.acknowledged(message.ids)
+        elif isinstance(message, RenewalReply):
+            self._parts.renew(message)
         elif self._state.assignment is None or message.revision != self._state.assignment.revision:
             self._sync(urgent=True)
 
@@ -360,6 +366,7 @@ class Daemon:
     def _tick(self) -> None:
         self._timers.after(_TICK_S, self._tick)
         self._sticks.look()
+        self._parts.renew()
         if self._page is not None:
             self._parts.service.heed(self._page, healthy=self._parts.engine.healthy)
         self._check_disk()
@@ -379,6 +386,7 @@ class Daemon:
             probe=parts.facts(),
             outbox_waiting=parts.outbox.size,
             outbox_dropped=parts.outbox.dropped,
+            instance=parts.instance,
         )
 
     def _show(self) -> None:

@@ -3,6 +3,8 @@
 AgentError
 ├── HomeError           the agent's folder is missing, damaged or in use        (operator)
 ├── EnrolmentError      the registry did not take this device                   (operator)
+├── RegistryCallError   the registry cannot be asked, or refuses                (operator)
+├── RenewalError        a certificate that is not the one asked for             (registry)
 ├── LinkError           the device's TLS identity cannot be used                (operator)
 ├── TransferError       something could not be fetched now; a later try may     (network)
 │   └── ResourceFinalError  the registry does not have it (404, 410)            (publisher)
@@ -28,6 +30,19 @@ class HomeError(AgentError):
 
 class EnrolmentError(AgentError):
     """The registry did not take this device, or the device did not take the registry."""
+
+
+class RegistryCallError(AgentError):
+    """The registry does not answer over HTTPS, or with a refusal: `said` is its own line, `status` HTTP's or 0."""
+
+    def __init__(self, text: str, status: int = 0, said: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.said = said
+
+
+class RenewalError(AgentError):
+    """A certificate is not the one that was asked for."""
 
 
 class LinkError(AgentError):

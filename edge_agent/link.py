@@ -4,7 +4,9 @@ import contextlib
 import logging
 import random
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_agent.errors import LinkError
 from edge_agent.latency import Latency
 from protocols.broker import BrokerAddress
+from protocols.handshake import Faults, explain
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +28,21 @@ _IN_FLIGHT = 1000
 KEEPALIVE_S = 30
 
 
+#: OpenSSL's X509_V_FLAG_NO_CHECK_TIME.
+_NO_CHECK_TIME = 0x200000
+_RENEW = "enrol it anew (`genba registry token ... --replace`)"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The device's key and certificate, and the authority that signed the broker's. Paths to PEM files."""
+    """The device's key and certificate (one PEM file), and the authority that signed the broker's.
 
-    key: Path
-    certificate: Path
+    `begins_at` is when the certificate begins: a clock that is before it is wrong for certain.
+    """
+
+    pair: Path
     ca: Path
+    begins_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -78,6 +89,7 @@ class Link:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._address, self._listener = address, listener
+        self._identity, self._faults, self._taken = identity, Faults(), False
         self._first_delay_s, self._jitter = first_delay_s, jitter
         self._failures = 0
         self._paused = False
@@ -101,10 +113,30 @@ class Link:
         self._client.on_publish = self._on_publish
 
     def _set_identity(self, identity: Identity) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._faults.watch(context)
+        self._strict = context.verify_flags
         try:
-            self._client.tls_set(str(identity.ca), str(identity.certificate), str(identity.key))
+            context.load_verify_locations(identity.ca)
+            context.load_cert_chain(identity.pair)
+            self._client.tls_set_context(context)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise LinkError(f"the device's key or certificate cannot be used: {error}; enrol it again") from error
+
+        self._context = context
+        self._client.on_pre_connect = self._on_pre_connect
+
+    def renewed(self) -> None:
+        """Show the certificate that is in the file now, from the next connection on."""
+        if self._identity is not None and self._address.secure:
+            self._context.load_cert_chain(self._identity.pair)
+            self._faults.last = None
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether the broker says that the device's certificate has expired."""
+        return "CERTIFICATE_EXPIRED" in (getattr(self._faults.last, "reason", None) or "")
 
     @property
     def connected(self) -> bool:
@@ -156,10 +188,26 @@ class Link:
         if topics:
             self._client.subscribe([(topic, 1) for topic in sorted(topics)])
 
+    def _on_pre_connect(self, client: mqtt.Client, data: Any) -> None:
+        """A clock that is before the device's own certificate would take every broker's for one of the future."""
+        self._taken = False
+        wrong = self._identity is not None and time.time() < self._identity.begins_at
+        self._context.verify_flags = ssl.VerifyFlags(self._strict | (_NO_CHECK_TIME if wrong else 0))
+
+    def _fault(self, reason: str) -> str:
+        """Return why there is no connection: what TLS says, where it says anything."""
+        if not self._address.secure:
+            return reason
+        error = self._faults.last
+        said = None if error is None else explain(error, self._address.host, who="this device", renew=_RENEW)
+        if said is None and isinstance(error, ConnectionError) and not self._taken:
+            said = f"it ends the connection before it takes this device; if that goes on, {_RENEW}"
+        return said or reason
+
     def _on_connect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             return  # on_disconnect follows, with the reason
-        self._failures = 0
+        self._failures, self._taken = 0, True
         self.latency.forget()
         with self._lock:
             self._ask(self._topics)
@@ -167,11 +215,13 @@ class Link:
 
     def _on_connect_fail(self, client: mqtt.Client, data: Any) -> None:
         self._back_off()
-        self._listener.link_down(f"no broker answers at {self._address.host}:{self._address.port}")
+        fault = self._fault("")
+        where = f"{self._address.host}:{self._address.port}"
+        self._listener.link_down(f"broker {where}: {fault}" if fault else f"no broker answers at {where}")
 
     def _on_disconnect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._back_off()
-        self._listener.link_down(f"broker {self._address.host}:{self._address.port}: {reason}")
+        self._listener.link_down(f"broker {self._address.host}:{self._address.port}: {self._fault(str(reason))}")
 
     def _on_publish(self, client: mqtt.Client, data: Any, mid: int, reason: Any, properties: Any) -> None:
         """Acknowledge the broker's acknowledgement at once: a broker may hold the next message for it (Nagle)."""

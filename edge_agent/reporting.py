@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
+
 from edge_agent.outbox import ALARM, EVENT, TELEMETRY, Outbox
 from protocols.messages import Event, Level, Status, Telemetry, encode
 from protocols.names import ReleaseRef
@@ -19,8 +21,8 @@ _LEVELS: dict[Level, int] = {"info": logging.INFO, "warning": logging.WARNING, "
 _CHANNELS: dict[str, Up] = {"event": "event", "telemetry": "telemetry"}
 
 
-def _encode_window(window: Callable[[int], Telemetry], number: int) -> bytes:
-    return encode(window(number))
+def _encode_window(window: Callable[[int], Telemetry], instance: str, number: int) -> bytes:
+    return encode(msgspec.structs.replace(window(number), instance=instance))
 
 
 class Publisher(Protocol):
@@ -37,6 +39,7 @@ class Reporter:
 
     Args:
         clock: seconds since the epoch. ticks: seconds of a steady clock.
+        instance: this agent's own draw; it goes into each window.
     """
 
     def __init__(
@@ -47,9 +50,10 @@ class Reporter:
         *,
         clock: Callable[[], float],
         ticks: Callable[[], float],
+        instance: str = "",
     ) -> None:
         self._outbox, self._link, self._topics = outbox, link, topics
-        self._clock, self._ticks = clock, ticks
+        self._clock, self._ticks, self._instance = clock, ticks, instance
         self._sent: dict[int, float] = {}
         self._last_status: Status | None = None
 
@@ -70,7 +74,7 @@ class Reporter:
     def windows(self, windows: Iterable[Callable[[int], Telemetry]]) -> None:
         """Store telemetry windows for the registry."""
         for window in windows:
-            self._outbox.add("telemetry", TELEMETRY, partial(_encode_window, window))
+            self._outbox.add("telemetry", TELEMETRY, partial(_encode_window, window, self._instance))
         self.pump()
 
     def pump(self) -> None:

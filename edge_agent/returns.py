@@ -119,10 +119,10 @@ def _waiting(home: AgentHome) -> Iterator[tuple[int, Any, bytes]]:
 
 def _signed(returned: Returned, home: AgentHome) -> bytes:
     try:
-        key: Any = load_pem_private_key(home.key.read_bytes(), None)
+        key: Any = load_pem_private_key(home.identity.read_bytes(), None)
         signer = CryptoSigner(key, SSlibKey.from_crypto(key.public_key()))
     except (OSError, ValueError) as error:
-        raise HomeError(f"{home.key}: {error}; the device must be enrolled again") from error
+        raise HomeError(f"{home.identity}: {error}; the device must be enrolled again") from error
     envelope = Envelope(encode_signed(returned), RETURN_TYPE, {})
     envelope.sign(signer)
     return msgspec.json.encode(envelope.to_dict())

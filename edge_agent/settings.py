@@ -24,7 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         device, site, profile: as enrolled.
         broker_url: mqtt://host:port (loopback alone) or mqtts://host:port.
-        registry_url: the registry's web address; needed where `transport` is http.
+        registry_url: the registry's web address; needed where `transport` is http, and for a new certificate when
+            the broker takes the device no more.
         transport: what releases and metadata come by: mqtt, or http with ranges.
         outbox_bytes: most that telemetry and events may take on disk while the registry is away.
         preflight_s: longest that a release's proof may take here.
@@ -54,8 +55,8 @@ class AgentHome:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings_path = folder / "agent.toml"
-        self.key = folder / "device.key"
-        self.certificate = folder / "device.crt"
+        self.identity = folder / "identity.pem"
+        self.next_key = folder / "identity.next.key"
         self.ca = folder / "ca.crt"
         self.image_root = folder / "trust" / "image.root.json"
         self.director_root = folder / "trust" / "director.root.json"

@@ -9,6 +9,7 @@ from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient
 from protocols.errors import MessageRefusedError
 from protocols.messages import DOWN, Ack, AssignmentChanged, Block, decode
+from protocols.renewal import RenewalReply
 from protocols.topics import DOWN_CHANNELS, DeviceTopics
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class LinkDown:
 class Heard:
     """A message of the registry for the daemon."""
 
-    message: Ack | AssignmentChanged
+    message: Ack | AssignmentChanged | RenewalReply
 
 
 class Switchboard:
@@ -82,7 +83,7 @@ class Switchboard:
         else:
             self._engine.offer(topic, payload)
 
-    def _pass_on(self, message: Block | AssignmentChanged | Ack) -> None:
+    def _pass_on(self, message: Block | AssignmentChanged | Ack | RenewalReply) -> None:
         if isinstance(message, Block):
             self._blocks.arrived(message)
         elif self._waiting() >= MOST_WAITING:

@@ -18,6 +18,7 @@ __all__ = [
     "names",
     "payloads",
     "reference",
+    "renewal",
     "resources",
     "returns",
     "signed_request",

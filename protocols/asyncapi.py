@@ -11,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 from protocols.assignment import Assignment
-from protocols.enrolment import EnrolmentReply, EnrolmentRequest
+from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust
 from protocols.manifest import Manifest
 from protocols.messages import DOWN, MESSAGE_LIMIT_BYTES, UP, Message
 from protocols.payloads import Prediction
@@ -23,10 +23,15 @@ Json = dict[str, Any]
 #: Media type of what travels under genba/1; JSON Schema's base64 strings are MessagePack `bin` there.
 CONTENT_TYPE = "application/vnd.msgpack"
 #: Beside the messages: what travels as JSON, as a file of a release, or over HTTP.
-_DOCUMENTS = (Assignment, Manifest, ReferenceProfile, EnrolmentRequest, EnrolmentReply, Prediction)
+_DOCUMENTS = (Assignment, Manifest, ReferenceProfile, EnrolmentRequest, EnrolmentReply, Trust, Prediction)
 _RETAINED = ("up/status", "down/assignment")
 #: What the registry answers: channel -> channel of the answer.
-_REPLIES = {"up/blocks": "down/blocks", "up/event": "down/ack", "up/telemetry": "down/ack"}
+_REPLIES = {
+    "up/blocks": "down/blocks",
+    "up/event": "down/ack",
+    "up/telemetry": "down/ack",
+    "up/renewal": "down/renewal",
+}
 _CHANNELS: dict[str, type] = {f"up/{name}": kind for name, kind in UP.items()} | {
     f"down/{name}": kind for name, kind in DOWN.items()
 }

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from protocols.errors import MessageRefusedError, UnknownVersionError
+from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.sketches import CategorySummary, NumericSummary
 
 MESSAGE_VERSION = 1
@@ -55,7 +56,10 @@ class HeldRelease(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
-    """up/status, retained: how the device is now; also the last will, with `online` false."""
+    """up/status, retained: how the device is now; also the last will, with `online` false.
+
+    `instance` is drawn anew by each agent that starts: two that come in turns are two agents with one identity.
+    """
 
     at: float
     online: bool
@@ -67,6 +71,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     probe: dict[str, Any] = {}
     outbox_waiting: int = 0
     outbox_dropped: int = 0
+    instance: str = ""
     v: int = MESSAGE_VERSION
 
 
@@ -91,6 +96,7 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     messages that were not served, by reason; `dropped` those that no longer fitted the queue. `bytes_in` is what
     the served and rejected sensor messages weighed. `faults`: the last few different ones of the window, the newest
     first, for a person; `sample` quotes one.
+    `instance` is that of the agent that made it (see Status).
     """
 
     id: int
@@ -110,6 +116,7 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: dict[str, NumericSummary]
     sample: str | None = None
     faults: tuple[Fault, ...] = ()
+    instance: str = ""
     v: int = MESSAGE_VERSION
 
 
@@ -155,19 +162,21 @@ class Ack(msgspec.Struct, frozen=True):
     v: int = MESSAGE_VERSION
 
 
-Message = Status | Event | Telemetry | BlockRequest | Block | AssignmentChanged | Ack
-M = TypeVar("M", Status, Event, Telemetry, BlockRequest, Block, AssignmentChanged, Ack)
+Message = Status | Event | Telemetry | BlockRequest | RenewalRequest | Block | AssignmentChanged | Ack | RenewalReply
+M = TypeVar("M", Status, Event, Telemetry, BlockRequest, RenewalRequest, Block, AssignmentChanged, Ack, RenewalReply)
 
-UP: dict[str, type[Status] | type[Event] | type[Telemetry] | type[BlockRequest]] = {
+UP: dict[str, type[Status] | type[Event] | type[Telemetry] | type[BlockRequest] | type[RenewalRequest]] = {
     "status": Status,
     "event": Event,
     "telemetry": Telemetry,
     "blocks": BlockRequest,
+    "renewal": RenewalRequest,
 }
-DOWN: dict[str, type[AssignmentChanged] | type[Block] | type[Ack]] = {
+DOWN: dict[str, type[AssignmentChanged] | type[Block] | type[Ack] | type[RenewalReply]] = {
     "assignment": AssignmentChanged,
     "blocks": Block,
     "ack": Ack,
+    "renewal": RenewalReply,
 }
 
 _encoder = msgspec.msgpack.Encoder()

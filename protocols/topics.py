@@ -12,10 +12,10 @@ from protocols.names import check_name
 
 PREFIX = "genba/1"
 
-Up = Literal["status", "telemetry", "event", "blocks"]
-Down = Literal["assignment", "blocks", "ack"]
-UP_CHANNELS: tuple[Up, ...] = ("status", "telemetry", "event", "blocks")
-DOWN_CHANNELS: tuple[Down, ...] = ("assignment", "blocks", "ack")
+Up = Literal["status", "telemetry", "event", "blocks", "renewal"]
+Down = Literal["assignment", "blocks", "ack", "renewal"]
+UP_CHANNELS: tuple[Up, ...] = ("status", "telemetry", "event", "blocks", "renewal")
+DOWN_CHANNELS: tuple[Down, ...] = ("assignment", "blocks", "ack", "renewal")
 
 #: What the registry's MQTT service subscribes to.
 ALL_UP = f"{PREFIX}/+/+/up/#"

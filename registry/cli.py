@@ -72,7 +72,8 @@ def _serve(options: argparse.Namespace) -> int:
     from registry.supervisor import serve
 
     start_logs("supervisor")
-    return serve(options.home, options.host, options.port, options.broker or read_settings(options.home).broker_url)
+    broker_url = options.broker or read_settings(options.home).broker_url
+    return serve(options.home, options.host, options.port, broker_url, options.name)
 
 
 def _token(options: argparse.Namespace) -> int:
@@ -113,7 +114,12 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("serve", help="serve pages, API, MQTT service and worker until Ctrl-C")
     verb.add_argument("--home", type=Path, required=True, metavar="DIR", help="made by `genba registry init`")
-    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    verb.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only; others by TLS alone)"
+    )
+    verb.add_argument(
+        "--name", action="append", default=[], metavar="NAME", help="by what name others reach it, for TLS; repeat"
+    )
     verb.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"0 takes a free one (default {DEFAULT_PORT})")
     verb.add_argument("--broker", metavar="URL", help="mqtts://host:8883; without it, a broker of its own is started")
     verb.set_defaults(run=_serve)

@@ -23,6 +23,7 @@ RegistryError
 │   ├── CertificateRefusedError     a certificate request for the wrong name or with a weak key
 │   ├── ReturnRefusedError          what a stick brings home is not signed by the device
 │   ├── SignatureRefusedError       a request over HTTP that no device has signed as it must
+│   ├── RenewalRefusedError         a device that may not have its next certificate, or does not prove its present one
 │   ├── ResourceMissingError        there is no such resource for this device (404)
 │   └── ResourceGoneError           there was one, and it is gone for good (410)
 ├── OperatorError                   who runs the registry
@@ -247,6 +248,18 @@ class SignatureRefusedError(DeviceError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the request's signature is refused: {reason}")
+        self.reason = reason
+
+
+class RenewalRefusedError(DeviceError):
+    """A device may not have its next certificate, or does not prove its present one."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(
+            f"no new certificate for device {device!r}: {reason}; enrol it anew: `genba registry token --home DIR "
+            f"--device {device} --site SITE --replace`"
+        )
+        self.device = device
         self.reason = reason
 
 

@@ -6,8 +6,9 @@ import msgspec
 from cryptography import x509
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import Key, SSlibKey
 
+from protocols.enrolment import identity_name
 from protocols.returns import RECEIPT_TYPE, RETURN_TYPE, Receipt, Returned, decode_signed, encode_signed
 from protocols.topics import DeviceTopics
 from registry.catalogue import Catalogue
@@ -50,7 +51,7 @@ def _verified(catalogue: Catalogue, data: bytes) -> Returned:
     if device.revoked_at is not None:
         raise ReturnRefusedError(f"device {device.name!r} is locked out; nothing of it is taken")
     try:
-        envelope.verify([_key(device)], 1)
+        envelope.verify(_keys(catalogue, device), 1)
     except VerificationError:
         raise ReturnRefusedError(f"it is not signed with the key of device {device.name!r}") from None
     if returned.site != device.site:
@@ -58,8 +59,11 @@ def _verified(catalogue: Catalogue, data: bytes) -> Returned:
     return returned
 
 
-def _key(device: Device) -> SSlibKey:
+def _keys(catalogue: Catalogue, device: Device) -> list[Key]:
+    """Return the keys of all certificates that are not void: it may not have heard of its newest yet."""
+    held = catalogue.certificates.of(identity_name(device.site, device.name))
+    good = {device.certificate, *(one.pem for one in held if one.revoked_at is None)}
     try:
-        return SSlibKey.from_crypto(x509.load_pem_x509_certificate(device.certificate.encode()).public_key())
+        return [SSlibKey.from_crypto(x509.load_pem_x509_certificate(pem.encode()).public_key()) for pem in good]
     except ValueError as error:
         raise ReturnRefusedError(f"the certificate of device {device.name!r} cannot be read: {error}") from error

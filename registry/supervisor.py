@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import msgspec
 
 from protocols.broker import LOOPBACK, BrokerAddress
 from registry import processes
+from registry.addresses import is_loopback, is_wildcard
 from registry.catalogue.catalogue import FILE
 from registry.errors import BrokerUnreachableError, NotInitialisedError, OperatorError, PortInUseError
 from registry.mqtt.state import read_state
@@ -59,12 +61,16 @@ class _Part:
     failures: int = field(default=0)
 
 
-def serve(home: Path, host: str = LOOPBACK, port: int = 8080, broker_url: str | None = None) -> int:
+def serve(
+    home: Path, host: str = LOOPBACK, port: int = 8080, broker_url: str | None = None, names: Sequence[str] = ()
+) -> int:
     """Serve a registry until SIGTERM or SIGINT; print its address once everything answers.
 
     Args:
         home: made by `genba registry init`.
+        host: beyond the loopback interface it is served by TLS alone.
         port: 0 takes a free one.
+        names: by what names others reach this machine; they go into the certificate.
         broker_url: mqtt:// or mqtts://; None starts an embedded broker on the loopback interface.
 
     Returns:
@@ -81,7 +87,7 @@ def serve(home: Path, host: str = LOOPBACK, port: int = 8080, broker_url: str | 
     port = _free_port(host, port)
     if broker_url is not None:
         _check_listening(BrokerAddress.parse(broker_url))
-    supervisor = Supervisor(home, host, port, broker_url)
+    supervisor = Supervisor(home, host, port, broker_url, names)
     supervisor.listen_to_signals()
     try:
         supervisor.run()
@@ -93,20 +99,25 @@ def serve(home: Path, host: str = LOOPBACK, port: int = 8080, broker_url: str | 
 class Supervisor:
     """Starts the parts in order, waits until each is ready, and keeps them alive."""
 
-    def __init__(self, home: Path, host: str, port: int, broker_url: str | None) -> None:
+    def __init__(self, home: Path, host: str, port: int, broker_url: str | None, names: Sequence[str] = ()) -> None:
         self._home = home
-        reachable = f"[{host}]" if ":" in host else host
-        self.url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else reachable}:{port}"  # noqa: S104
+        reachable = LOOPBACK if is_wildcard(host) else f"[{host}]" if ":" in host else host
+        scheme = "http" if is_loopback(host) else "https"
+        self._health = f"{scheme}://{reachable}:{port}/healthz"
+        self.url = f"{scheme}://{names[0] if names and scheme == 'https' else reachable}:{port}"
         self._stop = threading.Event()
         self._parts: list[_Part] = []
         if broker_url is None:
+            if scheme == "https":
+                log.warning("devices elsewhere cannot reach the embedded broker; name one with --broker mqtts://HOST")
             broker_port = _broker_port(home)
             broker_url = f"mqtt://{LOOPBACK}:{broker_port}"
             self._parts.append(_Part("broker", ["-m", "registry.broker", "--port", str(broker_port)]))
         self.broker_url = broker_url
         at = ["--home", str(home)]
+        web = ["--host", host, "--port", str(port), *(word for name in names for word in ("--name", name))]
         self._parts += [
-            _Part("web", ["-m", "registry.web", *at, "--host", host, "--port", str(port), "--broker", broker_url]),
+            _Part("web", ["-m", "registry.web", *at, *web, "--broker", broker_url]),
             _Part("mqtt", ["-m", "registry.mqtt", *at, "--broker", broker_url]),
             _Part("jobs", ["-m", "registry.jobs", *at]),
         ]
@@ -179,7 +190,10 @@ class Supervisor:
 
     def _web_answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as reply:  # noqa: S310 - our own address
+            context = None
+            if self._health.startswith("https"):
+                context = ssl.create_default_context(cafile=str(self._home / "ca" / "ca.pem"))
+            with urllib.request.urlopen(self._health, timeout=2, context=context) as reply:  # noqa: S310 - our own
                 return bool(reply.status == 200)
         except (OSError, urllib.error.URLError):
             return False

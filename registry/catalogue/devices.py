@@ -1,5 +1,6 @@
 """Devices: what is enrolled, and what each last said of itself."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ class Standing(msgspec.Struct, frozen=True):
     cloned: bool
 
 
+#: Agents that are remembered for a device: enough to know one that comes back.
+INSTANCES = 8
 _status_decoder = msgspec.msgpack.Decoder(Status)
 
 
@@ -83,6 +86,30 @@ class Devices:
         if row is None:
             return None
         return Standing(row["site"], row["revoked_at"] is not None, row["cloned_at"] is not None)
+
+    def heard_of(self, name: str, instance: str, at: float) -> bool:
+        """Note which agent speaks for a device; True where this shows, for the first time, that there are two.
+
+        Each agent that starts draws an `instance`. One that took another's place is a restart; one that speaks
+        again after another took its place was there all the time. `at` is the time in its status by its own clock:
+        a message that the broker brings twice says nothing new.
+        """
+        with self._connections.transaction() as db:
+            row = self._connections.row("SELECT instance, rivals, cloned_at FROM devices WHERE name = ?", (name,))
+            if row is None or not instance:
+                return False
+            seen = {} if row["rivals"] is None else msgspec.json.decode(row["rivals"], type=dict[str, float])
+            news, came_back = at > seen.get(instance, -math.inf), instance in seen and row["instance"] != instance
+            if not news:
+                return False
+            first = came_back and row["cloned_at"] is None
+            seen.pop(instance, None)
+            kept = {**dict(list(seen.items())[1 - INSTANCES :]), instance: at}
+            db.execute(
+                "UPDATE devices SET instance = ?, rivals = ?, cloned_at = COALESCE(cloned_at, ?) WHERE name = ?",
+                (instance, msgspec.json.encode(kept).decode(), self._clock() if came_back else None, name),
+            )
+        return first
 
     def renewed(self, name: str, certificate: str, serial: str) -> None:
         """Keep the certificate that a device got in the place of an older one."""

@@ -60,6 +60,15 @@ class TelemetryWindows:
             )
         return bool(added.rowcount == 1)
 
+    def counted(self, device: str, telemetry: Telemetry) -> bool:
+        """Whether another agent's window of the same stream overlaps this one."""
+        others = self._connections.rows(
+            'SELECT body FROM telemetry WHERE device = ? AND "end" > ? AND start < ? AND stream = ?',
+            (device, telemetry.start, telemetry.end, telemetry.stream),
+        )
+        found = [_decoder.decode(row["body"]).instance for row in others]
+        return any(instance != telemetry.instance for instance in found)
+
     def windows(self, model: str, version: int, since: float, until: float) -> list[Window]:
         """Return a release's windows that end after `since` and no later than `until`, oldest first."""
         rows = self._connections.rows(

@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import ipaddress
+import os
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +35,7 @@ class RegistryClient:
         self.url = _checked(url)
         self._token = token
         self._timeout_s = timeout_s
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect(), urllib.request.HTTPSHandler(context=_context())]
         if _is_loopback(urlsplit(self.url).hostname or ""):
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
@@ -118,6 +120,18 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
+def _context() -> ssl.SSLContext:
+    """Believe the system's authorities, and the registry's own where GENBA_CA names its certificate."""
+    context = ssl.create_default_context()
+    named = os.environ.get("GENBA_CA")
+    if named:
+        try:
+            context.load_verify_locations(named)
+        except OSError as error:
+            raise RegistryUnreachableError(named, f"GENBA_CA cannot be read: {error}") from error
+    return context
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect could take the token somewhere else."""
 
@@ -149,5 +163,10 @@ def _is_loopback(host: str) -> bool:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "reason", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not believed ({cause.verify_message}); set GENBA_CA to the registry's ca/ca.pem, and "
+            "name it as its certificate does"
+        )
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return f"it does not answer ({text.lower()})"

@@ -12,15 +12,18 @@ import msgspec
 from protocols.errors import GenbaError, MessageRefusedError, UnknownVersionError
 from protocols.messages import UP, BlockRequest, Event, Status, Telemetry, decode
 from protocols.names import ReleaseRef, check_name
+from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.topics import parse_up
 from registry.catalogue import Catalogue
+from registry.errors import CallerError, DeviceError
 from registry.logs import Seldom
+from registry.renewal import renew
 
 log = logging.getLogger(__name__)
 
 _LARGEST = 2**63 - 1
 
-Message = Status | Event | Telemetry | BlockRequest
+Message = Status | Event | Telemetry | BlockRequest | RenewalRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,15 @@ class Asked:
     request: BlockRequest
 
 
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A device asked for its next certificate, and is to be told this."""
+
+    site: str
+    device: str
+    reply: RenewalReply
+
+
 class _Numbered(msgspec.Struct):
     id: int
 
@@ -65,7 +77,7 @@ class Ingest:
         self._seldom = Seldom(clock)
         self.refused: Counter[str] = Counter()
 
-    def take(self, topic: str, payload: bytes) -> Stored | Asked | None:
+    def take(self, topic: str, payload: bytes) -> Stored | Asked | Renewed | None:
         """Store one message; None where there is nothing to answer.
 
         Raises:
@@ -94,11 +106,15 @@ class Ingest:
             self._refuse("impossible", device, str(error))
             return _forget(site, device, payload)
 
-    def _store(self, site: str, device: str, message: Message) -> Stored | Asked:
+    def _store(self, site: str, device: str, message: Message) -> Stored | Asked | Renewed:
         if isinstance(message, BlockRequest):
             return Asked(site, device, message)
+        if isinstance(message, RenewalRequest):
+            return Renewed(site, device, self._renew(device, message))
         if isinstance(message, Status):
             self._catalogue.devices.update_status(device, message)
+            if message.online and self._catalogue.devices.heard_of(device, message.instance, message.at):
+                self._report_clone(site, device, message)
             return Stored(site, device)
         if not 0 <= message.id <= _LARGEST:
             raise MessageRefusedError(type(message).__name__, f"id {message.id} is out of range")
@@ -106,8 +122,28 @@ class Ingest:
             self._catalogue.events.add(device, message)
             return Stored(site, device, (message.id,))
         _check_window(message)
+        standing = self._catalogue.devices.standing(device)
+        if standing is not None and standing.cloned and self._catalogue.telemetry.counted(device, message):
+            self._refuse("cloned", device, f"device {device!r}: another agent of its name has told of the same time")
+            return Stored(site, device, (message.id,))
         new = self._catalogue.telemetry.add(device, site, message)
         return Stored(site, device, (message.id,), ReleaseRef(message.model, message.version) if new else None)
+
+    def _report_clone(self, site: str, device: str, status: Status) -> None:
+        text = (
+            f"two agents use the identity of {device}: its key was copied; `genba registry revoke {device}` locks both "
+            f"out, `genba registry token --device {device} --site {site} --replace` brings the right one back"
+        )
+        log.error(text)
+        detail = {"device": device, "instance": status.instance}
+        self._catalogue.events.record("identity-cloned", text, level="error", detail=detail)
+
+    def _renew(self, device: str, request: RenewalRequest) -> RenewalReply:
+        try:
+            return RenewalReply(renew(self._catalogue.home, self._catalogue, device, request, self._clock))
+        except (DeviceError, CallerError) as error:
+            self._refuse("renewal", device, str(error))
+            return RenewalReply(reason=str(error))
 
     def _belongs(self, site: str, device: str) -> bool:
         """Ask the catalogue each time: from a device that was locked out nothing is taken, from then on."""

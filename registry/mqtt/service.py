@@ -23,7 +23,7 @@ from registry.catalogue import Catalogue
 from registry.delivery import Source
 from registry.mosquitto.keeper import BrokerKeeper
 from registry.mqtt.blocks import BlockServer
-from registry.mqtt.ingest import Asked, Ingest, Stored
+from registry.mqtt.ingest import Asked, Ingest, Renewed, Stored
 from registry.mqtt.link import Link
 from registry.mqtt.monitor import Monitor
 from registry.mqtt.nudges import Nudges
@@ -144,7 +144,7 @@ class Service:
 
     def _take(self, message: mqtt.MQTTMessage) -> Stored | None:
         """Store one message, however long the catalogue takes to be writable; then the broker may forget it."""
-        found: Stored | Asked | None = None
+        found: Stored | Asked | Renewed | None = None
         for delay_s in _delays():
             try:
                 found = self._ingest.take(message.topic, bytes(message.payload))
@@ -160,6 +160,9 @@ class Service:
         self._link.acknowledge(message)
         if isinstance(found, Asked):
             self._blocks.submit(found.site, found.device, found.request)
+            return None
+        if isinstance(found, Renewed):
+            self._link.publish(DeviceTopics(found.site, found.device).down("renewal"), encode(found.reply))
             return None
         return found
 

@@ -6,12 +6,12 @@ this machine alone, and need the token or the cookie everywhere else.
 """
 
 import hashlib
-import ipaddress
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, redirect, request, url_for
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from registry.addresses import is_loopback
 from registry.errors import NotAuthorisedError
 from registry.web.context import context
 from registry.web.operations import Operation
@@ -19,16 +19,6 @@ from registry.web.operations import Operation
 COOKIE = "genba-session"
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 _READS = ("GET", "HEAD", "OPTIONS")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def install(app: Flask) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flask import Flask, Response, request
 
+from registry.addresses import is_loopback
 from registry.catalogue import Catalogue
 from registry.settings import read_settings
 from registry.web import access, problems, words
@@ -52,7 +53,7 @@ def create_app(
         clock=clock,
         settings=settings,
         broker_url=broker_url or settings.broker_url or EMBEDDED_BROKER,
-        loopback=access.is_loopback(host),
+        loopback=is_loopback(host),
         session_key=_session_key(home),
     )
     for blueprint in (*API_BLUEPRINTS, *PAGE_BLUEPRINTS):

@@ -55,6 +55,7 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.CandidateRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Candidate refused"),
     errors.ReleaseExistsError: Shape(HTTPStatus.CONFLICT, "Release exists"),
     errors.TokenRefusedError: Shape(HTTPStatus.FORBIDDEN, "Enrolment token refused"),
+    errors.RenewalRefusedError: Shape(HTTPStatus.FORBIDDEN, "Renewal refused"),
     errors.CertificateRefusedError: Shape(HTTPStatus.BAD_REQUEST, "Certificate request refused"),
     errors.ReturnRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Return refused"),
     errors.SignatureRefusedError: Shape(HTTPStatus.UNAUTHORIZED, "Signature refused"),

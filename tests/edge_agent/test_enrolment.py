@@ -28,12 +28,27 @@ SECRET = "s" * 32
 Answer = Callable[[EnrolmentRequest], tuple[int, bytes]]
 
 
+def authority(key: Any) -> str:
+    """An authority's certificate, PEM."""
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
 class Registry:
     """The registry's /api/v1/enrol on loopback, with a certificate authority of its own."""
 
     def __init__(self) -> None:
         self.ca_key = ec.generate_private_key(ec.SECP256R1())
-        self.trust = Trust(b"image root", b"director root", "CA PEM")
+        self.trust = Trust(b"image root", b"director root", authority(self.ca_key))
+        self.names = ""
         self.requests: list[EnrolmentRequest] = []
         self.answer: Answer = self.accept
         registry = self
@@ -43,7 +58,13 @@ class Registry:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 request = msgspec.json.decode(body, type=EnrolmentRequest)
                 registry.requests.append(request)
-                status, reply = registry.answer(request)
+                self.reply(*registry.answer(request))
+
+            def do_GET(self) -> None:
+                assert self.path == "/api/v1/trust"
+                self.reply(200, msgspec.json.encode(registry.trust))
+
+            def reply(self, status: int, reply: bytes) -> None:
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", "http://127.0.0.1:1/elsewhere")
@@ -68,7 +89,9 @@ class Registry:
         now = datetime.datetime.now(datetime.UTC)
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(asked.subject)
+            .subject_name(
+                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.names)]) if self.names else asked.subject
+            )
             .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]))
             .public_key(asked.public_key())
             .serial_number(1)
@@ -112,10 +135,11 @@ def test_a_device_gets_an_identity_and_pins_what_it_trusts(registry: Registry, t
     assert (settings.device, settings.site, settings.profile) == ("press-1", "osaka", "x86")
     assert settings.broker_url == "mqtt://127.0.0.1:1883"
     assert (home.image_root.read_bytes(), home.director_root.read_bytes()) == (b"image root", b"director root")
-    assert home.ca.read_text() == "CA PEM"
-    assert stat.S_IMODE(home.key.stat().st_mode) == 0o600
-    key = load_pem_private_key(home.key.read_bytes(), None)
-    certificate = x509.load_pem_x509_certificate(home.certificate.read_bytes())
+    assert home.ca.read_text() == registry.trust.ca
+    assert settings.registry_url == registry.url
+    assert stat.S_IMODE(home.identity.stat().st_mode) == 0o600
+    key = load_pem_private_key(home.identity.read_bytes(), None)
+    certificate = x509.load_pem_x509_certificate(home.identity.read_bytes())
     assert certificate.public_key() == key.public_key()
     assert certificate.subject.rfc4514_string() == "CN=osaka.press-1"
     assert (registry.requests[0].secret, registry.requests[0].probe) == (SECRET, {"cores": 4})
@@ -128,6 +152,7 @@ def test_another_registry_than_the_tokens_is_refused_and_nothing_is_written(regi
     with pytest.raises(EnrolmentError, match="is not the registry that made this token"):
         run(registry, home, token=token)
     assert not home.folder.exists()
+    assert registry.requests == []  # the token has not left this machine
 
 
 def test_a_certificate_for_another_key_is_refused(registry: Registry, tmp_path: Path) -> None:
@@ -138,6 +163,19 @@ def test_a_certificate_for_another_key_is_refused(registry: Registry, tmp_path: 
     registry.answer = lambda request: registry.accept(msgspec.structs.replace(request, csr=pem))
     with pytest.raises(EnrolmentError, match="another key"):
         run(registry, AgentHome(tmp_path / "home"))
+
+
+def test_a_certificate_for_another_name_or_from_another_authority_is_refused(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.names = "osaka.press-9"
+    with pytest.raises(EnrolmentError, match="is for"):
+        run(registry, AgentHome(tmp_path / "home"))
+    registry.names = ""
+    registry.ca_key = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(EnrolmentError, match="not from its own authority"):
+        run(registry, AgentHome(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize(("status", "detail"), [(401, "unknown token"), (403, "used token"), (410, "expired token")])
@@ -188,10 +226,10 @@ def test_a_wrong_token_is_refused_before_anything_is_asked(registry: Registry, t
 def test_an_enrolled_home_is_left_alone(registry: Registry, tmp_path: Path) -> None:
     home = AgentHome(tmp_path / "home")
     run(registry, home)
-    before = home.key.read_bytes()
+    before = home.identity.read_bytes()
     with pytest.raises(EnrolmentError, match="is enrolled already"):
         run(registry, home, device="press-2")
-    assert home.key.read_bytes() == before
+    assert home.identity.read_bytes() == before
     assert len(registry.requests) == 1
 
 

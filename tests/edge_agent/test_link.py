@@ -150,6 +150,7 @@ def issue(folder: Path, name: str, ca: tuple[Any, Any] | None = None) -> tuple[A
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / f"{name}.key").write_bytes(pem)
     (folder / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + pem)
     return key, certificate
 
 
@@ -177,7 +178,7 @@ def secure_broker(broker: Broker, tmp_path: Path) -> Iterator[tuple[int, Path]]:
 def test_the_device_shows_its_certificate_and_checks_the_brokers(secure_broker: tuple[int, Path]) -> None:
     port, folder = secure_broker
     ear = Ear()
-    identity = Identity(folder / "osaka.press-1.key", folder / "osaka.press-1.crt", folder / "ca.crt")
+    identity = Identity(folder / "osaka.press-1.pem", folder / "ca.crt")
     address = BrokerAddress("127.0.0.1", port, True)
     link = Link(address, "osaka.press-1", ("will", b""), ear, identity=identity, first_delay_s=0.05)
     link.start()
@@ -191,7 +192,7 @@ def test_a_broker_of_another_authority_is_refused(secure_broker: tuple[int, Path
     port, folder = secure_broker
     issue(tmp_path, "ca")
     ear = Ear()
-    identity = Identity(folder / "osaka.press-1.key", folder / "osaka.press-1.crt", tmp_path / "ca.crt")
+    identity = Identity(folder / "osaka.press-1.pem", tmp_path / "ca.crt")
     address = BrokerAddress("127.0.0.1", port, True)
     link = Link(address, "osaka.press-1", ("will", b""), ear, identity=identity, first_delay_s=0.05)
     link.start()
@@ -200,8 +201,8 @@ def test_a_broker_of_another_authority_is_refused(secure_broker: tuple[int, Path
 
 
 def test_a_key_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
-    for name in ("k", "c", "ca"):
+    for name in ("pair", "ca"):
         (tmp_path / name).write_text("nothing")
-    identity = Identity(tmp_path / "k", tmp_path / "c", tmp_path / "ca")
+    identity = Identity(tmp_path / "pair", tmp_path / "ca")
     with pytest.raises(LinkError, match="enrol it again"):
         Link(BrokerAddress("127.0.0.1", 1, True), "x", ("will", b""), Ear(), identity=identity)

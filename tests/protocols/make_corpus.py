@@ -33,6 +33,7 @@ from protocols.messages import (
     encode,
 )
 from protocols.reference import encode_reference
+from protocols.renewal import RenewalReply, RenewalRequest
 
 CORPUS = Path(__file__).parent / "corpus"
 pack = msgspec.msgpack.encode
@@ -93,6 +94,9 @@ def valid() -> dict[str, tuple[str, bytes, bool]]:
         "assignment-changed": AssignmentChanged(2**53),
         "ack": Ack((1, 2, 2**40)),
         "ack-none": Ack(()),
+        "renewal-request": RenewalRequest("1f", "-----BEGIN CERTIFICATE REQUEST-----", b"\x30\x45"),
+        "renewal-reply": RenewalReply("-----BEGIN CERTIFICATE-----"),
+        "renewal-refused": RenewalReply(reason="it is locked out"),
     }
     cases = {name: (type(message).__name__, encode(message), True) for name, message in messages.items()}
     cases |= {

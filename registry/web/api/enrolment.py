@@ -1,9 +1,11 @@
-"""Enrolment: one-time tokens, and the devices that use them."""
+"""Enrolment: one-time tokens, the devices that use them, and the certificates that come after the first."""
 
 from flask import Blueprint
 
-from protocols.enrolment import EnrolmentReply, EnrolmentRequest
+from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust
+from protocols.renewal import RenewalReply, RenewalRequest
 from registry import enrolment as registry_enrolment
+from registry.renewal import renew
 from registry.web.context import caller, context
 from registry.web.documents import TokenBody, TokenReply
 from registry.web.operations import operation
@@ -42,3 +44,25 @@ def enrol(body: EnrolmentRequest) -> EnrolmentReply:
     """The token is the authority here: no API token is needed, and each works once."""
     parts = context()
     return registry_enrolment.enrol(parts.home, parts.catalogue, body, parts.broker_url, parts.clock)
+
+
+@enrolment.get("/trust")
+@operation("What a device pins; its enrolment token holds the fingerprint", "enrolment", reply=Trust, needs_token=False)
+def get_trust() -> Trust:
+    """No secret: a device asks for it before it believes this registry."""
+    return registry_enrolment.trust(context().home, context().clock)
+
+
+@enrolment.post("/devices/<device>/renewal")
+@operation(
+    "Give a device its next certificate",
+    "enrolment",
+    body=RenewalRequest,
+    reply=RenewalReply,
+    errors=(403, 404),
+    needs_token=False,
+)
+def renew_certificate(device: str, body: RenewalRequest) -> RenewalReply:
+    """The present key's signature is the authority here, even where its certificate has ended for a while."""
+    parts = context()
+    return RenewalReply(renew(parts.home, parts.catalogue, device, body, parts.clock))

@@ -61,7 +61,8 @@ def enrol(home, token, catalogue, tmp_path):
         pem = certificate.public_bytes(Encoding.PEM).decode()
         catalogue.devices.add(name, site, "x86", pem, "1")
         made = make_home(tmp_path / name, Signed(home), NOWHERE, device=name, site=site)
-        made.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        made.identity.write_bytes(pem.encode() + private)
         return made
 
     return do
@@ -141,7 +142,7 @@ def test_what_another_device_signed_or_somebody_changed_is_refused(enrol, comman
     device, thief, stick = enrol("kiln-3"), enrol("kiln-4"), tmp_path / "usb"
     stick.mkdir()
     record(device, "true")
-    device.key.write_bytes(thief.key.read_bytes())
+    device.identity.write_bytes(thief.identity.read_bytes())
     command("bundle", "collect", stick, "--home", device.folder)
     assert "not signed with the key of device 'kiln-3'" in refused(command, stick)
     part_of(stick).write_text("{}")

@@ -58,7 +58,7 @@ class Serving:
     def ready(self) -> dict[str, Any]:
         assert self.child.stdout is not None
         line = self.child.stdout.readline()
-        assert "http://" in line, (self.home.parent / "serve.log").read_text()
+        assert line.startswith("registry: http"), (self.home.parent / "serve.log").read_text()
         return self.state()
 
     def state(self) -> dict[str, Any]:

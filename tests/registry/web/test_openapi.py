@@ -52,7 +52,7 @@ def test_every_change_asks_for_the_token_but_enrolment(described):
         for method, operation in methods.items()
         if method != "get" and operation["security"] != [{"token": []}]
     }
-    assert free == {("post", "/api/v1/enrol")}
+    assert free == {("post", "/api/v1/enrol"), ("post", "/api/v1/devices/{device}/renewal")}
 
 
 def test_replies_match_their_schemas(app, api, client, filled):
