@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner
 from simulators.agent_home import make_home
 from simulators.broker_process import wait_until
 
 from edge_agent.outbox import ALARM, EVENT, Outbox
 from protocols.messages import Event, encode
+from protocols.returns import RECEIPT_TYPE, Receipt, encode_signed
 from protocols.topics import DeviceTopics
 from registry.catalogue import Catalogue
 from registry.mqtt.ingest import Ingest
@@ -169,7 +172,9 @@ def test_a_receipt_that_the_director_did_not_sign_frees_nothing(enrol, command, 
     record(device, "first")
     command("bundle", "collect", stick, "--home", device.folder)
     part = part_of(stick)
-    part.rename(part.with_name(f"receipt-{part.name}"))
+    forged = Envelope(encode_signed(Receipt("kiln-6", (1000,))), RECEIPT_TYPE, {})
+    forged.sign(CryptoSigner.generate_ecdsa())
+    part.with_name(f"receipt-{part.name}").write_text(json.dumps(forged.to_dict()))
     status, out, err = command("bundle", "collect", stick, "--home", device.folder)
     assert (status, out) == (1, "")
     assert "it is no receipt of this device's registry" in err
