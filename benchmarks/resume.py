@@ -1,7 +1,7 @@
 """A large release through a link that fails: broker restarts, cut connections; what was sent twice, and memory.
 
-By default 256 MiB, 5 broker restarts; --full: 1 GiB, 20 restarts. Besides, connections are cut at random moments so that
-in 5 of 100 seconds one is lost. The broker keeps nothing on disk: what it held is gone at each restart.
+By default 256 MiB, 5 broker restarts; --full: 1 GiB, 20 restarts. Besides, the connection is cut at random moments, in
+5 of 100 seconds. The broker keeps nothing on disk: what it held is gone at each restart.
 """
 
 import argparse

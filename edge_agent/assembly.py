@@ -18,6 +18,7 @@ from edge_agent.link import Identity, Link
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.pacing import Bounds
+from edge_agent.patching import Patching
 from edge_agent.releases import ReleaseStore
 from edge_agent.renewal import Renewer
 from edge_agent.reporting import Reporter
@@ -96,6 +97,7 @@ def build_parts(
         device=settings.device,
         profile=settings.profile,
         time=trusted_time,
+        patching=Patching(settings.patch_bytes),
     )
     bench = make_bench(home, settings, store)
     installer = Installer(

@@ -23,6 +23,14 @@ class ReleaseStore:
     def path(self, ref: ReleaseRef) -> Path:
         return self._folder / ref.model / str(ref.version)
 
+    def versions(self, model: str) -> list[ReleaseRef]:
+        """Return the releases of a model that are here, newest first."""
+        folder = self._folder / model
+        if not folder.is_dir():
+            return []
+        found = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+        return [ReleaseRef(model, version) for version in sorted(found, reverse=True)]
+
     def staging(self, ref: ReleaseRef) -> Path:
         """Return the folder in which the release is put together; what an earlier try left in it is still there."""
         folder = self._folder / ref.model / f".{ref.version}"

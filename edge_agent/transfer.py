@@ -81,6 +81,7 @@ class BlockClient:
         #: Transfer number -> block size, of the download in hand. Each size has a number of its own.
         self._transfers: dict[int, int] = {}
         self._resource = ""
+        self._busy = False
         self._stopped, self._interrupted, self._relinked = threading.Event(), threading.Event(), threading.Event()
 
     def arrived(self, block: Block) -> None:
@@ -160,9 +161,9 @@ class BlockClient:
                 silences += 1
                 if silences >= self.limits.tries:
                     raise TransferError(download.partial.resource, f"no answer from the registry in {silences} tries")
-                if not download.hurried:
+                if not (download.hurried or self._busy):
                     self.pace = after_silence(self.pace, self.limits.bounds)
-                download.hurried = False
+                download.hurried = self._busy = False
                 download.lose_all()
             self._ask(download)
             until = self._ticks() + self._patience(silences, download)
@@ -191,7 +192,9 @@ class BlockClient:
                 return block
             elif block.status in FINAL:
                 raise ResourceFinalError(resource, block.status, block.reason or "the registry does not have it")
-            # 503 and whatever comes later: not now. Silence from here on is what it amounts to.
+            else:  # 503 and whatever comes later: not now, but perhaps soon; that is no silence of the link
+                self._busy = True
+                until = min(until, self._ticks() + self.limits.relink_patience_s * (0.5 + 0.5 * self._jitter()))
 
     def _patience(self, silences: int, download: "_Download") -> float:
         first_s = self.limits.relink_patience_s if download.hurried else self.limits.patience_s

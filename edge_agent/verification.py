@@ -25,6 +25,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from edge_agent.disk import replacing, sync_folder
 from edge_agent.errors import ReleaseRefusedError, ResourceFinalError, TransferError, TrustError
 from edge_agent.fetchers import OwnedReader
+from edge_agent.patching import Patching
 from edge_agent.releases import ReleaseStore, read_release
 from edge_agent.trusted_time import TrustedTime
 from edge_agent.updater import MetadataUpdater
@@ -61,6 +62,7 @@ class Verifier:
         metadata: folder for both repositories' trusted metadata.
         device, profile: who this is; metadata made for another is refused.
         time: by which expiry is judged; without it, the device's clock and what is remembered in `metadata`.
+        patching: makes files of what is here already; without it, every file comes whole.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class Verifier:
         device: str,
         profile: str,
         time: TrustedTime | None = None,
+        patching: Patching | None = None,
     ) -> None:
         self._metadata, self._roots, self._fetcher = metadata, roots, fetcher
         self._device, self._profile = device, profile
         self._time = time or TrustedTime(metadata / "time.json")
+        self.patching = patching or Patching(0)
 
     def assignment(self) -> Assignment | None:
         """Return what the director has signed for this device, or None if it has signed nothing yet.
@@ -118,8 +122,10 @@ class Verifier:
         missing = [target for target in targets if not _intact(staged / Path(target.path).name, target)]
         self._check_room(store, sum(target.length for target in missing))
         for target in missing:
-            with self._download(image, target) as source:
-                _keep(source, staged / Path(target.path).name)
+            path = staged / Path(target.path).name
+            if not self.patching.make(ref, target, store, path, self._fetcher.download_file):
+                with self._download(image, target) as source:
+                    _keep(source, path)
         store.commit(ref)
 
     def check(self, ref: ReleaseRef) -> None:

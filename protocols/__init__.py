@@ -16,6 +16,7 @@ __all__ = [
     "messages",
     "metadata_form",
     "names",
+    "patches",
     "payloads",
     "reference",
     "renewal",

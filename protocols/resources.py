@@ -1,7 +1,8 @@
 """Names of the things that travel in blocks: TUF metadata and release files.
 
 A resource is a relative path, the same over MQTT, HTTP and a directory on a stick:
-`image/metadata/2.root.json`, `image/targets/ccpp/3/<sha256>.model.onnx`, `director/metadata/timestamp.json`.
+`image/metadata/2.root.json`, `image/targets/ccpp/3/<sha256>.model.onnx`, `director/metadata/timestamp.json`,
+`image/patches/ccpp/3/<sha256 of what the device has>.<sha256>.model.onnx`.
 The director's part is the asking device's own: no resource names a device.
 """
 
@@ -11,7 +12,7 @@ from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
 
 Repository = Literal["image", "director"]
-Kind = Literal["metadata", "targets"]
+Kind = Literal["metadata", "targets", "patches"]
 
 #: The files of a release, in the order in which a device fetches them.
 RELEASE_FILES = ("release.json", "golden.npz", "reference", "model.onnx")
@@ -67,6 +68,8 @@ def parse_resource(resource: str) -> tuple[Repository, Kind, str] | None:
         return "image", "metadata", name
     if repository == "image" and kind == "targets":
         return "image", "targets", name
+    if repository == "image" and kind == "patches":
+        return "image", "patches", name
     if repository == "director" and kind == "metadata":
         return "director", "metadata", name
     if repository == "director" and kind == "targets":

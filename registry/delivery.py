@@ -8,6 +8,7 @@ from pathlib import Path
 from protocols.resources import parse_resource
 from registry.blobs import Blobs
 from registry.errors import ResourceMissingError
+from registry.patches import Patches
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
 from registry.signing.metadata import Clock
@@ -45,12 +46,14 @@ class Source:
         self._image = ImageRepository(home, clock)
         self._director = DirectorRepository(home, clock)
         self._blobs = Blobs(home)
+        self._patches = Patches(home)
 
     def open(self, device: str, resource: str) -> Resource:
         """Return the resource as this device may see it.
 
         Raises:
             ResourceMissingError: there is nothing of that name for this device.
+            ResourceNotReadyError: not yet.
         """
         parsed = parse_resource(resource)
         if parsed is None:
@@ -58,6 +61,8 @@ class Source:
         repository, kind, name = parsed
         if repository == "image" and kind == "targets":
             return self._release_file(device, resource, name)
+        if kind == "patches":
+            return self._patch(device, resource, name)
         if repository == "image":
             data = self._image.metadata(name)
         elif kind == "metadata":
@@ -74,4 +79,13 @@ class Source:
         if not self._director.directs(device, f"{folder}/{file}", digest):
             raise ResourceMissingError(resource)
         path = self._blobs.path(digest)
+        return Resource(path.stat().st_size, _path=path)
+
+    def _patch(self, device: str, resource: str, name: str) -> Resource:
+        folder, _, named = name.rpartition("/")
+        base, _, prefixed = named.partition(".")
+        digest, _, file = prefixed.partition(".")
+        if not self._director.directs(device, f"{folder}/{file}", digest):
+            raise ResourceMissingError(resource)
+        path = self._patches.open(resource, base, digest)
         return Resource(path.stat().st_size, _path=path)

@@ -25,6 +25,7 @@ RegistryError
 │   ├── SignatureRefusedError       a request over HTTP that no device has signed as it must
 │   ├── RenewalRefusedError         a device that may not have its next certificate, or does not prove its present one
 │   ├── ResourceMissingError        there is no such resource for this device (404)
+│   ├── ResourceNotReadyError       it is being made, and can be had soon (503)
 │   └── ResourceGoneError           there was one, and it is gone for good (410)
 ├── OperatorError                   who runs the registry
 │   ├── NotInitialisedError         the home lacks what `genba registry init` makes
@@ -268,6 +269,14 @@ class ResourceMissingError(DeviceError):
 
     def __init__(self, resource: str) -> None:
         super().__init__(f"resource {resource!r}: there is none of that name for this device")
+        self.resource = resource
+
+
+class ResourceNotReadyError(DeviceError):
+    """There will be such a resource soon."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"resource {resource!r} is being made; ask again in a moment")
         self.resource = resource
 
 

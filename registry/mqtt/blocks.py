@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from protocols.blocks import MAX_WINDOW, BlockPlan, blocks_of
 from protocols.messages import Block, BlockRequest
-from registry.errors import ResourceGoneError, ResourceMissingError
+from registry.errors import ResourceGoneError, ResourceMissingError, ResourceNotReadyError
 from registry.logs import Seldom
 from registry.mqtt.cache import BlockCache, Readable
 
@@ -156,6 +156,8 @@ class BlockServer:
             return 404, str(error)
         except (ResourceGoneError, FileNotFoundError) as error:
             return 410, str(error)
+        except ResourceNotReadyError as error:
+            return 503, str(error)
         except Exception as error:  # whatever it is, it may be over when the device asks again
             if self._seldom.due(type(error).__name__):
                 log.warning("a resource cannot be read now: %s", error, extra={"resource": download.resource})

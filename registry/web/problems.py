@@ -60,6 +60,7 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.ReturnRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Return refused"),
     errors.SignatureRefusedError: Shape(HTTPStatus.UNAUTHORIZED, "Signature refused"),
     errors.ResourceMissingError: Shape(HTTPStatus.NOT_FOUND, "Resource missing"),
+    errors.ResourceNotReadyError: Shape(HTTPStatus.SERVICE_UNAVAILABLE, "Resource not ready"),
     errors.ResourceGoneError: Shape(HTTPStatus.GONE, "Resource gone"),
     errors.CallerError: Shape(HTTPStatus.BAD_REQUEST, "Request refused"),
     errors.OperatorError: Shape(HTTPStatus.SERVICE_UNAVAILABLE, "The registry needs its operator"),
@@ -87,7 +88,7 @@ def install(app: Flask) -> None:
     @app.errorhandler(GenbaError)
     def genba_error(error: GenbaError) -> Response:
         found = problem_of(error)
-        if found.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if found.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, errors.ResourceNotReadyError):
             log.error("%s %s: %s", request.method, request.path, error)
         return _answer(found)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 #: For each package, the third-party packages that importing any of its modules may load. What a device installs.
-PROTOCOLS = {"msgspec", "numpy", "datasketches", "_datasketches", "typing_extensions"}
+PROTOCOLS = {"backports", "msgspec", "numpy", "datasketches", "_datasketches", "typing_extensions"}
 DEVICES = PROTOCOLS
 EDGE_AGENT = DEVICES | {
     "_cffi_backend",

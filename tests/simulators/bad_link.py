@@ -33,6 +33,7 @@ class BadLink:
         self._target = port
         self._free_at = {"up": 0.0, "down": 0.0}
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
         self.cuts = self.connections = self.passed_bytes = 0
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
@@ -75,6 +76,14 @@ class BadLink:
 
     async def _serve(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
         self.connections += 1
+        serving = asyncio.current_task()
+        self._serving.add(serving)  # the loop itself holds tasks weakly
+        try:
+            await self._serve_until_cut(near, near_out)
+        finally:
+            self._serving.discard(serving)
+
+    async def _serve_until_cut(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
         try:
             far, far_out = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
