@@ -159,6 +159,8 @@ def test_an_agent_whose_certificate_ended_while_it_was_away_finds_back_in(factor
     assert len(factory.catalogue.certificates.of("osaka.press-a")) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_an_identity_that_is_used_twice_is_seen_and_told(factory):
     home = factory.enrol("press-a")
     factory.run(home)
