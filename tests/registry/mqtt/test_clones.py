@@ -74,11 +74,8 @@ def test_the_same_time_is_counted_once_however_many_agents_tell_of_it(catalogue,
 
 
 def test_a_clock_that_goes_back_over_a_restart_loses_nothing(catalogue, ingest, say, window):
-    say("a", 1)
-    ingest.take(
-        TOPICS.up("telemetry"), encode(msgspec.structs.replace(window(1, [1.0], start=0, end=60), instance="a"))
-    )
-    say("b", 2)
-    told = msgspec.structs.replace(window(2, [1.0], start=10, end=70), instance="b")
-    ingest.take(TOPICS.up("telemetry"), encode(told))
+    for number, instance, start in ((1, "a", 0), (2, "b", 10)):
+        say(instance, number)
+        told = msgspec.structs.replace(window(number, [1.0], start=start, end=start + 60), instance=instance)
+        ingest.take(TOPICS.up("telemetry"), encode(told))
     assert catalogue.telemetry.totals().windows == 2
