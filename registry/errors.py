@@ -32,6 +32,8 @@ RegistryError
 │   ├── SettingsError               registry.toml cannot be read
 │   ├── CatalogueError              the catalogue cannot be opened
 │   ├── PassphraseError             a passphrase that is not there, or that others may read
+│   ├── KeyRefusedError             a signing key that cannot be used
+│   ├── CeremonyRefusedError        a change of keys or a signature that would leave nothing valid
 │   ├── PortInUseError              another process listens there
 │   ├── BrokerUnreachableError      no broker answers
 │   └── BrokerFilesError            the broker's files cannot be written, or it does not read them again
@@ -313,6 +315,18 @@ class CatalogueError(OperatorError):
 
 class PassphraseError(OperatorError):
     """A passphrase is not there, or others may read it. The text never quotes it."""
+
+
+class KeyRefusedError(OperatorError):
+    """A signing key cannot be used. The text never quotes it."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"key {where}: {reason}")
+        self.where = where
+
+
+class CeremonyRefusedError(OperatorError):
+    """A change of keys, or a signature, is refused; nothing has changed."""
 
 
 class PortInUseError(OperatorError):

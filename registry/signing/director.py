@@ -1,48 +1,45 @@
 """The director repository: what each device should run now, in metadata of its own, signed by the online key."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from filelock import FileLock
 from securesystemslib.dsse import Envelope
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from protocols.assignment import Assignment, encode_assignment
 from protocols.manifest import FileInfo
 from protocols.names import check_name
 from protocols.resources import ASSIGNMENT_TARGET
 from registry.signing.keys import load_signer
-from registry.signing.metadata import Clock, Lives, MetadataFolder, Signers, create_root, read_roots, write_atomic
+from registry.signing.metadata import Clock, Lives, MetadataFolder, write_atomic
+from registry.signing.rooted import RootedRepository
+
+log = logging.getLogger(__name__)
 
 LIVES = Lives(targets=timedelta(days=7), snapshot=timedelta(days=7), timestamp=timedelta(days=7))
 #: A device in the middle of an update can still read the assignment that it began with.
 KEPT_ASSIGNMENTS = 4
 
 
-class DirectorRepository:
+class DirectorRepository(RootedRepository):
     """HOME/director/root holds the shared root, HOME/director/devices/<device> each device's own metadata."""
 
+    name = "director"
+
     def __init__(self, home: Path, clock: Clock = time.time) -> None:
-        self._home = home
-        self._roots = home / "director" / "root"
-        online = load_signer(home, "director-online")
-        self._signers = Signers(online, online)
-        self._lock = FileLock(home / "director" / ".lock", timeout=30)
-        self._clock = clock
+        self._root_folder = home / "director" / "root"
+        super().__init__(home, self._root_folder, clock)
 
     def create(self) -> None:
         """Sign the root; nothing where it is already."""
-        self._roots.mkdir(parents=True, exist_ok=True)
+        self._root_folder.mkdir(parents=True, exist_ok=True)
+        online = load_signer(self._home, "director-online")
         with self._lock:
-            create_root(self._roots, load_signer(self._home, "director-root"), self._signers, self._clock)
-
-    @property
-    def root(self) -> bytes:
-        """Version 1 of the root: what a device pins at enrolment."""
-        return (self._roots / "1.root.json").read_bytes()
+            self._roots.create(load_signer(self._home, "director-root"), online, online, self._clock)
 
     def direct(self, assignment: Assignment, files: Mapping[str, FileInfo], profile: str) -> None:
         """Sign what one device should run.
@@ -76,12 +73,16 @@ class DirectorRepository:
     def metadata(self, device: str, name: str) -> bytes | None:
         """Return one metadata file for a device, freshly signed where its time had come, or None."""
         if name.endswith(".root.json"):
-            path = self._roots / name
-            return path.read_bytes() if "/" not in name and path.exists() else None
+            return self._roots.read(name)
         folder = self._metadata(device)
         if name == "timestamp.json" and folder.needs_refresh():
             with self._lock:
-                folder.refresh()
+                self._finish_commit()
+                self._settle()
+                if folder.targets_aged():
+                    folder.write_targets(folder.targets())
+                else:
+                    folder.refresh()
         return folder.read(name)
 
     def carry(self, device: str, life: timedelta) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -95,12 +96,13 @@ class DirectorRepository:
             folder.prolong(datetime.fromtimestamp(int(self._clock()), UTC) + life, targets=True)
             digest = folder.targets()[ASSIGNMENT_TARGET].hashes["sha256"]
             name = f"{digest}.{ASSIGNMENT_TARGET}"
-            metadata = {**read_roots(self._roots), **folder.newest()}
+            metadata = {**self._roots.all(), **folder.newest()}
             return metadata, {name: (self._targets_folder(device) / name).read_bytes()}
 
-    def sign(self, envelope: Envelope) -> None:
+    def sign_envelope(self, envelope: Envelope) -> None:
         """Sign what a device believes of the registry beside its metadata."""
-        envelope.sign(self._signers.online)
+        for signer in self._signers().online:
+            envelope.sign(signer)
 
     def assignment(self, device: str, name: str) -> bytes | None:
         """Return the bytes of a device's assignment target, `<sha256>.assignment.json`, or None."""
@@ -111,6 +113,20 @@ class DirectorRepository:
 
     def _metadata(self, device: str) -> MetadataFolder:
         return MetadataFolder(self._device(device) / "metadata", self._signers, LIVES, self._clock)
+
+    def _online_roles(self) -> tuple[str, ...]:
+        return (Targets.type, Snapshot.type, Timestamp.type)
+
+    def _binding(self, root: Metadata[Root] | None) -> Root:
+        return self._roots.current().signed
+
+    def _follow_keys(self, before: Root, now: Root) -> None:
+        for folder in sorted((self._home / "director" / "devices").glob("*/metadata")):
+            device = folder.parent.name
+            if not self._metadata(device).follow_keys(before, now):
+                log.error(
+                    "the metadata of a device is signed by no key of ours; assign it anew", extra={"device": device}
+                )
 
     def _targets_folder(self, device: str) -> Path:
         return self._device(device) / "targets"

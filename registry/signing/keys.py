@@ -1,22 +1,45 @@
-"""The signing keys: Ed25519, one file per role under HOME/keys, readable by the owner alone."""
+"""The signing keys: one PEM file per role under HOME/keys to begin with, readable by the owner alone.
+
+Whatever lies in HOME/keys in the clear, or is reached from there by the address of a key service, the registry can
+sign with by itself: it is *online*. Keys that lie elsewhere, in a file with a passphrase or in a PKCS#11 token, are
+*offline*: a person signs with them (see `registry.signing.ceremony`).
+"""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.exceptions import UnsupportedLibraryError
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Key, Signer, SSlibKey
 
-from registry.errors import NotInitialisedError
+from registry.errors import KeyRefusedError, NotInitialisedError
 
 Role = Literal["image-root", "image-targets", "image-online", "director-root", "director-online"]
-ROLES: tuple[Role, ...] = ("image-root", "image-targets", "image-online", "director-root", "director-online")
+ROLES: tuple[Role, ...] = get_args(Role)
+#: Asks for the passphrase of a key file, or the PIN of a token.
+Secret = Callable[[str], str]
+#: What follows the name of a key whose private half lies in a key service: its address and public half.
+REMOTE = ".remote.json"
+
+
+class RemoteKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key that this registry reaches by address, such as `awskms:...`; `public` as securesystemslib writes it."""
+
+    uri: str
+    keyid: str
+    public: dict[str, Any]
 
 
 def create_keys(home: Path) -> None:
@@ -26,28 +49,169 @@ def create_keys(home: Path) -> None:
     folder.chmod(0o700)
     for role in ROLES:
         if not _path(home, role).exists():
-            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            descriptor = os.open(_path(home, role), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
+            write_key(_path(home, role))
 
 
-def load_signer(home: Path, role: Role) -> CryptoSigner:
-    """Return the signer of a role.
+def write_key(path: Path, passphrase: str | None = None) -> Key:
+    """Make an Ed25519 key pair, write the private half to a new file (0600), and return the public half.
+
+    Args:
+        passphrase: encrypts the file; None leaves it in the clear.
+
+    Raises:
+        KeyRefusedError: there is a file already, or it cannot be written.
+    """
+    private = Ed25519PrivateKey.generate()
+    hidden = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise KeyRefusedError(str(path), f"{error.strerror}; a key is only ever written to a new file") from error
+    return CryptoSigner(private).public_key
+
+
+def load_signer(home: Path, role: Role) -> Signer:
+    """Return the signer that `create_keys` made for a role.
 
     Raises:
         NotInitialisedError: the home has no such key.
     """
-    try:
-        pem = _path(home, role).read_bytes()
-    except FileNotFoundError as error:
-        raise NotInitialisedError(home) from error
-    key = load_pem_private_key(pem, None)
-    if not isinstance(key, Ed25519PrivateKey):
+    if not _path(home, role).exists():
         raise NotInitialisedError(home)
-    return CryptoSigner(key)
+    return read_key(_path(home, role))
+
+
+def read_key(path: Path, secret: Secret | None = None) -> CryptoSigner:
+    """Open a PEM file with an Ed25519 or ECDSA private key.
+
+    Args:
+        secret: asked for the passphrase where there is one.
+
+    Raises:
+        KeyRefusedError: not a key, or the passphrase is wrong or missing.
+    """
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise KeyRefusedError(str(path), f"cannot be read: {error.strerror}") from error
+    encrypted = b"ENCRYPTED" in pem
+    if encrypted and secret is None:
+        raise KeyRefusedError(str(path), "has a passphrase; sign with `genba registry keys sign --key`")
+    passphrase = secret(f"Passphrase of {path.name}").encode() if encrypted and secret is not None else None
+    try:
+        private = load_pem_private_key(pem, passphrase)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        reason = "the passphrase is wrong, or the file is damaged" if encrypted else "is not a PEM private key"
+        raise KeyRefusedError(str(path), reason) from error
+    if not isinstance(private, Ed25519PrivateKey | EllipticCurvePrivateKey):
+        raise KeyRefusedError(str(path), f"is a {type(private).__name__}; Ed25519 and ECDSA keys sign here")
+    return CryptoSigner(private)
+
+
+def open_signer(where: str, public: Iterable[Key], secret: Secret) -> Signer:
+    """Open a private key by file name or by address (`hsm:2?label=TOKEN`, `awskms:...`).
+
+    Args:
+        public: the keys that may sign; an address alone does not tell which one it leads to.
+
+    Raises:
+        KeyRefusedError: it cannot be reached, or is none of these keys.
+    """
+    scheme, colon, _ = where.partition(":")
+    if not colon or scheme not in SIGNER_FOR_URI_SCHEME or Path(where).exists():
+        signer: Signer = read_key(Path(where), secret)
+        if signer.public_key.keyid not in {key.keyid for key in public}:
+            raise KeyRefusedError(where, f"is the key {signer.public_key.keyid[:12]}, which signs nothing here")
+        return signer
+    public = list(public)
+    found = import_remote(where, secret) if scheme == HSMSigner.SCHEME else None
+    key = next((key for key in public if found is not None and _same(key, found)), None)
+    if key is None and found is not None:
+        raise KeyRefusedError(where, f"is the key {found.keyid[:12]}, which signs nothing here")
+    for candidate in [key] if key else public:
+        try:
+            return Signer.from_priv_key_uri(where, candidate, secret)
+        except (ValueError, KeyError, OSError, UnsupportedLibraryError):
+            continue
+    raise KeyRefusedError(where, "leads to no key that signs here, or its service cannot be reached")
+
+
+def import_remote(uri: str, secret: Secret) -> SSlibKey:
+    """Return the public half of a key in a PKCS#11 token, `hsm:ID?label=TOKEN`.
+
+    Raises:
+        KeyRefusedError: the library, the token or the key is not there, or the PIN is wrong.
+    """
+    rest, _, query = uri.removeprefix("hsm:").partition("?")
+    label = query.removeprefix("label=").replace("+", " ") or None
+    try:
+        return HSMSigner.import_(int(rest or "2", 16), label, secret)[1]
+    except UnsupportedLibraryError as error:
+        raise KeyRefusedError(uri, "needs the package python-pkcs11: pip install 'genba[pkcs11]'") from error
+    except ValueError as error:
+        raise KeyRefusedError(uri, f"{error}") from error
+    except Exception as error:  # python-pkcs11 has a tree of its own, which is not there where the package is not
+        if not type(error).__module__.startswith("pkcs11"):
+            raise
+        reason = str(error) or type(error).__name__
+        raise KeyRefusedError(uri, f"the token says {reason}; check PYKCS11LIB, the label and the PIN") from error
+
+
+def online_signers(home: Path) -> dict[str, Signer]:
+    """Return every key that the registry can use by itself, by key id.
+
+    Raises:
+        NotInitialisedError: the home has no keys.
+    """
+    folder = home / "keys"
+    found: dict[str, Signer] = {}
+    for path in sorted(folder.glob("*.pem")):
+        if b"ENCRYPTED" not in path.read_bytes():
+            signer = read_key(path)
+            found[signer.public_key.keyid] = signer
+    for path in sorted(folder.glob(f"*{REMOTE}")):
+        remote = read_remote(path)
+        key = Key.from_dict(remote.keyid, dict(remote.public))
+        found[key.keyid] = Signer.from_priv_key_uri(remote.uri, key)
+    if not found:
+        raise NotInitialisedError(home)
+    return found
+
+
+def read_remote(path: Path) -> RemoteKey:
+    """Read where a remote key is. Raises KeyRefusedError where the file does not say it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RemoteKey)
+    except (OSError, msgspec.DecodeError) as error:
+        raise KeyRefusedError(str(path), f"does not say where the key is: {error}") from error
+
+
+def write_public(path: Path, key: Key) -> None:
+    """Write a public key as JSON, to be carried to the registry. Raises KeyRefusedError where it cannot be."""
+    data = msgspec.json.format(msgspec.json.encode({"keyid": key.keyid, **key.to_dict()}), indent=2)
+    try:
+        path.write_bytes(data + b"\n")
+    except OSError as error:
+        raise KeyRefusedError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def read_public(path: Path) -> Key:
+    """Read what `write_public` wrote. Raises KeyRefusedError where it is no public key."""
+    try:
+        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return Key.from_dict(str(fields.pop("keyid")), fields)
+    except OSError as error:
+        raise KeyRefusedError(str(path), f"cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+        raise KeyRefusedError(str(path), "is not a public key that `genba registry keys create` wrote") from error
+
+
+def _same(one: Key, other: Key) -> bool:
+    return one.keyid == other.keyid or one.keyval == other.keyval
 
 
 def _path(home: Path, role: Role) -> Path:

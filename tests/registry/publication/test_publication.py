@@ -156,7 +156,7 @@ class TestAssigning:
 
     def test_a_failing_signature_leaves_the_catalogue_as_it_was(self, home, catalogue, published):
         add_devices(catalogue, "press-1")
-        (home / "keys" / "director-online.pem").rename(home / "keys" / "away.pem")
+        (home / "keys" / "director-online.pem").rename(home / "away.pem")
         with pytest.raises(OperatorError):
             assign(home, catalogue, wanted("press-1"), clock)
         assert catalogue.assignments.get("press-1") is None
