@@ -1,4 +1,4 @@
-"""`genba registry`: init, serve, token, and the verbs of `registry.identity_verbs`."""
+"""`genba registry`: init, serve, token, and the verbs of `registry.identity_verbs` and `registry.key_verbs`."""
 
 import argparse
 import os
@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+from registry import identity_verbs, key_verbs
 from registry.catalogue import Catalogue
 from registry.catalogue.catalogue import FILE
 from registry.enrolment import create_token
 from registry.errors import OperatorError
 from registry.identity import Authority
-from registry.identity_verbs import add_verbs
 from registry.settings import read_settings, write_template
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
@@ -132,5 +132,6 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--ttl-s", type=float, metavar="S", help="seconds that the token is good for")
     verb.add_argument("--api", metavar="LABEL", help="make an API token instead; changes are put down to LABEL")
     verb.set_defaults(run=_token, usage=verb.error)
-    add_verbs(verbs)
+    identity_verbs.add_verbs(verbs)
+    key_verbs.add_verbs(verbs)
     return parser

@@ -15,9 +15,9 @@ import msgspec
 from filelock import FileLock
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Key, Signature, Signer
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
-from registry.errors import CeremonyRefusedError, NotInitialisedError
+from registry.errors import CeremonyRefusedError, KeyRefusedError, NotInitialisedError
 from registry.signing.keys import online_signers
 from registry.signing.metadata import Clock, Signers
 from registry.signing.roots import ROOT_LIFE, Roots
@@ -140,7 +140,7 @@ class RootedRepository:
                 raise CeremonyRefusedError(
                     f"{what} is not what waits here now (it was changed after the request was written): export it anew"
                 )
-            allowed = self._known_keys()
+            allowed = self.known_keys()
             new = {
                 keyid: signature
                 for keyid, signature in signed.signatures.items()
@@ -172,6 +172,11 @@ class RootedRepository:
             if newest is not None:
                 files["targets.json"] = newest.to_bytes()
             return files | {f"staged.{kind}.json": metadata.to_bytes() for kind, metadata, _ in self._unsigned()}
+
+    def known_keys(self) -> Mapping[str, Key]:
+        """Return every public key that the roots in force and to come know, by key id."""
+        current, staged = self._roots.current().signed, self.staged_root()
+        return {**current.keys, **(staged.keys if staged else {})}
 
     # What the two repositories do each in their own way
 
@@ -267,10 +272,6 @@ class RootedRepository:
             found.append(("targets", targets, self._targets_wait(targets, self._binding(root))))
         return found
 
-    def _known_keys(self) -> Mapping[str, Key]:
-        current, staged = self._roots.current().signed, self.staged_root()
-        return {**current.keys, **(staged.keys if staged else {})}
-
     def _targets_wait(self, targets: Metadata[Targets], root: Root) -> Waiting:
         result = root.get_verification_result(Targets.type, targets.signed_bytes, targets.signatures)
         releases = sorted({path.rpartition("/")[0] for path in targets.signed.targets} - self._signed_paths())
@@ -295,14 +296,23 @@ class RootedRepository:
                 metadata.sign(signer, append=True)
 
     def _signers(self) -> Signers:
-        """Who signs without being asked, by the root in force."""
+        """Who signs without being asked, by the root in force.
+
+        Raises:
+            KeyRefusedError: a key that the registry signs with all the time is gone.
+        """
         roles = self._roots.current().signed.roles
         online = online_signers(self._home)
 
-        def chosen(role: str) -> list[Signer]:
-            return [online[keyid] for keyid in roles[role].keyids if keyid in online]
+        def chosen(name: str) -> list[Signer]:
+            role = roles[name]
+            found = [online[keyid] for keyid in role.keyids if keyid in online]
+            if name in self._online_roles() and len(found) < role.threshold:
+                lost = ", ".join(keyid[:12] for keyid in role.keyids if keyid not in online)
+                raise KeyRefusedError(lost, f"signs the {self.name} {name} and is not in {self._home / 'keys'}")
+            return found
 
-        return Signers(chosen(Targets.type), chosen("timestamp"))
+        return Signers(chosen(Targets.type), chosen(Timestamp.type))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(int(self._clock()), UTC)
