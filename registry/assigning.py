@@ -17,6 +17,7 @@ from registry.catalogue.releases import Release
 from registry.errors import AssignmentRefusedError
 from registry.selector import Facts, choose
 from registry.signing.director import DirectorRepository
+from registry.signing.image import ImageRepository
 from registry.signing.metadata import Clock
 
 #: A refusal names at most so many of a model's inputs.
@@ -44,6 +45,7 @@ def assign(
     for release in releases:
         _check_fit(device, release)
     _check_inputs(assignment, releases)
+    _check_signed(ImageRepository(home, clock), releases)
     director = DirectorRepository(home, clock)
     with catalogue.transaction():
         revised = catalogue.assignments.set(assignment)
@@ -150,6 +152,16 @@ def _check_inputs(assignment: Assignment, releases: Sequence[Release]) -> None:
             raise AssignmentRefusedError(
                 f"stream {stream.name!r}: inputs names {unknown[0]!r}, and model {stream.model!r} "
                 f"has the inputs {', '.join(known[stream.model])}"
+            )
+
+
+def _check_signed(image: ImageRepository, releases: Sequence[Release]) -> None:
+    for release in releases:
+        waiting = image.waits(release.ref)
+        if waiting is not None:
+            raise AssignmentRefusedError(
+                f"release {release.ref} waits for its release keys: {waiting.have} of {waiting.need} signatures; "
+                "`genba registry keys export` writes what is to be signed"
             )
 
 

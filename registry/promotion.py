@@ -14,6 +14,7 @@ from registry.assigning import swap
 from registry.catalogue import Catalogue
 from registry.errors import NothingWaitsError
 from registry.publication import check_candidate, publish
+from registry.signing.image import ImageRepository
 from registry.signing.metadata import Clock
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,12 @@ def crown(home: Path, catalogue: Catalogue, candidate: Path, champion: ReleaseRe
 
 
 def spread(home: Path, catalogue: Catalogue, release: ReleaseRef, clock: Clock, by: str) -> list[str]:
-    """Put a release in the place of its predecessor on every device; one that cannot have it keeps the old."""
+    """Put a release in the place of its predecessor on every device; one that cannot have it keeps the old.
+
+    A release that waits for its release keys goes nowhere yet.
+    """
+    if release in ImageRepository(home, clock).unsigned():
+        return []
     done = []
     for assignment in catalogue.assignments.running(release.model):
         try:

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from protocols.errors import ManifestError, SketchError
 from protocols.manifest import FileInfo, Manifest, decode_manifest, encode_manifest
+from protocols.names import ReleaseRef
 from protocols.reference import decode_reference
 from protocols.resources import RELEASE_FILES
 from registry.blobs import Blobs
@@ -16,6 +17,7 @@ from registry.catalogue import Catalogue
 from registry.errors import CandidateRefusedError
 from registry.signing.image import ImageRepository
 from registry.signing.metadata import Clock
+from registry.signing.rooted import Waiting
 
 #: A manifest, or a trainer's report, is never larger.
 TEXT_LIMIT_BYTES = 8 * 1024 * 1024
@@ -27,6 +29,8 @@ def publish(
     home: Path, catalogue: Catalogue, candidate: Path, clock: Clock, *, published_by: str = "registry"
 ) -> Manifest:
     """Check a candidate's folder, give it the model's next version, sign it and catalogue it.
+
+    Where the release keys are offline, it is catalogued and waits for their signatures before it may be assigned.
 
     The first release of a model becomes its champion. At a power cut the release is there or it is not; its version
     number is then not given again.
@@ -47,14 +51,17 @@ def publish(
                     raise CandidateRefusedError(candidate.name, f"{name} changed while it was read; publish it again")
         released = msgspec.structs.replace(manifest, version=catalogue.releases.next_version(manifest.model))
         files = {"release.json": _keep_manifest(blobs, released), **released.files}
-        ImageRepository(home, clock).publish(released.release, files, released.profiles)
+        image = ImageRepository(home, clock)
+        image.publish(released.release, files, released.profiles)
+        waits = image.waits(released.release)
         with catalogue.transaction():
             catalogue.releases.add(released, published_by, _read_report(candidate))
             if catalogue.models.champion(released.model) is None:
                 catalogue.models.set_champion(released.release)
             catalogue.events.record(
                 "published",
-                f"{released.release} was published and signed",
+                f"{released.release} was published and signed" if waits is None else _waits(released.release, waits),
+                level="info" if waits is None else "warning",
                 model=released.model,
                 version=released.version,
                 detail={"by": published_by, "digest": released.digest},
@@ -87,6 +94,13 @@ def check_candidate(candidate: Path) -> Manifest:
     for name, info in manifest.files.items():
         _check_file(candidate, name, info)
     return manifest
+
+
+def _waits(ref: ReleaseRef, waiting: Waiting) -> str:
+    return (
+        f"{ref} was published and waits for its release keys: {waiting.have} of {waiting.need} signatures; "
+        f"when they are there: genba assign {ref} DEVICE"
+    )
 
 
 def _unproven(manifest: Manifest) -> str:

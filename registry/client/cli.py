@@ -47,7 +47,9 @@ def publish(argv: list[str]) -> int:
         size_bytes=upload.size_bytes,
     )
     print(f"{release['model']}@{release['version']}")
-    print(f"signed; {client.url}/models/{release['model']}/releases/{release['version']}", file=sys.stderr)
+    waits = release.get("waits")
+    state = f"waits for {waits['need'] - waits['have']} more signatures of its release keys" if waits else "signed"
+    print(f"{state}; {client.url}/models/{release['model']}/releases/{release['version']}", file=sys.stderr)
     return 0
 
 

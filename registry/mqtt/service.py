@@ -29,6 +29,7 @@ from registry.mqtt.monitor import Monitor
 from registry.mqtt.nudges import Nudges
 from registry.mqtt.state import ServiceState, write_state
 from registry.settings import read_settings
+from registry.signing.ceremony import trust_state
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +117,15 @@ class Service:
             self._monitor.look(release)
 
     def _forget(self) -> None:
-        """At the start and every hour, let go of what is older than the settings say."""
+        """At the start and every hour, let go of what is too old, and say which keys need a person."""
         if time.monotonic() < self._next_retention:
             return
         self._next_retention = time.monotonic() + retention.EVERY_S
         forgotten = retention.forget(self._catalogue, self._settings, self._clock())
         if any(forgotten):
             log.info("what is too old was forgotten", extra=forgotten._asdict())
+        for line in trust_state(self._home, self._clock).warnings:
+            log.warning("signing keys: %s", line)
 
     def _write_state(self, *, connected: bool) -> None:
         try:

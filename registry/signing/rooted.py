@@ -83,11 +83,7 @@ class RootedRepository:
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Return what waits for signatures."""
-        root, targets = self._staged.root(), self._staged.targets()
-        found = [_root_waits(self.name, self._roots.current().signed, root)] if root else []
-        if targets is not None:
-            found.append(self._targets_wait(targets, self._binding(root)))
-        return tuple(found)
+        return tuple(waiting for _, _, waiting in self._unsigned() if not waiting.complete)
 
     def change_keys(self, edit: Callable[[Root], None], *, dry_run: bool = False) -> Root:
         """Stage a next root, or change the one that is staged, and put it in force if the keys at hand suffice.
@@ -134,8 +130,10 @@ class RootedRepository:
             self._finish_commit()
             here = next((metadata for role, metadata, _ in self._unsigned() if role == kind), None)
             what = f"{self.name} {kind} version {signed.signed.version}"
+            if signed.signed_bytes in self._in_force():
+                return 0
             if here is None:
-                raise CeremonyRefusedError(f"{what}: nothing here waits for a signature; it may have been put in force")
+                raise CeremonyRefusedError(f"{what}: nothing of that kind waits for a signature here")
             if here.signed_bytes != signed.signed_bytes:
                 raise CeremonyRefusedError(
                     f"{what} is not what waits here now (it was changed after the request was written): export it anew"
@@ -163,7 +161,7 @@ class RootedRepository:
             self._settle()
             return [f"{self.name} root version {root.signed.version}"]
 
-    def carry(self) -> dict[str, bytes]:
+    def request_files(self) -> dict[str, bytes]:
         """Return the files that a person needs to sign elsewhere: what is in force, and what is to come."""
         with self._lock:
             self._finish_commit()
@@ -262,6 +260,10 @@ class RootedRepository:
         if root is None or _role(root.signed, Targets.type) == _role(current, Targets.type):
             return current
         return root.signed
+
+    def _in_force(self) -> list[bytes]:
+        newest = self._newest_targets()
+        return [self._roots.current().signed_bytes, *([newest.signed_bytes] if newest else [])]
 
     def _unsigned(self) -> list[tuple[Kind, Metadata[Any], Waiting]]:
         root, targets = self._staged.root(), self._staged.targets()

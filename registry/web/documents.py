@@ -14,6 +14,7 @@ from registry.catalogue.models import Model
 from registry.catalogue.releases import Release
 from registry.catalogue.telemetry import Window
 from registry.presence import Presence, presence
+from registry.signing.rooted import Waiting
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -122,11 +123,12 @@ class ModelDocument(msgspec.Struct, frozen=True):
 
 
 class ReleaseDocument(Manifest, frozen=True):
-    """A release: its manifest, and who published it when."""
+    """A release: its manifest, and who published it when. `waits`: the signatures that it lacks, before it may run."""
 
     published_at: float = 0.0
     published_by: str = ""
     champion: bool = False
+    waits: Waiting | None = None
 
 
 class DeviceDocument(msgspec.Struct, frozen=True):
@@ -204,13 +206,14 @@ def model_document(model: Model, drifted: bool | None, labelled_rows: int) -> Mo
     return ModelDocument(model.name, model.champion, model.last_version, model.created_at, drifted, labelled_rows)
 
 
-def release_document(release: Release, champion: int | None) -> ReleaseDocument:
+def release_document(release: Release, champion: int | None, waits: Waiting | None = None) -> ReleaseDocument:
     fields = {name: getattr(release.manifest, name) for name in Manifest.__struct_fields__}
     return ReleaseDocument(
         **fields,
         published_at=release.published_at,
         published_by=release.published_by,
         champion=release.version == champion,
+        waits=waits,
     )
 
 

@@ -18,6 +18,7 @@ from registry.web.api.releases import releases
 from registry.web.api.returns import returns
 from registry.web.api.rows import rows
 from registry.web.api.telemetry import telemetry
+from registry.web.api.trust import trust
 
 __all__ = ["API_BLUEPRINTS"]
 
@@ -38,4 +39,5 @@ API_BLUEPRINTS: tuple[Blueprint, ...] = (
     datasets,
     jobs,
     events,
+    trust,
 )

@@ -13,6 +13,7 @@ from protocols.resources import RELEASE_FILES
 from registry.blobs import Blobs
 from registry.errors import CandidateRefusedError, RequestRefusedError, UnknownFileError
 from registry.publication import REPORT_FILE, TEXT_LIMIT_BYTES, publish
+from registry.signing.image import ImageRepository
 from registry.web.context import caller, context
 from registry.web.documents import ReleaseDocument, release_document
 from registry.web.operations import operation
@@ -29,7 +30,9 @@ def list_releases(model: str) -> list[ReleaseDocument]:
     """Newest first."""
     catalogue = context().catalogue
     champion = catalogue.models.get(model).champion
-    return [release_document(release, champion) for release in catalogue.releases.list(model)]
+    image = ImageRepository(context().home, context().clock)
+    found = catalogue.releases.list(model)
+    return [release_document(release, champion, image.waits(release.ref)) for release in found]
 
 
 @releases.get("/<int:version>")
@@ -38,7 +41,8 @@ def get_release(model: str, version: int) -> ReleaseDocument:
     """Its manifest, and who published it when."""
     catalogue = context().catalogue
     release = catalogue.releases.get(ReleaseRef(model, version))
-    return release_document(release, catalogue.models.get(model).champion)
+    waits = ImageRepository(context().home, context().clock).waits(release.ref)
+    return release_document(release, catalogue.models.get(model).champion, waits)
 
 
 @releases.get("/<int:version>/files/<file>")
@@ -89,7 +93,9 @@ def post_release(model: str) -> tuple[ReleaseDocument, dict[str, str]]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     document = release_document(
-        parts.catalogue.releases.get(manifest.release), parts.catalogue.models.get(model).champion
+        parts.catalogue.releases.get(manifest.release),
+        parts.catalogue.models.get(model).champion,
+        ImageRepository(parts.home, parts.clock).waits(manifest.release),
     )
     place = url_for("releases.get_release", model=model, version=manifest.version)
     return document, {"Location": place}

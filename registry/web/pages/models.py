@@ -10,6 +10,7 @@ from protocols.manifest import ParityCertificate
 from protocols.names import ReleaseRef
 from registry.catalogue.jobs import Job
 from registry.monitoring.reports import DriftReport
+from registry.signing.image import ImageRepository
 from registry.web.context import context
 from registry.web.pages.fleet import bars, model_row
 from registry.web.plot import drift_plot
@@ -60,6 +61,7 @@ def release(model: str, version: int) -> str:
         release=found,
         manifest=found.manifest,
         champion=catalogue.models.get(model).champion == version,
+        waits=ImageRepository(context().home, context().clock).waits(found.ref),
         bars=bars(found.manifest.importance, 40),
         report=_trainer_report(found.report),
         running=[

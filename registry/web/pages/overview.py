@@ -2,6 +2,7 @@
 
 from flask import Blueprint, render_template
 
+from registry.signing.ceremony import trust_state
 from registry.web.context import context
 from registry.web.pages.fleet import device_rows, model_row
 
@@ -26,4 +27,5 @@ def page() -> str:
         jobs=[*catalogue.jobs.list(state="running"), *catalogue.jobs.list(state="waiting")],
         events=catalogue.events.list(limit=SHOWN_EVENTS),
         home=context().home,
+        warnings=trust_state(context().home, context().clock).warnings,
     )
