@@ -1,7 +1,6 @@
 """`genba registry keys`: who may sign what, and the ceremonies that change it (see docs/ceremony.md)."""
 
 import argparse
-import getpass
 import json
 import sys
 import time
@@ -14,6 +13,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Root
 
 from registry.errors import CeremonyRefusedError, KeyRefusedError
+from registry.passphrases import VARIABLE, ask_for, read_passphrase_file
 from registry.signing.ceremony import (
     LABEL,
     PLACES,
@@ -38,6 +38,9 @@ from registry.signing.keys import (
     write_public,
 )
 from registry.signing.request import NAMES, SigningRequest, export_request, import_request
+
+#: Of a passphrase.
+FEWEST_CHARACTERS = 8
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -121,7 +124,7 @@ def _add_secret(verb: argparse.ArgumentParser) -> None:
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help="passphrase or PIN, on its first line; else it is asked for",
+        help=f"passphrase or PIN, on its first line; else {VARIABLE}, or it is asked for",
     )
 
 
@@ -271,10 +274,13 @@ def _sign_at_home(options: argparse.Namespace) -> int:
     waiting = [one for each in opened for one in each.waiting()]
     if not waiting:
         raise CeremonyRefusedError("nothing waits for a signature")
-    for each in opened:
-        staged = each.staged_root()
-        print("\n".join(describe(each.current_root(), staged, each.name) if staged else []), end="")
-    print("\n".join(str(one) for one in waiting))
+    changes = [
+        line
+        for each in opened
+        if (staged := each.staged_root()) is not None
+        for line in describe(each.current_root(), staged, each.name)
+    ]
+    print("\n".join([*changes, *map(str, waiting)]))
     if options.dry_run:
         return 0
     public = [key for each in opened for key in each.known_keys().values()]
@@ -323,31 +329,19 @@ def _confirm(options: argparse.Namespace) -> None:
 
 
 def _secret(options: argparse.Namespace) -> Secret:
-    def ask(what: str) -> str:
-        if options.passphrase_file is not None:
-            return _first_line(options.passphrase_file)
-        if not sys.stdin.isatty():
-            raise KeyRefusedError(what, "nobody is there to be asked; give --passphrase-file FILE")
-        return getpass.getpass(f"{what[:1].upper()}{what[1:]}: ")
-
-    return ask
+    return read_passphrase_file(options.passphrase_file) if options.passphrase_file is not None else ask_for
 
 
 def _new_passphrase(options: argparse.Namespace, path: Path) -> str:
-    found = _secret(options)(f"passphrase for {path.name}")
-    again = found if options.passphrase_file is not None else getpass.getpass("Again: ")
-    if found != again:
+    if path.exists():
+        raise KeyRefusedError(str(path), "is there already; a key is only ever written to a new file")
+    secret = _secret(options)
+    found = secret(f"Passphrase for {path.name}")
+    if found != secret("Again"):
         raise KeyRefusedError(str(path), "the two passphrases differ; nothing was written")
-    if len(found) < 8:
-        raise KeyRefusedError(str(path), "a passphrase has at least 8 characters; nothing was written")
+    if len(found) < FEWEST_CHARACTERS:
+        raise KeyRefusedError(str(path), f"its passphrase is shorter than {FEWEST_CHARACTERS}; nothing was written")
     return found
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text().splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as error:
-        raise KeyRefusedError(f"--passphrase-file {path}", "has no first line that can be read") from error
 
 
 def _day(at: float) -> str:
