@@ -35,7 +35,7 @@ def take(home: Path, catalogue: Catalogue, data: bytes, clock: Clock) -> tuple[R
             ids.extend(stored.ids)
     receipt = Receipt(returned.device, tuple(ids))
     envelope = Envelope(encode_signed(receipt), RECEIPT_TYPE, {})
-    DirectorRepository(home, clock).sign(envelope)
+    DirectorRepository(home, clock).sign_envelope(envelope)
     return receipt, msgspec.json.encode(envelope.to_dict())
 
 
