@@ -28,7 +28,7 @@ ROUND_TRIP_S = 0.05
 
 def fetch(home: Path, port: int) -> None:
     """Be the agent: fetch the release and print how long it took."""
-    from _release_link import fetching_agent
+    from simulators.release_link import fetching_agent
 
     with fetching_agent(home, port) as agent:
         began = time.perf_counter()
@@ -102,9 +102,9 @@ def measure_agent(home: Path, near: int) -> dict[str, float]:
 
 
 def main() -> None:
-    from _release_link import RegistryService
     from simulators.bad_link import BadLink
     from simulators.broker_process import Broker
+    from simulators.release_link import RegistryService
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -93,8 +93,8 @@ def pull(port: int, resource: str, first: int, count: int) -> None:
 def measure(folder: Path, devices: int) -> tuple[float, float, list[float], float]:
     """Return (memory before, peak, seconds of each device, bytes read from disk per byte of the model)."""
     import psutil
-    from _release_link import RegistryService
     from simulators.broker_process import Broker
+    from simulators.release_link import RegistryService
 
     folder.mkdir()
     broker = Broker(folder)

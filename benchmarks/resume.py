@@ -28,9 +28,9 @@ def memory_mb() -> float:
 
 
 def main(size_bytes: int, restarts: int) -> None:
-    from _release_link import RegistryService, fetching_agent
     from simulators.bad_link import BadLink, cutting
     from simulators.broker_process import Broker
+    from simulators.release_link import RegistryService, fetching_agent
 
     with tempfile.TemporaryDirectory() as name:
         broker = Broker(Path(name))

@@ -46,6 +46,13 @@ class Broker:
             self._process.wait(5)
             self._process = None
 
+    def restart(self) -> None:
+        """Kill it without warning, and start it again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self.start()
+
     @property
     def url(self) -> str:
         return f"mqtt://127.0.0.1:{self.port}"

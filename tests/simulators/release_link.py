@@ -1,4 +1,4 @@
-"""What the delivery benchmarks share: a registry with one large release, and an agent's downloads without the rest."""
+"""A registry with one large release, and an agent's downloads without the rest of it."""
 
 import contextlib
 import os
@@ -6,8 +6,9 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -28,7 +29,7 @@ from protocols.messages import Block, BlockRequest, decode, encode
 from protocols.names import ReleaseRef
 from protocols.topics import DeviceTopics
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 REF = ReleaseRef("large", 1)
 SITE, DEVICE = "osaka", "press-1"
 
@@ -39,6 +40,7 @@ class RegistryService:
     def __init__(self, folder: Path, broker_url: str, size_bytes: int, devices: tuple[str, ...] = (DEVICE,)) -> None:
         from registry.catalogue import Catalogue
 
+        folder.mkdir(exist_ok=True)
         self.home, self._broker_url = folder / "registry", broker_url
         catalogue = Catalogue.create(self.home)
         for device in devices:
@@ -64,6 +66,12 @@ class RegistryService:
             stderr=subprocess.DEVNULL,
         )
 
+    def restart(self) -> None:
+        """Kill it without warning, and start it again."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
@@ -84,6 +92,8 @@ class FetchingAgent:
         self._blocks_topic = topics.down("blocks")
         self.received_bytes = 0
         self.moved_s = 0.0
+        #: What is done, in a thread of its own, once so many bytes have arrived; in order.
+        self.when_arrived: list[tuple[int, Callable[[], None]]] = []
 
         def ask(request: BlockRequest) -> bool:
             return self.link.ask(topics.up("blocks"), encode(request))
@@ -130,6 +140,8 @@ class FetchingAgent:
             block = decode(Block, payload)
             self.received_bytes += len(block.data)
             self.client.arrived(block)
+            if self.when_arrived and self.received_bytes >= self.when_arrived[0][0]:
+                threading.Thread(target=self.when_arrived.pop(0)[1], daemon=True).start()
 
     def install(self) -> None:
         """Fetch the release, trying again as the daemon does, but without its pauses."""
@@ -152,5 +164,12 @@ def fetching_agent(home: Path, port: int) -> Iterator[FetchingAgent]:
     while not agent.link.connected:
         assert time.monotonic() < deadline, "no broker"
         time.sleep(0.01)
-    yield agent
-    agent.link.stop(1.0)
+    try:
+        yield agent
+    finally:
+        agent.link.stop(1.0)
+
+
+if __name__ == "__main__":
+    with fetching_agent(Path(sys.argv[1]), int(sys.argv[2])) as fetching:
+        fetching.install()
