@@ -3,12 +3,15 @@
 import http.client
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 
 import psutil
 import pytest
+from simulators.broker_process import wait_until
 
 from edge_agent.enrolment import enrol
 from edge_agent.errors import EnrolmentError
@@ -35,6 +38,25 @@ def everywhere(serving, home):
     return running, int(running.ready()["url"].rpartition(":")[2])
 
 
+@pytest.fixture
+def web(home, elsewhere):
+    """The web process alone, on every address; returns its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["-m", "registry.web", "--home", str(home), "--host", "0.0.0.0", "--port", str(port)]  # noqa: S104
+    child = subprocess.Popen([sys.executable, *words])
+
+    def answers():
+        with socket.socket() as probe:
+            return probe.connect_ex((elsewhere, port)) == 0
+
+    wait_until(answers, 20, "the web process")
+    yield port
+    child.terminate()
+    assert child.wait(10) == 0
+
+
 def trusting(home):
     return ssl.create_default_context(cafile=str(home / "ca" / "ca.pem"))
 
@@ -57,8 +79,8 @@ def test_a_device_elsewhere_enrols_and_believes_no_other_registry(everywhere, el
     catalogue.close()
 
 
-def test_nothing_answers_unencrypted_and_nobody_reads_without_the_token(everywhere, elsewhere, home, monkeypatch):
-    _, port = everywhere
+def test_nothing_answers_unencrypted_and_nobody_reads_without_the_token(web, elsewhere, home, monkeypatch):
+    port = web
     with pytest.raises((OSError, http.client.HTTPException)):
         urllib.request.urlopen(f"http://{elsewhere}:{port}/healthz", timeout=5)
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -73,8 +95,8 @@ def test_nothing_answers_unencrypted_and_nobody_reads_without_the_token(everywhe
     assert RegistryClient(f"https://{elsewhere}:{port}", secret).get("/devices") == []
 
 
-def test_a_large_upload_and_many_silent_connections_hold_up_nobody(everywhere, elsewhere, home):
-    _, port = everywhere
+def test_a_large_upload_and_many_silent_connections_hold_up_nobody(web, elsewhere, home):
+    port = web
     silent = [socket.create_connection((elsewhere, port)) for _ in range(40)]
     secret = Catalogue.open(home).tokens.create("test")
     body = b"x" * 3_000_000
