@@ -1,6 +1,7 @@
 """Beyond the loopback interface the registry is served by TLS alone, and a token proves whose it is."""
 
 import http.client
+import os
 import socket
 import ssl
 import subprocess
@@ -39,13 +40,13 @@ def everywhere(serving, home):
 
 
 @pytest.fixture
-def web(home, elsewhere):
+def web(root, home, elsewhere):
     """The web process alone, on every address; returns its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["-m", "registry.web", "--home", str(home), "--host", "0.0.0.0", "--port", str(port)]  # noqa: S104
-    child = subprocess.Popen([sys.executable, *words])
+    child = subprocess.Popen([sys.executable, *words], env={**os.environ, "PYTHONPATH": str(root)})
 
     def answers():
         with socket.socket() as probe:
