@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -23,15 +24,22 @@ _REQUEST_LIMIT = 16 * 1024
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 GeneralName = x509.DNSName | x509.IPAddress | x509.UniformResourceIdentifier
+#: What a certificate is good for, and for nothing else.
+Use = Literal["client", "server", "model-signature"]
+_USES = {
+    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "server": ExtendedKeyUsageOID.SERVER_AUTH,
+    "model-signature": ExtendedKeyUsageOID.CODE_SIGNING,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who a certificate is for. A server never passes for a client, nor a client for a server."""
+    """Who a certificate is for. One for a server never passes for a client's, nor one that signs models for either."""
 
     common_name: str
     names: tuple[GeneralName, ...] = ()
-    server: bool = False
+    use: Use = "client"
 
 
 def host_names(hosts: Iterable[str]) -> tuple[GeneralName, ...]:
@@ -64,13 +72,12 @@ def build_certificate(
     now: datetime,
     life: timedelta,
 ) -> x509.Certificate:
-    """Return a certificate for client or server; nothing of a request but its key ever goes into one."""
-    usage = ExtendedKeyUsageOID.SERVER_AUTH if holder.server else ExtendedKeyUsageOID.CLIENT_AUTH
+    """Return a certificate for its one use; nothing of a request but its key ever goes into one."""
     builder = (
         _begin(_name(holder.common_name), issuer.subject, key, signer, now, life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([_USES[holder.use]]), critical=True)
     )
     if holder.names:
         builder = builder.add_extension(x509.SubjectAlternativeName(holder.names), critical=False)

@@ -17,7 +17,8 @@ RegistryError
 │   └── AssignmentRefusedError      an assignment that could not run
 ├── PublisherError                  who made a release
 │   ├── CandidateRefusedError       a candidate that is incomplete, edited or unproven
-│   └── ReleaseExistsError          a release of that name is signed already
+│   ├── ReleaseExistsError          a release of that name is signed already
+│   └── ModelSignatureError         a folder, a key or a certificate that makes no model signature
 ├── DeviceError                     a device, or who set it up
 │   ├── TokenRefusedError           an enrolment token that is unknown, used, expired or another device's
 │   ├── CertificateRefusedError     a certificate request for the wrong name or with a weak key

@@ -65,7 +65,7 @@ class Authority:
         for private in (folder, self._home / "keys"):
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self._path.exists():
-            key = _create_key(self._home / "keys" / "ca.key")
+            key = create_key(self._home / "keys" / "ca.key")
             write_atomic(self._path, _pem(build_authority(key, self._now)))
         if not (folder / "broker-ca.pem").exists():
             write_atomic(folder / "broker-ca.pem", self._read(self._path))
@@ -113,13 +113,13 @@ class Authority:
 
     def renew_server(self, certificate: Path, key: Path, hosts: Sequence[str]) -> bool:
         """Make a server's certificate and key, or make them anew once their time has come or the hosts differ."""
-        return self.renew(certificate, key, Holder(hosts[0][:64], host_names(hosts), server=True))
+        return self.renew(certificate, key, Holder(hosts[0][:64], host_names(hosts), "server"))
 
     def renew(self, path: Path, key_path: Path, holder: Holder) -> bool:
         """Keep a certificate and its key in files; True where they were written anew."""
         if self._good(path, key_path, holder):
             return False
-        key = _create_key(key_path)
+        key = create_key(key_path)
         write_atomic(path, self.issue(holder, key.public_key()).pem.encode())
         return True
 
@@ -166,7 +166,8 @@ class Authority:
             raise NotInitialisedError(self._home) from error
 
 
-def _create_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def create_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Make a P-256 key and keep it in a file that its owner alone may read."""
     key = ec.generate_private_key(ec.SECP256R1())
     write_atomic(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return key

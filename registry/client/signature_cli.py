@@ -1,36 +1,82 @@
 """`genba export-signature`: an OpenSSF model signature of a release folder."""
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
+from protocols.names import ReleaseRef
 from registry.client.cli import UPLOAD_TIMEOUT_S, add_registry, connect, resolve
-from registry.client.model_signature import sign_release
-from registry.client.release_folder import fetch_release
+from registry.client.release_folder import fetch_release, read_release
+from registry.client.rest import RegistryClient
 from registry.errors import ModelSignatureError
+from registry.model_signature import sign, signed_statement, statement
 from registry.passphrases import Passphrase, ask_for, read_passphrase_file
 from registry.signing.metadata import write_atomic
 
 
 def export_signature(argv: list[str]) -> int:
     """Sign a release folder for tools that read OpenSSF model signatures; print the signature's file."""
-    options = _parser().parse_args(argv)
+    options = _parse(argv)
     folder = _folder(options)
     out: Path = options.out or folder.absolute().with_name(folder.absolute().name + ".sig")
     if out.absolute().parent == folder.absolute():
         raise ModelSignatureError(f"--out {out} lies in the release folder, which never changes; name a file outside")
-    passphrase = read_passphrase_file(options.passphrase_file) if options.passphrase_file else ask_for
-    data = sign_release(folder, _read_key(options.key, passphrase), _read_certificates(options.certificate))
-    try:
-        write_atomic(out, data, 0o644)
-    except OSError as error:
-        raise ModelSignatureError(f"--out {out}: {error.strerror}; name another file") from error
+    ref, digests = read_release(folder)
+    if options.key is not None:
+        passphrase = read_passphrase_file(options.passphrase_file) if options.passphrase_file else ask_for
+        key = _read_key(options.key, passphrase)
+        _write(out, sign(ref, digests, key, _read_certificates(options.certificate)))
+    else:
+        _sign_by_registry(connect(options), ref, digests, CHECKS[options.proof or "key"], folder, out)
     print(out)
     return 0
+
+
+class Check(NamedTuple):
+    """How others check what the registry signed: by what, where that is had, and the tool's words for it."""
+
+    proof: str
+    place: str
+    suffix: str
+    option: str
+
+
+CHECKS = {
+    "key": Check("key", "/model-signature/key.pem", ".pub", "--public_key"),
+    "certificate": Check("certificate", "/model-signature/authority.pem", ".ca.pem", "--certificate_chain"),
+}
+
+
+def _sign_by_registry(
+    client: RegistryClient, ref: ReleaseRef, digests: Mapping[str, str], check: Check, folder: Path, out: Path
+) -> None:
+    """Write what the registry signed, and beside it what others check it with."""
+    place = f"/models/{ref.model}/releases/{ref.version}/signature"
+    bundle = msgspec.json.encode(client.send("POST", place, {"proof": check.proof}))
+    if signed_statement(bundle) != statement(ref, digests):
+        raise ModelSignatureError(f"{folder} is not {ref} as {client.url} has it; fetch it anew with --folder")
+    trusted = out.with_name(out.name.removesuffix(".sig") + check.suffix)
+    _write(trusted, b"".join(client.download(check.place)))
+    _write(out, bundle)
+    print(
+        f"check it: model_signing verify {check.proof} {folder} --signature {out} {check.option} {trusted}",
+        file=sys.stderr,
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomic(path, data, 0o644)
+    except OSError as error:
+        raise ModelSignatureError(f"--out {path}: {error.strerror}; name another file") from error
 
 
 def _folder(options: argparse.Namespace) -> Path:
@@ -69,6 +115,16 @@ def _read_certificates(path: Path | None) -> list[Certificate]:
         raise ModelSignatureError(f"--certificate {path}: not PEM certificates") from error
 
 
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.key is None and (options.certificate or options.passphrase_file):
+        parser.error("--certificate and --passphrase-file belong to --key FILE, your own key")
+    if options.key is not None and options.proof is not None:
+        parser.error("--proof is for signatures by the registry's key; with --key, give --certificate FILE or not")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genba export-signature",
@@ -78,8 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("release", metavar="RELEASE", help="a release folder as it was published, or MODEL@VERSION")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where MODEL@VERSION goes (default: MODEL-VERSION)")
     parser.add_argument(
-        "--key", type=Path, required=True, metavar="FILE", help="your private key, PEM, P-256 or larger"
+        "--proof",
+        choices=CHECKS,
+        help="the registry signs, and others check by its public key (default) or by a certificate of its authority",
     )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="sign by your own key instead: PEM, P-256 or larger")
     parser.add_argument(
         "--certificate", type=Path, metavar="FILE", help="PEM: the key's certificate, then its issuers up to the root"
     )

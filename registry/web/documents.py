@@ -14,6 +14,7 @@ from registry.catalogue.models import Model
 from registry.catalogue.releases import Release
 from registry.catalogue.telemetry import Window
 from registry.presence import Presence, presence
+from registry.signature_key import Proof
 from registry.signing.rooted import Waiting
 
 
@@ -66,6 +67,12 @@ class ReturnReply(msgspec.Struct, frozen=True):
     device: str
     messages: int
     receipt: msgspec.Raw
+
+
+class SignatureBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model signature is to carry: the public key's digest, or a certificate of the registry's authority."""
+
+    proof: Proof = "key"
 
 
 class SwapBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from registry.web.api.policies import policies
 from registry.web.api.releases import releases
 from registry.web.api.returns import returns
 from registry.web.api.rows import rows
+from registry.web.api.signatures import signatures
 from registry.web.api.telemetry import telemetry
 from registry.web.api.trust import trust
 
@@ -31,6 +32,7 @@ API_BLUEPRINTS: tuple[Blueprint, ...] = (
     assignments,
     models,
     releases,
+    signatures,
     bundles,
     returns,
     policies,

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from simulators.candidates import write_candidate
 import genba
 
 SECRET = "correct horse battery"
+#: Runs one `genba` command against a registry: (status, stdout, stderr).
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -228,3 +231,57 @@ def test_a_published_release_is_fetched_and_signed(command, key: Path, tmp_path:
     done = verify("key", folder, "--signature", f"{folder}.sig", "--public_key", key.with_suffix(".pub"))
     assert done.returncode == 0, done.stderr
     assert "exists already" in command(*arguments)[2]
+
+
+@pytest.mark.parametrize(
+    ("proof", "option", "suffix"), [("key", "--public_key", ".pub"), ("certificate", "--certificate_chain", ".ca.pem")]
+)
+def test_the_public_tool_accepts_what_the_registry_signed_until_a_file_is_changed(
+    proof: str, option: str, suffix: str, command: Command, tmp_path: Path
+) -> None:
+    published = command("publish", write_candidate(tmp_path / "candidate", model="proven"))[1].strip()
+    folder = tmp_path / "proven"
+    status, out, err = command("export-signature", published, "--folder", folder, "--proof", proof)
+    assert (status, out) == (0, f"{folder}.sig\n")
+    trusted = f"{folder}{suffix}"
+    check = [proof, str(folder), "--signature", f"{folder}.sig", option, trusted]
+    assert err == f"check it: model_signing verify {' '.join(check)}\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["golden.npz", "model.onnx", "reference", "release.json"]
+    done = verify(*check)
+    assert done.returncode == 0, done.stderr
+    (folder / "reference").write_bytes(b"another reference")
+    done = verify(*check)
+    assert done.returncode
+    assert "Hash mismatch for" in done.stderr
+    assert "reference" in done.stderr
+
+
+def test_a_folder_that_was_fetched_before_is_signed_by_the_registry_too(command: Command, tmp_path: Path) -> None:
+    published = command("publish", write_candidate(tmp_path / "candidate", model="again"))[1].strip()
+    folder = tmp_path / "again"
+    assert command("export-signature", published, "--folder", folder)[0] == 0
+    before = Path(f"{folder}.pub").read_bytes()
+    assert command("export-signature", folder)[0] == 0
+    assert Path(f"{folder}.pub").read_bytes() == before
+
+
+def test_the_registry_signs_no_other_release_of_that_name(command: Command, tmp_path: Path) -> None:
+    command("publish", write_candidate(tmp_path / "candidate", model="doubled"))
+    other = write_candidate(tmp_path / "other", model="doubled", version=1, onnx=b"from another registry")
+    (other / "report.json").unlink()
+    status, out, err = command("export-signature", other)
+    assert (status, out) == (1, "")
+    assert f"{other} is not doubled@1 as http://127.0.0.1:" in err
+    assert not Path(f"{other}.sig").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--certificate", "chain.pem"), ("--passphrase-file", "p"), ("--key", "k", "--proof", "key")]
+)
+def test_options_of_the_two_ways_to_sign_do_not_mix(
+    arguments: tuple[str, ...], release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        genba.main(["export-signature", str(release), *arguments])
+    assert stopped.value.code == 2
+    assert "--key" in capsys.readouterr().err

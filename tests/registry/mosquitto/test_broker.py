@@ -15,7 +15,7 @@ from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.errors import MessageRefusedError
 from protocols.topics import DeviceTopics
 from registry.assigning import assign
-from registry.certificates import Holder
+from registry.certificates import Holder, Use
 from registry.identity import Authority
 from registry.revocation import revoke
 
@@ -107,14 +107,16 @@ def test_who_has_no_good_certificate_is_refused(home, keys, device, keeper, conn
     assert connect(None).refused
     foreign = tmp_path / "foreign"
     Authority(foreign, time.time).create()
+    uses: dict[str, Use] = {"a-servers": "server", "a-model-signers": "model-signature"}
     for name, authority, at in (
         ("of-another-authority", Authority(foreign, time.time), 0.0),
         ("expired", Authority(home, lambda: time.time() - 7200), 3600.0),
         ("not-yet", Authority(home, lambda: time.time() + 86_400 * 2), 3600.0),
         ("a-servers", Authority(home, time.time), 0.0),
+        ("a-model-signers", Authority(home, time.time), 0.0),
     ):
         key = make_key(keys / f"{name}.key")
-        holder = Holder("osaka.press-a", server=name == "a-servers")
+        holder = Holder("osaka.press-a", use=uses.get(name, "client"))
         made = authority.issue(holder, key.public_key(), timedelta(seconds=at or 3600))
         (keys / f"{name}.crt").write_text(made.pem)
         assert connect(keys / name).refused, name

@@ -11,6 +11,7 @@ CHANGES = [
     ("PUT", "/devices/press-1/assignment"),
     ("POST", "/assignments"),
     ("POST", "/models/ccpp/releases"),
+    ("POST", "/models/ccpp/releases/1/signature"),
     ("PUT", "/models/ccpp/champion"),
     ("PUT", "/models/ccpp/policy"),
     ("POST", "/models/ccpp/rows"),
