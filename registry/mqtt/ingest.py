@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from protocols.errors import GenbaError, MessageRefusedError, UnknownVersionError
-from protocols.messages import UP, BlockRequest, Event, Status, Telemetry, decode
+from protocols.messages import UP, BlockRequest, Event, Number, Status, Telemetry, decode
 from protocols.names import ReleaseRef, check_name
 from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.topics import parse_up
@@ -58,7 +58,7 @@ class Renewed:
 
 
 class _Numbered(msgspec.Struct):
-    id: int
+    id: Number
 
 
 _numbered = msgspec.msgpack.Decoder(_Numbered)
