@@ -4,7 +4,7 @@ import importlib.metadata
 import queue
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_agent.bench import Bench
 from edge_agent.credentials import Credentials
@@ -19,6 +19,7 @@ from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.pacing import Bounds
 from edge_agent.patching import Patching
+from edge_agent.receipts import Receipt
 from edge_agent.releases import ReleaseStore
 from edge_agent.renewal import Renewer
 from edge_agent.reporting import Reporter
@@ -72,7 +73,10 @@ def build_parts(
     def ask(request: BlockRequest) -> bool:
         return link.ask(topics.up("blocks"), encode(request))
 
-    engine = StreamEngine(publish, lambda ref, reason: inbox.put(Failing(ref, reason)))
+    def settle(receipts: Sequence[Receipt]) -> None:
+        link.settle(receipts)
+
+    engine = StreamEngine(publish, lambda ref, reason: inbox.put(Failing(ref, reason)), settle=settle)
     blocks = BlockClient(
         ask,
         home.partial,
@@ -85,9 +89,8 @@ def build_parts(
     last_word = Status(time.time(), online=False, agent_version=version, profile=settings.profile, instance=instance)
     will = encode(last_word)
     identity = Identity(home.identity, home.ca, issued_at(home.identity))
-    link = Link(
-        address, f"{settings.site}.{settings.device}", (topics.up("status"), will), switchboard, identity=identity
-    )
+    client_id = f"{settings.site}.{settings.device}"
+    link = Link(address, client_id, (topics.up("status"), will), switchboard, identity=identity, keep=engine.offer)
     downloads = blocks if settings.transport == "mqtt" else _over_http(home, settings, link.latency.wait_s)
     trusted_time = TrustedTime(home.metadata / "time.json", not_before=identity.begins_at)
     verifier = Verifier(

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,14 +17,16 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import LinkError
 from edge_agent.latency import Latency
+from edge_agent.receipts import Receipt
 from protocols.broker import BrokerAddress
 from protocols.handshake import Faults, explain
 
 log = logging.getLogger(__name__)
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
-#: Predictions that may be on their way to the broker without its acknowledgement.
-_IN_FLIGHT = 1000
+#: Predictions that may be on their way to the broker without its acknowledgement. More than any broker's window of
+#: sensor messages, so that a prediction is always sent before the message that it answers is acknowledged.
+_IN_FLIGHT = 20_000
 KEEPALIVE_S = 30
 
 
@@ -75,6 +77,8 @@ class Link:
         client_id: `<site>.<device>`; the broker keeps this session's messages while the device is away.
         will: topic and payload that the broker publishes, retained, when the device vanishes.
         first_delay_s: wait before the first reconnect, doubled up to a minute, half of it random.
+        keep: offered each message before the listener; where it returns True, the message stays with the broker until
+            its receipt is settled. All others are acknowledged as they come.
     """
 
     def __init__(
@@ -87,15 +91,18 @@ class Link:
         identity: Identity | None = None,
         first_delay_s: float = _FIRST_DELAY_S,
         jitter: Callable[[], float] = random.random,
+        keep: Callable[[str, bytes, Receipt], bool] = lambda topic, payload, receipt: False,
     ) -> None:
         self._address, self._listener = address, listener
         self._identity, self._faults, self._taken = identity, Faults(), False
         self._first_delay_s, self._jitter = first_delay_s, jitter
+        self._keep = keep
+        self._connection = 0
         self._failures = 0
         self._paused = False
         self.latency = Latency()
         self._topics: frozenset[str] = frozenset()
-        self._lock = threading.Lock()
+        self._lock, self._receipts = threading.Lock(), threading.Lock()
         self.traffic = Traffic()
         self._last: mqtt.MQTTMessageInfo | None = None
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True)
@@ -207,6 +214,7 @@ class Link:
     def _on_connect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             return  # on_disconnect follows, with the reason
+        self._connection += 1
         self._failures, self._taken = 0, True
         self.latency.forget()
         with self._lock:
@@ -236,8 +244,29 @@ class Link:
             return  # not acknowledged: the broker keeps it for the next session
         self.traffic.heard += 1
         self.traffic.heard_bytes += len(message.payload)
-        self._listener.message(message.topic, bytes(message.payload))
+        payload = bytes(message.payload)
+        receipt = Receipt(self._connection, message.mid, again=message.dup)
+        if message.qos and self._keep(message.topic, payload, receipt):
+            return
+        if not self._wanted(message.topic):
+            client.unsubscribe(message.topic)  # left over from a session that was cut off
+        else:
+            self._listener.message(message.topic, payload)
         client.ack(message.mid, message.qos)
+
+    def _wanted(self, topic: str) -> bool:
+        return topic in self._topics or any(mqtt.topic_matches_sub(wanted, topic) for wanted in self._topics)
+
+    def settle(self, receipts: Sequence[Receipt]) -> None:
+        """Acknowledge messages that were kept, from any thread. Those of an earlier connection come again."""
+        with self._receipts:
+            due = []
+            for receipt in receipts:
+                receipt.shares -= 1
+                if receipt.shares == 0 and receipt.connection == self._connection:
+                    due.append(receipt)
+        for receipt in due:
+            self._client.ack(receipt.number, 1)
 
     def _back_off(self) -> None:
         """Set how long paho waits before it tries again: doubling, and never in step with the other devices."""

@@ -4,11 +4,12 @@ What waits is served as one batch, and a message alone at once. A swap happens b
 and each prediction names the release that made it.
 """
 
+import itertools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,18 +18,17 @@ import numpy as np
 from edge_agent.errors import ModelRunError
 from edge_agent.faults import Faults
 from edge_agent.inference import Array, Model, Predictions
+from edge_agent.receipts import Receipt, SensorMessage
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES, Rejection, RowReader, Rows
 from edge_agent.telemetry import Window
+from edge_agent.trial import Trial
 from protocols.assignment import StreamBinding
 from protocols.manifest import Manifest
 from protocols.messages import ServedStream, Telemetry
 from protocols.names import ReleaseRef
-from protocols.payloads import Prediction
+from protocols.payloads import Prediction, message_id
 
 log = logging.getLogger(__name__)
-
-#: A release on trial that fails on this many messages in a row is given up.
-FAILURES_ALLOWED = 5
 
 #: Most that one stream's waiting messages may weigh, whatever their number.
 QUEUE_LIMIT_BYTES = 32 * 1024 * 1024
@@ -42,11 +42,10 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Server:
-    """The release that serves a model now. `on_trial` until it is confirmed; `halted` when it was given up."""
+    """The release that serves a model now. On `trial` until it is confirmed; `halted` when it was given up."""
 
     model: Model
-    on_trial: bool
-    failures: int = 0
+    trial: Trial | None = None
     halted: bool = False
 
     @property
@@ -60,7 +59,7 @@ class Stream:
     def __init__(self, binding: StreamBinding) -> None:
         self.binding = binding
         #: A message that was too large waits as its size alone.
-        self.waiting: deque[tuple[bytes | int, float]] = deque()
+        self.waiting: deque[SensorMessage] = deque()
         self.dropped = 0
         self.predictions = 0
         self.rejected = 0
@@ -71,39 +70,47 @@ class Stream:
         # Bytes that came and bytes that went, each written by one thread alone.
         self._bytes_in = self._bytes_gone = self._bytes_taken = 0
 
-    def offer(self, payload: bytes, now: float) -> None:
-        """Queue one message; the oldest give way when the queue is full, by count or by bytes."""
+    def offer(self, payload: bytes, now: float, receipt: Receipt | None) -> list[SensorMessage]:
+        """Queue one message; return the oldest, which give way when the queue is full, by count or by bytes."""
         size = len(payload)
         item = payload if size <= PAYLOAD_LIMIT_BYTES else size
         self._bytes_in += _weight(item)
+        gone = []
         while len(self.waiting) >= self.binding.queue_limit or self._bytes_waiting > QUEUE_LIMIT_BYTES:
             try:
-                oldest, _ = self.waiting.popleft()
+                oldest = self.waiting.popleft()
             except IndexError:
                 break  # the serving thread has just emptied it
-            self._bytes_gone += _weight(oldest)
+            self._bytes_gone += _weight(oldest.payload)
             self.dropped += 1
-        self.waiting.append((item, now))
+            gone.append(oldest)
+        self.waiting.append(SensorMessage(item, now, receipt))
+        return gone
 
     @property
     def _bytes_waiting(self) -> int:
         return self._bytes_in - self._bytes_gone - self._bytes_taken
 
-    def take(self) -> list[tuple[bytes | int, float]]:
+    def take(self) -> list[SensorMessage]:
         """Return what waits, at most a batch."""
-        taken: list[tuple[bytes | int, float]] = []
+        taken: list[SensorMessage] = []
         try:
             while len(taken) < self.binding.max_batch:
                 taken.append(self.waiting.popleft())
         except IndexError:
             pass
-        self._bytes_taken += sum(_weight(payload) for payload, _ in taken)
+        self._bytes_taken += sum(_weight(message.payload) for message in taken)
         return taken
 
-    def put_back(self, messages: Sequence[tuple[bytes, float]]) -> None:
+    def put_back(self, messages: Sequence[SensorMessage]) -> None:
         """Return messages that were taken to the front of the queue."""
-        self._bytes_taken -= sum(_weight(payload) for payload, _ in messages)
+        self._bytes_taken -= sum(_weight(message.payload) for message in messages)
         self.waiting.extendleft(reversed(messages))
+
+    @property
+    def keeps_receipts(self) -> bool:
+        """Whether a message stays the broker's until it was answered."""
+        return self.reader is not None and self.binding.delivery == "at-least-once"
 
     def newly_dropped(self) -> int:
         """Return how many were dropped since the last call."""
@@ -116,8 +123,9 @@ class StreamEngine:
 
     Args:
         publish: takes (topic, payload); must not block.
-        failing: told once, from the serving thread, when a release on trial fails on message after message. Its
+        failing: told once, from the serving thread, when a release on trial fails too often or takes too long. Its
             streams then wait until `serve` is called for the model again.
+        settle: takes the receipts of messages that need not be sent again: answered, refused or dropped.
         clock: seconds since the epoch, for windows. ticks: seconds of a steady clock, for latencies.
     """
 
@@ -126,10 +134,11 @@ class StreamEngine:
         publish: Publish,
         failing: Callable[[ReleaseRef, str], None],
         *,
+        settle: Callable[[Sequence[Receipt]], None] = lambda receipts: None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._publish, self._failing = publish, failing
+        self._publish, self._failing, self._settle = publish, failing, settle
         self._clock, self._ticks = clock, ticks
         self._streams: dict[str, Stream] = {}
         self._by_topic: dict[str, tuple[Stream, ...]] = {}
@@ -154,12 +163,35 @@ class StreamEngine:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def offer(self, topic: str, payload: bytes) -> None:
-        """Take one sensor message; called by the link's thread, never blocks."""
+    def offer(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> bool:
+        """Take one sensor message; called by the link's thread, never blocks.
+
+        A message that no release can serve now, or whose stream wants no more than that, is settled at once: unsettled
+        messages fill the broker's window, and nothing else would come through it, the release that could serve them
+        least of all.
+
+        Returns:
+            Whether there is a stream for it.
+        """
         now = self._ticks()
-        for stream in self._by_topic.get(topic, ()):
-            stream.offer(payload, now)
+        streams = self._by_topic.get(topic, ())
+        keepers = [stream for stream in streams if stream.keeps_receipts] if receipt is not None else []
+        if receipt is not None:
+            if keepers:
+                receipt.shares = len(keepers)
+            elif streams:
+                self._settle([receipt])
+        for stream in streams:
+            gone = stream.offer(payload, now, receipt if stream in keepers else None)
+            if gone:
+                self._settle_all(gone)
         self._wake.set()
+        return bool(streams)
+
+    def _settle_all(self, messages: Iterable[SensorMessage]) -> None:
+        receipts = [message.receipt for message in messages if message.receipt is not None]
+        if receipts:
+            self._settle(receipts)
 
     def bind(self, bindings: Sequence[StreamBinding]) -> None:
         """Make these the streams; one that is there already in the same form keeps its queue and counts."""
@@ -171,6 +203,7 @@ class StreamEngine:
             for name, stream in self._streams.items():
                 if kept.get(name) is not stream:
                     self._close_window(stream)
+                    self._settle_all(list(stream.waiting))
             self._streams = kept
             topics = {stream.binding.topic for stream in kept.values()}
             self._by_topic = {
@@ -192,17 +225,19 @@ class StreamEngine:
                 if stream.binding.model == name:
                     self._close_window(stream)
                     stream.reader = RowReader(model.manifest.inputs, stream.binding) if model else None
+                    if model is None:
+                        self._settle_all(list(stream.waiting))
             if model is None:
                 self._servers.pop(name, None)
             else:
-                self._servers[name] = Server(model, on_trial)
+                self._servers[name] = Server(model, Trial(model.manifest.latency_limit_ms) if on_trial else None)
         self._wake.set()
 
     def confirm(self, ref: ReleaseRef) -> None:
         """End a release's trial: from now on it keeps serving, whatever single messages do to it."""
         server = self._servers.get(ref.model)
         if server is not None and server.ref == ref:
-            server.on_trial = server.halted = False
+            server.trial, server.halted = None, False
             self._wake.set()
 
     def close_windows(self) -> list[Callable[[int], Telemetry]]:
@@ -290,78 +325,99 @@ class StreamEngine:
             window = Window(stream.binding.name, server.model.manifest, server.model.provider, self._clock())
             stream.window = window
         taken = stream.take()
-        batch: list[tuple[bytes, float]] = []
-        for payload, arrived in taken:
-            if isinstance(payload, int):
-                text = f"{payload} bytes, and {PAYLOAD_LIMIT_BYTES} are allowed"
-                self._reject(stream, window, Rejection("too-large", text), payload)
+        back: Sequence[SensorMessage] = ()
+        try:
+            back = self._answer(stream, server, window, reader, taken)
+        finally:
+            self._settle_all(message for message in taken if message not in back)
+
+    def _answer(
+        self, stream: Stream, server: Server, window: Window, reader: RowReader, taken: list[SensorMessage]
+    ) -> Sequence[SensorMessage]:
+        """Answer or refuse each message; return those that were put back for another release."""
+        batch, payloads = [], []
+        for message in taken:
+            if isinstance(message.payload, int):
+                text = f"{message.payload} bytes, and {PAYLOAD_LIMIT_BYTES} are allowed"
+                self._reject(stream, window, Rejection("too-large", text), message.payload)
             else:
-                batch.append((payload, arrived))
-        rows = reader.read([payload for payload, _ in batch])
+                batch.append(message)
+                payloads.append(message.payload)
+        rows = reader.read(payloads)
         for index, rejection in rows.rejected:
-            self._reject(stream, window, rejection, len(batch[index][0]))
-        if rows.accepted:
-            self._predict(stream, server, window, batch, rows)
+            self._reject(stream, window, rejection, len(payloads[index]))
+        return self._predict(stream, server, window, batch, rows) if rows.accepted else ()
 
     def _predict(
-        self, stream: Stream, server: Server, window: Window, batch: list[tuple[bytes, float]], rows: Rows
-    ) -> None:
+        self, stream: Stream, server: Server, window: Window, batch: list[SensorMessage], rows: Rows
+    ) -> Sequence[SensorMessage]:
+        began = self._ticks()
         try:
             predictions = server.model.predict(rows.columns)
         except ModelRunError as error:
             if len(rows.accepted) == 1:
                 self._fail(stream, server, window, batch[rows.accepted[0]], str(error))
-            else:
-                self._one_by_one(stream, server, window, batch, rows)
-            return
-        self._hand_over(stream, server, predictions, rows)
+                return ()
+            return self._one_by_one(stream, server, window, batch, rows)
+        took_s = self._ticks() - began
+        self._hand_over(stream, server, predictions, rows, [batch[index] for index in rows.accepted])
         stream.predictions += len(predictions)
         now = self._ticks()
-        latency_ms = np.array([(now - batch[index][1]) * 1000 for index in rows.accepted], dtype=np.float32)
-        window.add(rows.columns, predictions, latency_ms, sum(len(batch[index][0]) for index in rows.accepted))
-        self._judge(server, predictions)
+        latency_ms = np.array([(now - batch[index].arrived) * 1000 for index in rows.accepted], dtype=np.float32)
+        window.add(rows.columns, predictions, latency_ms, sum(_weight(batch[index].payload) for index in rows.accepted))
+        self._judge(server, predictions, took_s)
+        return ()
 
     def _one_by_one(
-        self, stream: Stream, server: Server, window: Window, batch: list[tuple[bytes, float]], rows: Rows
-    ) -> None:
+        self, stream: Stream, server: Server, window: Window, batch: list[SensorMessage], rows: Rows
+    ) -> Sequence[SensorMessage]:
         """Serve a batch that failed row by row, so that one bad row takes no other with it."""
         for row, index in enumerate(rows.accepted):
             if server.halted:  # the release that takes over serves the rest
-                stream.put_back([batch[other] for other in rows.accepted[row:]])
-                return
+                rest = [batch[other] for other in rows.accepted[row:]]
+                stream.put_back(rest)
+                return rest
             alone = Rows([column[row : row + 1] for column in rows.columns], [rows.keys[row]], [index], [])
             self._predict(stream, server, window, batch, alone)
+        return ()
 
-    def _hand_over(self, stream: Stream, server: Server, predictions: Predictions, rows: Rows) -> None:
+    def _hand_over(
+        self, stream: Stream, server: Server, predictions: Predictions, rows: Rows, messages: Sequence[SensorMessage]
+    ) -> None:
         manifest, topic = server.model.manifest, stream.binding.output_topic
         values = predictions.values.tolist()
-        if predictions.probabilities is None:
-            for value, key in zip(values, rows.keys, strict=True):
-                self._publish(topic, _encode(Prediction(value, manifest.model, manifest.version, key)))
-            return
-        classes = manifest.classes
-        for value, key, row in zip(values, rows.keys, predictions.probabilities.tolist(), strict=True):
-            shares = dict(zip(classes, row, strict=True))
-            self._publish(topic, _encode(Prediction(value, manifest.model, manifest.version, key, shares)))
+        shares: Iterable[dict[str, float] | None] = itertools.repeat(None, len(values))
+        if predictions.probabilities is not None:
+            shares = (dict(zip(manifest.classes, row, strict=True)) for row in predictions.probabilities.tolist())
+        for value, key, share, message in zip(values, rows.keys, shares, messages, strict=True):
+            again = message.receipt is not None and message.receipt.again
+            name = message_id(message.payload)
+            made = Prediction(value, manifest.model, manifest.version, key, share, id=name, again=again)
+            self._publish(topic, _encode(made))
 
-    def _judge(self, server: Server, predictions: Predictions) -> None:
-        """Count predictions that are no numbers as failures of a release on trial."""
+    def _judge(self, server: Server, predictions: Predictions, took_s: float) -> None:
+        """Weigh a release on trial; predictions that are no numbers count as failures."""
+        if server.trial is None:
+            return
         values: Array = predictions.values if predictions.probabilities is None else predictions.probabilities
         if values.dtype.kind != "f" or np.isfinite(values).any():
-            server.failures = 0
-            return
-        server.failures += len(predictions)
-        self._give_up(server, "its predictions are not numbers (NaN or infinite)")
+            server.trial.served(len(predictions), took_s)
+        else:
+            server.trial.failed("its predictions are not numbers (NaN or infinite)", len(predictions))
+        self._consider(server)
 
-    def _fail(self, stream: Stream, server: Server, window: Window, message: tuple[bytes, float], reason: str) -> None:
-        self._reject(stream, window, Rejection("model-failed", reason), len(message[0]))
-        server.failures += 1
-        self._give_up(server, reason)
+    def _fail(self, stream: Stream, server: Server, window: Window, message: SensorMessage, reason: str) -> None:
+        self._reject(stream, window, Rejection("model-failed", reason), _weight(message.payload))
+        if server.trial is not None:
+            server.trial.failed(reason)
+            self._consider(server)
 
-    def _give_up(self, server: Server, reason: str) -> None:
-        if server.on_trial and not server.halted and server.failures >= FAILURES_ALLOWED:
+    def _consider(self, server: Server) -> None:
+        """Give a release on trial up if its trial says so."""
+        reason = server.trial.verdict() if server.trial is not None and not server.halted else None
+        if reason is not None:
             server.halted = True
-            self._failing(server.ref, f"{server.failures} messages in a row failed: {reason}")
+            self._failing(server.ref, reason)
 
     def _reject(self, stream: Stream, window: Window, rejection: Rejection, size_bytes: int) -> None:
         at = self._clock()

@@ -1,5 +1,7 @@
 """An assignment: what one device should run, and how its sensor topics bind to models."""
 
+from typing import Literal
+
 import msgspec
 
 from protocols.errors import MessageRefusedError, UnknownVersionError
@@ -7,6 +9,9 @@ from protocols.names import ReleaseRef, check_name
 from protocols.payloads import parse_path
 
 ASSIGNMENT_VERSION = 1
+
+
+Delivery = Literal["at-least-once", "at-most-once"]
 
 
 class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -21,6 +26,9 @@ class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
         key: JSON path of a value that is copied to the prediction, so that a consumer can match the two.
         queue_limit: messages that may wait; beyond it the oldest is dropped, and counted.
         max_batch: most messages served in one call of the model.
+        delivery: `at-least-once` leaves a message with the broker until its prediction is on its way there, so that
+            no crash loses it (of what is published at QoS 1). `at-most-once` acknowledges it on arrival: a crash loses
+            what waits, and no broker's window of unacknowledged messages limits the stream.
     """
 
     name: str
@@ -31,6 +39,7 @@ class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str | None = None
     queue_limit: int = 10_000
     max_batch: int = 256
+    delivery: Delivery = "at-least-once"
 
 
 class AssignedRelease(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,5 +1,6 @@
 """Sensor payloads: JSON paths into a line's messages, and the prediction that answers one."""
 
+import hashlib
 import re
 from typing import Any
 
@@ -60,11 +61,27 @@ def extract(document: Any, path: Path) -> Any:
     return document
 
 
+def message_id(payload: bytes | int) -> str:
+    """Return the id that a prediction carries of the sensor message that it answers.
+
+    It is of the message's bytes, so that two answers to the same message have the same id whoever gave them and when.
+    Two messages have different ids if they differ in a time, a count or a value.
+    """
+    data = payload if isinstance(payload, bytes) else str(payload).encode()
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a stream publishes for one sensor message."""
+    """What a stream publishes for one sensor message.
+
+    A message is answered at least once. `id` names it (see `message_id`), and `again` is true where the broker sent
+    it a second time, after a crash or a lost connection: a consumer that has seen the id drops such an answer.
+    """
 
     prediction: float | int | str | None
     model: str
     version: int
     key: str | int | float | None = None
     probabilities: dict[str, float] | None = None
+    id: str | None = None
+    again: bool = False

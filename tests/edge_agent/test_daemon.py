@@ -19,10 +19,12 @@ from simulators.small_models import (
     nan_regression,
     picky_regression,
     regression,
+    slow_regression,
 )
 
 from edge_agent.settings import AgentHome
 from protocols.names import ReleaseRef
+from protocols.payloads import message_id
 
 ONE, TWO = ReleaseRef("ccpp", 1), ReleaseRef("ccpp", 2)
 
@@ -38,7 +40,8 @@ def test_an_assigned_release_is_fetched_proven_and_serves_and_reports(
     line.send({"id": 2, "AT": "warm", "V": 1})
     line.send({"id": 3, "AT": 4.5, "V": None})
     wait_until(lambda: 3 in line.predictions, what="the third prediction")
-    assert line.predictions[1] == [{"prediction": 15.0, "model": "ccpp", "version": 1, "key": 1}]
+    name = message_id(json.dumps({"id": 1, "AT": 3, "V": 1}).encode())
+    assert line.predictions[1] == [{"prediction": 15.0, "model": "ccpp", "version": 1, "key": 1, "id": name}]
     assert line.predictions[3][0]["prediction"] == 19.0
     window = registry_side.wait_for(lambda: list(registry_side.windows.values()))[-1]
     assert (window.predictions, window.rejected) == (2, {"not-json": 1, "wrong-type": 1})
@@ -94,6 +97,26 @@ def test_a_release_that_fails_on_live_messages_is_rolled_back_and_not_fetched_ag
     assign(signed, registry_side, TWO, confirm_s=50.0)
     registry_side.wait_for(lambda: "release-skipped" in registry_side.kinds())
     assert not any("ccpp/2" in request.resource for request in registry_side.requests[-5:])
+
+
+def test_a_release_that_is_slower_on_the_line_than_it_promises_is_rolled_back(
+    agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    quick = [np.ones((2, 1), np.float32)] * 2
+    published(signed, tmp_path, TWO, model=slow_regression(), columns=quick, latency_limit_ms=0.5)
+    assign(signed, registry_side, TWO, confirm_s=60.0)
+    registry_side.wait_for(lambda: registry_side.kinds().count("release-active") == 2)
+    for number in range(200):
+        line.send({"id": number, "AT": 1, "V": 200_000})
+    registry_side.wait_for(lambda: "release-rolled-back" in registry_side.kinds())
+    assert any("longer than the 0.5 ms that the release promises" in text for text in registry_side.told())
+    line.send({"id": "after", "AT": 0, "V": 0})
+    wait_until(lambda: "after" in line.predictions)
+    assert line.predictions["after"][0]["version"] == 1
+    assert len(line.predictions) == 201
 
 
 def test_a_restarted_agent_serves_at_once_without_any_registry(

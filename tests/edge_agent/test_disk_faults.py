@@ -55,6 +55,8 @@ def state_of(home: AgentHome, ref: ReleaseRef) -> str | None:
     return next((held.state for held in page.releases if (held.model, held.version) == (ref.model, ref.version)), None)
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_a_full_disk_stops_no_stream_and_the_update_goes_on_when_there_is_room_again(
     small_disk: SmallDisk, small_home: AgentHome, agents: list[Agent], line: Line, signed: SignedReleases,
     registry_side: RegistrySide, tmp_path: Path,
@@ -75,6 +77,8 @@ def test_a_full_disk_stops_no_stream_and_the_update_goes_on_when_there_is_room_a
     assert agent.stop() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_an_agent_that_starts_on_a_read_only_disk_serves_and_tells_it_once(
     small_disk: SmallDisk, small_home: AgentHome, agents: list[Agent], line: Line, signed: SignedReleases,
     registry_side: RegistrySide, tmp_path: Path,

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from simulators.small_models import classification, nan_regression, picky_regres
 from edge_agent.errors import ModelRunError
 from edge_agent.faults import FAULTS_KEPT
 from edge_agent.inference import Model
+from edge_agent.receipts import Receipt
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES
-from edge_agent.streams import FAILURES_ALLOWED, QUEUE_LIMIT_BYTES, StreamEngine
+from edge_agent.streams import QUEUE_LIMIT_BYTES, StreamEngine
 from edge_agent.telemetry import BUFFER_ROWS
+from edge_agent.trial import FAILURES_ALLOWED
 from protocols.assignment import StreamBinding
 from protocols.messages import Telemetry, encode
 from protocols.names import ReleaseRef
@@ -32,7 +34,22 @@ class Bench:
         self.folder = folder
         self.out: list[dict[str, Any]] = []
         self.failing: list[tuple[ReleaseRef, str]] = []
-        self.engine = StreamEngine(self._publish, lambda ref, reason: self.failing.append((ref, reason)))
+        self.settled: list[tuple[int, int]] = []
+        self.engine = StreamEngine(
+            self._publish, lambda ref, reason: self.failing.append((ref, reason)), settle=self._settle
+        )
+
+    def _settle(self, receipts: Sequence[Receipt]) -> None:
+        """Note which message is settled, and how many answers had been given by then."""
+        for receipt in receipts:
+            receipt.shares -= 1
+            if receipt.shares == 0:
+                self.settled.append((receipt.number, len(self.out)))
+
+    def send_kept(self, *payloads: Any, first: int = 0) -> None:
+        """Send messages that the broker keeps until they are settled; their numbers rise from `first`."""
+        for number, payload in enumerate(payloads, start=first):
+            self.engine.offer("in", json.dumps(payload).encode(), Receipt(1, number))
 
     def _publish(self, topic: str, payload: bytes) -> None:
         assert topic == "out"
@@ -228,6 +245,61 @@ def test_a_confirmed_release_goes_on_whatever_messages_do(bench: Bench) -> None:
     bench.engine.start()
     wait_until(lambda: len(bench.out) == 1)
     assert bench.failing == []
+
+
+def test_messages_are_settled_after_their_answers_are_out_and_refused_ones_too(bench: Bench) -> None:
+    bench.engine.serve("ccpp", bench.model())
+    bench.send_kept(*rows(3), {"AT": 1}, *rows(2, first=4))
+    assert bench.settled == []
+    bench.engine.start()
+    wait_until(lambda: len(bench.settled) == 6)
+    assert bench.settled == [(number, 5) for number in range(6)]
+
+
+def test_what_no_release_can_serve_is_settled_at_once(bench: Bench) -> None:
+    bench.send_kept(*rows(2))
+    assert [number for number, _ in bench.settled] == [0, 1]
+    bench.engine.serve("ccpp", bench.model())
+    bench.send_kept(*rows(2, first=2), first=2)
+    assert len(bench.settled) == 2
+    bench.engine.serve("ccpp", None)
+    assert [number for number, _ in bench.settled] == [0, 1, 2, 3]
+
+
+def test_an_at_most_once_stream_settles_on_arrival(bench: Bench) -> None:
+    bench.engine.bind([StreamBinding("line", "ccpp", "in", "out", key="$.id", delivery="at-most-once")])
+    bench.engine.serve("ccpp", bench.model())
+    bench.send_kept(*rows(3))
+    assert len(bench.settled) == 3
+
+
+def test_what_gives_way_in_a_full_queue_or_an_ended_stream_is_settled(bench: Bench) -> None:
+    bench.engine.serve("ccpp", bench.model())
+    bench.engine.bind([StreamBinding("line", "ccpp", "in", "out", key="$.id", queue_limit=2)])
+    bench.send_kept(*rows(5))
+    assert [number for number, _ in bench.settled] == [0, 1, 2]
+    bench.engine.bind([])
+    assert [number for number, _ in bench.settled] == [0, 1, 2, 3, 4]
+
+
+def test_a_message_of_two_streams_is_settled_when_both_have_answered(bench: Bench) -> None:
+    bench.engine.bind([STREAM, StreamBinding("twin", "ccpp", "in", "out", key="$.id")])
+    bench.engine.serve("ccpp", bench.model())
+    bench.send_kept(*rows(1))
+    bench.engine.start()
+    wait_until(lambda: bench.settled)
+    assert bench.settled == [(0, 2)]
+
+
+def test_what_a_halted_release_leaves_stays_unsettled_for_the_next(bench: Bench) -> None:
+    inside = [np.array([[1.0], [2.0]], np.float32)] * 2
+    bench.engine.serve("ccpp", bench.model(2, model=picky_regression(), columns=inside), on_trial=True)
+    bench.send_kept(*rows(20, AT=99))
+    bench.engine.start()
+    wait_until(lambda: bench.failing and len(bench.settled) == FAILURES_ALLOWED)
+    bench.engine.serve("ccpp", bench.model(1))
+    wait_until(lambda: len(bench.settled) == 20)
+    assert len(bench.out) == 20 - FAILURES_ALLOWED
 
 
 def test_a_classifier_answers_with_probabilities(bench: Bench) -> None:
