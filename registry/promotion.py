@@ -35,14 +35,16 @@ def crown(home: Path, catalogue: Catalogue, candidate: Path, champion: ReleaseRe
 def spread(home: Path, catalogue: Catalogue, release: ReleaseRef, clock: Clock, by: str) -> list[str]:
     """Put a release in the place of its predecessor on every device; one that cannot have it keeps the old.
 
-    A release that waits for its release keys goes nowhere yet.
+    A release that waits for its release keys goes nowhere yet. A device that is assigned it already, by a job that was
+    cut off, is left as it is.
     """
     if release in ImageRepository(home, clock).unsigned():
         return []
     done = []
     for assignment in catalogue.assignments.running(release.model):
         try:
-            swap(home, catalogue, release, [assignment.device], clock, assigned_by=by)
+            if all(held.ref != release for held in assignment.releases):
+                swap(home, catalogue, release, [assignment.device], clock, assigned_by=by)
             done.append(assignment.device)
         except GenbaError as error:
             log.warning("device keeps its release: %s", error, extra={"device": assignment.device})

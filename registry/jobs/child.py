@@ -70,9 +70,33 @@ class Task:
         if self._job.kind not in kinds:
             raise RequestRefusedError("kind", f"{self._job.kind!r} is not one of {', '.join(kinds)}")
         began = time.monotonic()
-        result = kinds[self._job.kind]()
+        result = self._resume() or kinds[self._job.kind]()
         self.seconds["all"] = round(time.monotonic() - began, 2)
         return {**result, "seconds": self.seconds}
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Go on with a job that was cut off after it had published: it must not publish twice."""
+        model = self._job.parameters.get("model")
+        made = [found for found in self._catalogue.releases.list(model or "") if found.published_by == self._name]
+        if not made:
+            return None
+        released = made[0].manifest
+        result: dict[str, Any] = {
+            "release": str(released.release),
+            "digest": released.digest,
+            "metric": released.metric,
+            "challenger": released.metrics.get(released.metric),
+            "champion": None,
+            "holdout_rows": 0,
+            "reason": "it was published before the job was cut off",
+        }
+        if self._job.kind != "retrain" or released.lineage.parent is None:
+            return result
+        champion = ReleaseRef.parse(released.lineage.parent)
+        if self._catalogue.models.champion(released.model) == champion:
+            self._catalogue.models.set_champion(released.release)
+        auto_assign = self._catalogue.policies.get(released.model).auto_assign
+        return result | self._roll_out(released, champion, assign_it=auto_assign, reason=result["reason"])
 
     # A first release, or another one beside the champion
 
@@ -214,6 +238,9 @@ class Task:
     def _release(self, champion: ReleaseRef, *, assign_it: bool, reason: str) -> dict[str, Any]:
         with self._timed("publish", 0.95, "signing and cataloguing"):
             released = crown(self._home, self._catalogue, self.folder / "candidate", champion, self._clock, self._name)
+        return self._roll_out(released, champion, assign_it=assign_it, reason=reason)
+
+    def _roll_out(self, released: Manifest, champion: ReleaseRef, *, assign_it: bool, reason: str) -> dict[str, Any]:
         with self._timed("assign", 0.98, "assigning it to the devices"):
             devices = (
                 spread(self._home, self._catalogue, released.release, self._clock, self._name) if assign_it else []

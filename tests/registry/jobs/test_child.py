@@ -87,6 +87,22 @@ def left_waiting(home, run):
     return found, number
 
 
+def cut_off_after_it_had_published(home, catalogue, first, stream):
+    """Do the last retraining again as if it had been cut off: it goes on from there, and publishes no second time."""
+    child, job = pytest.importorskip("registry.jobs.child"), catalogue.jobs.list(kind="retrain", model="ccpp")[0]
+    catalogue.models.set_champion(first)
+    before = AssignedRelease("ccpp", 1)
+    assign(home, catalogue, Assignment("press-7", 0, (before,), (stream,), 3.0), time.time)
+    again = child.Task(home, job, lambda text, fraction: None).run()
+    assert (again["release"], again["devices"]) == ("ccpp@2", ["press-7"])
+    assert [release.version for release in catalogue.releases.list("ccpp")] == [2, 1]
+    assert catalogue.models.champion("ccpp") == ReleaseRef("ccpp", 2)
+    promoted = catalogue.assignments.get("press-7")
+    assert promoted.releases == (AssignedRelease("ccpp", 2),)
+    assert child.Task(home, job, lambda text, fraction: None).run()["devices"] == ["press-7"]
+    assert catalogue.assignments.get("press-7") == promoted
+
+
 def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, plant):
     cool, warm = plant.iloc[:4000].sample(800, random_state=7), plant.iloc[7000:].sample(800, random_state=7)
     data = catalogue.datasets.add("ccpp.csv", csv(cool))
@@ -129,6 +145,9 @@ def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, p
     assert promoted.releases == (AssignedRelease("ccpp", 2),)
     assert (promoted.streams, promoted.window_s) == ((stream,), 3.0)
     assert "champion-changed" in {event.kind for event in catalogue.events.list(model="ccpp")}
+
+    cut_off_after_it_had_published(home, catalogue, first.ref, stream)
+    promoted = catalogue.assignments.get("press-7")
 
     # What is normal now is what the challenger was chosen on: summer, not the mixture that it learned from.
     profile = decode_reference(Blobs(home).path(second.files["reference"].sha256).read_bytes())
