@@ -171,8 +171,7 @@ def test_an_agent_outlives_thousands_of_bad_messages_on_all_its_topics(
     counted = {reason: count for reason, count in expected.items() if count}
     page = wait_until(lambda: (page := _page(home))["refused"].items() >= counted.items() and page, 30, "every count")
     assert page["errors"] == 0
-    rejected = [fault for row in page["streams"] for fault in row["faults"]]
-    assert {"not-json", "too-large"} <= {fault["reason"] for fault in rejected}
+    assert all(row["rejected"] > 300 and row["faults"] for row in page["streams"])
     assert process.memory_info().rss - before < 48 << 20
     assert min(expected.values()) > 100
     assert page["refused"]["block-late"] > 0  # well-formed, and of a download that nobody asked for

@@ -5,10 +5,31 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from protocols.messages import MESSAGE_LIMIT_BYTES, Ack, AssignmentChanged, Block, BlockRequest, Event, Status, encode
+from protocols.messages import (
+    MESSAGE_LIMIT_BYTES,
+    Ack,
+    AssignmentChanged,
+    Block,
+    BlockRequest,
+    Event,
+    Status,
+    Telemetry,
+    encode,
+)
+from protocols.sketches import NumericSummary
 
 CORPUS = Path(__file__).parents[1] / "protocols" / "corpus"
 HUGE = 2**63
+
+
+def _window(number: int) -> Telemetry:
+    """A window in which every number is at an edge and no sketch can be read."""
+    odd = NumericSummary(b"\xff" * 40, number % HUGE, number % HUGE, 0, float("nan"), -1.0)
+    return Telemetry(
+        number, "s", "ccpp", number, "p", float("-inf"), float("nan"), number, {"r": number}, number, number, odd,
+        {"AT": odd}, {}, {"prediction": odd},
+    )  # fmt: skip
+
 
 #: Bytes that are, or nearly are, messages: one of each kind, and numbers at the edges.
 SEEDS: tuple[bytes, ...] = (
@@ -19,8 +40,12 @@ SEEDS: tuple[bytes, ...] = (
     encode(Ack((-HUGE, -1, 0, 1, HUGE - 1, 2 * HUGE - 1))),
     *(encode(AssignmentChanged(revision)) for revision in (-HUGE, -1, 0, 2 * HUGE - 1)),
     encode(BlockRequest(1, "image/metadata/1.root.json", 65536, 0, b"\x01")),
+    encode(BlockRequest(1, "x" * 300_000, 65536, 0, b"\x01")),
+    *(encode(BlockRequest(number, "r", number, number, b"\xff" * 3000)) for number in (-HUGE, -1, 0, HUGE - 1)),
     encode(Event(1, 0.0, "k", "info", "text", detail={"deep": [[[[[[1]]]]]]})),
-    encode(Status(at=float("nan"), online=True)),
+    *(encode(Event(number, float("nan"), "k\x00", "info", "\u202e")) for number in (-HUGE, -1, HUGE, 2 * HUGE - 1)),
+    *(encode(Status(at=at, online=True, revision=-HUGE)) for at in (float("nan"), float("inf"), -1e300)),
+    *(encode(_window(number)) for number in (-HUGE, 0, HUGE - 1, 2 * HUGE - 1)),
 )
 ODD: tuple[bytes, ...] = (
     b"",
