@@ -72,6 +72,7 @@ class DirectorRepository(RootedRepository):
 
     def metadata(self, device: str, name: str) -> bytes | None:
         """Return one metadata file for a device, freshly signed where its time had come, or None."""
+        self._await_commit()
         if name.endswith(".root.json"):
             return self._roots.read(name)
         folder = self._metadata(device)

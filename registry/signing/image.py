@@ -76,6 +76,7 @@ class ImageRepository(RootedRepository):
 
     def metadata(self, name: str) -> bytes | None:
         """Return one metadata file, freshly signed where its time had come; None if there is none of that name."""
+        self._await_commit()
         if name == "timestamp.json" and self._metadata.needs_refresh():
             with self._lock:
                 self._finish_commit()

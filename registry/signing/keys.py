@@ -6,7 +6,7 @@ sign with by itself: it is *online*. Keys that lie elsewhere, in a file with a p
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,17 +21,20 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from securesystemslib.exceptions import UnsupportedLibraryError
-from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Key, Signer, SSlibKey
+from securesystemslib.exceptions import UnsupportedLibraryError, UnverifiedSignatureError, VerificationError
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Key, Signer
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata
 
 from registry.errors import KeyRefusedError, NotInitialisedError
+from registry.signing.tokens import Secret, TokenSigner
 
 Role = Literal["image-root", "image-targets", "image-online", "director-root", "director-online"]
 ROLES: tuple[Role, ...] = get_args(Role)
-#: Asks for the passphrase of a key file, or the PIN of a token.
-Secret = Callable[[str], str]
 #: What follows the name of a key whose private half lies in a key service: its address and public half.
 REMOTE = ".remote.json"
+#: Signed once to see which key an address leads to; it is no metadata.
+_PROBE = b"genba: whose key is this?"
 
 
 class RemoteKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,38 +130,31 @@ def open_signer(where: str, public: Iterable[Key], secret: Secret) -> Signer:
         if signer.public_key.keyid not in {key.keyid for key in public}:
             raise KeyRefusedError(where, f"is the key {signer.public_key.keyid[:12]}, which signs nothing here")
         return signer
-    public = list(public)
-    found = import_remote(where, secret) if scheme == HSMSigner.SCHEME else None
-    key = next((key for key in public if found is not None and _same(key, found)), None)
-    if key is None and found is not None:
-        raise KeyRefusedError(where, f"is the key {found.keyid[:12]}, which signs nothing here")
-    for candidate in [key] if key else public:
+    if scheme == HSMSigner.SCHEME:
+        return TokenSigner(where, public, secret)
+    for key in public:
         try:
-            return Signer.from_priv_key_uri(where, candidate, secret)
-        except (ValueError, KeyError, OSError, UnsupportedLibraryError):
+            signer = Signer.from_priv_key_uri(where, key, secret)
+            key.verify_signature(signer.sign(_PROBE), _PROBE)
+        except (ValueError, KeyError, OSError, UnsupportedLibraryError, UnverifiedSignatureError, VerificationError):
             continue
+        return signer
     raise KeyRefusedError(where, "leads to no key that signs here, or its service cannot be reached")
 
 
-def import_remote(uri: str, secret: Secret) -> SSlibKey:
-    """Return the public half of a key in a PKCS#11 token, `hsm:ID?label=TOKEN`.
+def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
+    """Sign metadata, beside the signatures that are there.
 
     Raises:
-        KeyRefusedError: the library, the token or the key is not there, or the PIN is wrong.
+        KeyRefusedError: the key cannot be used: a wrong PIN, a token that was pulled out, a service that is away.
     """
-    rest, _, query = uri.removeprefix("hsm:").partition("?")
-    label = query.removeprefix("label=").replace("+", " ") or None
     try:
-        return HSMSigner.import_(int(rest or "2", 16), label, secret)[1]
-    except UnsupportedLibraryError as error:
-        raise KeyRefusedError(uri, "needs the package python-pkcs11: pip install 'genba[pkcs11]'") from error
-    except ValueError as error:
-        raise KeyRefusedError(uri, f"{error}") from error
-    except Exception as error:  # python-pkcs11 has a tree of its own, which is not there where the package is not
-        if not type(error).__module__.startswith("pkcs11"):
-            raise
-        reason = str(error) or type(error).__name__
-        raise KeyRefusedError(uri, f"the token says {reason}; check PYKCS11LIB, the label and the PIN") from error
+        metadata.sign(signer, append=True)
+    except UnsignedMetadataError as error:
+        cause = error.__cause__
+        if isinstance(cause, KeyRefusedError):
+            raise cause from error
+        raise KeyRefusedError(signer.public_key.keyid[:12], f"cannot sign: {cause}") from error
 
 
 def online_signers(home: Path) -> dict[str, Signer]:
@@ -208,10 +204,6 @@ def read_public(path: Path) -> Key:
         raise KeyRefusedError(str(path), f"cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
         raise KeyRefusedError(str(path), "is not a public key that `genba registry keys create` wrote") from error
-
-
-def _same(one: Key, other: Key) -> bool:
-    return one.keyid == other.keyid or one.keyval == other.keyval
 
 
 def _path(home: Path, role: Role) -> Path:

@@ -13,6 +13,7 @@ from tuf.api.serialization import DeserializationError
 
 from registry.errors import CeremonyRefusedError, OperatorError
 from registry.signing.ceremony import describe, repository
+from registry.signing.keys import add_signature
 from registry.signing.metadata import Clock, write_atomic
 from registry.signing.rooted import Name
 from registry.signing.staged import Kind
@@ -96,7 +97,7 @@ class SigningRequest:
         done = []
         for name, kind, metadata in self.staged():
             if signer.public_key.keyid in self._allowed(name, kind):
-                metadata.sign(signer, append=True)
+                add_signature(metadata, signer)
                 write_atomic(self._folder / name / f"staged.{kind}.json", metadata.to_bytes(), 0o644)
                 done.append(f"{name} {kind} version {metadata.signed.version}")
         return done

@@ -18,7 +18,7 @@ from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from registry.errors import CeremonyRefusedError, KeyRefusedError, NotInitialisedError
-from registry.signing.keys import online_signers
+from registry.signing.keys import add_signature, online_signers
 from registry.signing.metadata import Clock, Signers
 from registry.signing.roots import ROOT_LIFE, Roots
 from registry.signing.staged import Kind, Staged, WaitingRelease
@@ -110,11 +110,12 @@ class RootedRepository:
         """Sign with this key all that waits for it; return what was signed, in words."""
         with self._lock:
             self._finish_commit()
+            self._settle()
             keyid = signer.public_key.keyid
             done = []
             for kind, metadata, waiting in self._unsigned():
                 if keyid in waiting.keyids:
-                    metadata.sign(signer, append=True)
+                    add_signature(metadata, signer)
                     self._staged.put(kind, metadata)
                     done.append(f"{self.name} {kind} version {metadata.signed.version}")
             self._settle()
@@ -241,6 +242,12 @@ class RootedRepository:
         root.version, root.expires = current.version + 1, self._now() + ROOT_LIFE
         return Metadata(root)
 
+    def _await_commit(self) -> None:
+        """Let nobody read between a new root and what belongs to it, nor after a death there; cheap otherwise."""
+        if self._staged.is_committing():
+            with self._lock:
+                self._finish_commit()
+
     def _finish_commit(self) -> None:
         found = self._staged.committing()
         if found is None:
@@ -295,7 +302,7 @@ class RootedRepository:
     def _sign_online(self, metadata: Metadata[Any], keyids: Iterable[str]) -> None:
         for keyid, signer in online_signers(self._home).items():
             if keyid in keyids and keyid not in metadata.signatures:
-                metadata.sign(signer, append=True)
+                add_signature(metadata, signer)
 
     def _signers(self) -> Signers:
         """Who signs without being asked, by the root in force.

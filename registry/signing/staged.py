@@ -83,6 +83,10 @@ class Staged:
             write_atomic(made / f"{kind}.json", (self._folder / f"{kind}.json").read_bytes())
         made.rename(self._committing)
 
+    def is_committing(self) -> bool:
+        """Whether a commit was begun and not ended."""
+        return self._committing.exists()
+
     def committing(self) -> tuple[Metadata[Root] | None, Metadata[Targets] | None] | None:
         """Return the root and the targets of a commit that was begun and not ended, or None."""
         if not self._committing.exists():

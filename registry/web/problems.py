@@ -63,6 +63,7 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.ResourceNotReadyError: Shape(HTTPStatus.SERVICE_UNAVAILABLE, "Resource not ready"),
     errors.ResourceGoneError: Shape(HTTPStatus.GONE, "Resource gone"),
     errors.CallerError: Shape(HTTPStatus.BAD_REQUEST, "Request refused"),
+    errors.CeremonyRefusedError: Shape(HTTPStatus.CONFLICT, "Ceremony refused"),
     errors.OperatorError: Shape(HTTPStatus.SERVICE_UNAVAILABLE, "The registry needs its operator"),
     NameRefusedError: Shape(HTTPStatus.BAD_REQUEST, "Name refused"),
     MessageRefusedError: Shape(HTTPStatus.BAD_REQUEST, "Request refused"),
