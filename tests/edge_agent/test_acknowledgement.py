@@ -141,9 +141,11 @@ def test_no_sensor_message_is_lost_when_the_agent_is_killed_in_the_middle_of_a_f
     finally:
         stop.set()
         producer.join()
-    wait_until(lambda: len(line.predictions) == sent[0], 30, f"{sent[0]} answers")
-    assert agent.stop() == 0
-    agent.close()
+    try:
+        wait_until(lambda: len(line.predictions) == sent[0], 30, f"{sent[0]} answers")
+        assert agent.stop() == 0
+    finally:
+        agent.close()
     for number, answers in line.predictions.items():
         assert {answer["id"] for answer in answers} == {
             message_id(json.dumps({"id": number, "AT": 0, "V": 0}).encode())
