@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import waitress
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from simulators.agent_home import make_home
 from simulators.bad_link import BadLink, cutting
 from simulators.registry_side import SignedReleases
 from simulators.small_models import write_release
 
+from edge_agent.assembly import build_parts
+from edge_agent.credentials import write_pair
 from edge_agent.errors import HomeError, ReleaseRefusedError, ResourceFinalError, TransferError
 from edge_agent.fetchers import ResumingFetcher
 from edge_agent.http_transfer import HttpLimits, RangeClient, RequestSigner
@@ -214,3 +217,27 @@ def test_a_request_that_nobody_signed_is_refused(registry: Registry, headers: di
     reply = create_app(registry.home).test_client().get(f"/api/v1/delivery/{registry.resource()}", headers=headers)
     assert reply.status_code == 401
     assert "signature is refused" in reply.get_json()["detail"]
+
+
+def test_the_daemon_is_put_together_for_http(registry: Registry, tmp_path: Path) -> None:
+    home = make_home(
+        tmp_path / "agent",
+        registry.signed,
+        "mqtt://127.0.0.1:1",
+        transport="http",
+        registry_url=f"http://127.0.0.1:{registry.port}",
+    )
+    key = load_pem_private_key(registry.key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    write_pair(home, key, registry.catalogue.devices.get("press-1").certificate)
+    parts = build_parts(home)
+    assert isinstance(parts.downloads, RangeClient)
+    assert b"timestamp" in parts.downloads.fetch("director/metadata/timestamp.json", 100_000).read_bytes()
+    parts.downloads.cancel()
+    parts.downloads.close()
+
+
+def test_http_without_the_registrys_address_is_refused(registry: Registry, tmp_path: Path) -> None:
+    home = make_home(tmp_path / "agent", registry.signed, "mqtt://127.0.0.1:1", transport="http")
+    with pytest.raises(HomeError, match="needs registry_url"):
+        build_parts(home)
