@@ -33,6 +33,8 @@ def train(argv: list[str]) -> int:
         licence=given.licence,
         author=given.author,
         latency_limit_ms=given.latency_limit,
+        group=given.group,
+        validate=given.validate,
     )
     with _Progress() as progress:
         manifest = run(request, given.out, progress, force=given.force)
@@ -128,6 +130,17 @@ def _train_parser() -> argparse.ArgumentParser:
         "--keep", action="append", default=[], metavar="COL", help="column that no check may drop; repeatable"
     )
     parser.add_argument("--drop", action="append", default=[], metavar="COL", help="column to leave out; repeatable")
+    parser.add_argument(
+        "--group",
+        metavar="COL",
+        help="column that says which rows belong together (machine, batch): each group is learned from or held out",
+    )
+    parser.add_argument(
+        "--validate",
+        choices=["newest", "random"],
+        help="which rows are held out; default: the newest where a time column or row counter shows that the process "
+        "moves, else rows at random",
+    )
     _add_release_options(parser)
     return parser
 

@@ -87,5 +87,6 @@ def _number(name: str, series: pd.Series) -> Column:
 def _text(series: pd.Series) -> np.ndarray[Any, Any]:
     """Values as str as they stand, missing as "", shape (rows,), dtype object."""
     missing = series.isna().to_numpy()
-    values = ["" if gone else str(value) for value, gone in zip(series, missing, strict=True)]
+    plain = series.to_numpy(dtype=object)
+    values = ["" if gone else str(value) for value, gone in zip(plain, missing, strict=True)]
     return np.array(values, dtype=object)

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from trainer.columns import Column
-from trainer.guardrails import MAX_CATEGORIES
+from trainer.guardrails.values import MAX_CATEGORIES
 
 
 def internal_name(index: int) -> str:

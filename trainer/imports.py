@@ -22,7 +22,7 @@ from trainer.errors import ImportRefusedError, MissingColumnError
 from trainer.foreign_graphs import ForeignGraph, adopt, load_graph
 from trainer.foreign_pipelines import answer, export_foreign, load_pipeline, model_columns
 from trainer.graphs import followed_output, open_graph, run_graph
-from trainer.guardrails import Guardrail
+from trainer.guardrails.rail import Guardrail
 from trainer.lineage import code_version, pins
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report

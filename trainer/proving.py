@@ -13,7 +13,7 @@ from trainer.errors import ExportError, ParityError
 from trainer.featurizer import feature_names, to_frame
 from trainer.fitting import fit_pipeline, predict
 from trainer.graphs import open_graph
-from trainer.guardrails import CheckedTable
+from trainer.guardrails.check import CheckedTable
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.search import Trial
 

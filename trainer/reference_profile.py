@@ -9,7 +9,7 @@ from protocols.manifest import TensorSpec
 from protocols.reference import ReferenceProfile, encode_reference
 from protocols.sketches import CategorySketch, NumericSketch
 from trainer.columns import Column
-from trainer.guardrails import MAX_CATEGORIES
+from trainer.guardrails.values import MAX_CATEGORIES
 
 
 def reference_bytes(features: Sequence[Column], output: np.ndarray[Any, Any], classes: Sequence[str]) -> bytes:

@@ -6,7 +6,7 @@ import msgspec
 
 from protocols.manifest import Importance, Manifest, ParityCertificate
 from trainer.families import Parameters
-from trainer.guardrails import Guardrail
+from trainer.guardrails.rail import Guardrail
 from trainer.search import Trial
 
 #: Rows of each table in the text.

@@ -12,6 +12,8 @@ from trainer.errors import RequestError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainer.guardrails.order import Validate
+
 #: Shortest budget that leaves room for one model and its proof.
 MIN_BUDGET_S = 1.0
 
@@ -33,6 +35,8 @@ class TrainRequest:
         drop: columns to leave out.
         trials: search exactly so many models, whatever the budget; None derives the number from the budget.
         parent: `model@version` that this model should replace.
+        group: column whose values name rows that belong together; each group is learned from or held out, never both.
+        validate: hold out the newest rows, or rows at random; None lets the checks decide.
         latency_limit_ms: longest that one row may take on a device; None asks for nothing.
     """
 
@@ -51,6 +55,8 @@ class TrainRequest:
     licence: str | None = None
     author: str | None = None
     latency_limit_ms: float | None = None
+    group: str | None = None
+    validate: "Validate | None" = None
 
 
 def check_request(request: TrainRequest) -> None:
@@ -69,6 +75,8 @@ def check_request(request: TrainRequest) -> None:
         raise RequestError(f"trials {request.trials} is out of range: give at least 1")
     if request.task not in (None, "classification", "regression"):
         raise RequestError(f"task {request.task!r} is not supported yet: give classification or regression")
+    if request.validate not in (None, "newest", "random"):
+        raise RequestError(f"validate {request.validate!r} is not known: give newest or random")
     both = sorted(set(request.keep) & set(request.drop))
     if both:
         raise RequestError(f"column {both[0]!r} is both kept and dropped: give one of --keep and --drop")

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, StratifiedShuffleSplit
 
-from protocols.manifest import Task
 from trainer.families import (
     DEFAULTS,
     FAMILIES,
@@ -32,9 +30,8 @@ from trainer.families import (
 from trainer.featurizer import build_featurizer
 from trainer.fitting import fit_quietly, predict
 from trainer.metrics import classification_loss, regression_loss
+from trainer.splitting import FOLD_ROWS, Layout, folds
 
-#: Above so many rows one split into learning and validation is enough; below, three folds.
-FOLD_ROWS = 2000
 #: No plan has more trials than this.
 MAX_TRIALS = 200
 #: Draws that may be too expensive in a row before the plan ends.
@@ -82,12 +79,12 @@ class Limits:
 class Folds:
     """Learning and validation rows, featurized once for all trials, plain and scaled."""
 
-    def __init__(self, frame: pd.DataFrame, target: np.ndarray[Any, Any], task: Task, seed: int) -> None:
-        self.task = task
+    def __init__(self, frame: pd.DataFrame, target: np.ndarray[Any, Any], layout: Layout, seed: int) -> None:
+        self.task = task = layout.task
         codes = np.unique(target, return_inverse=True)[1] if task == "classification" else target
         self.classes = int(codes.max()) + 1 if task == "classification" else 1
         self._folds = []
-        for learn, validate in _splits(codes, task, seed):
+        for learn, validate in _learnable(codes, layout, seed):
             made = {}
             for scaled in (False, True):
                 featurizer = build_featurizer(frame.iloc[learn], scaled=scaled)
@@ -105,7 +102,7 @@ class Folds:
         for made, learned, held in self._folds:
             inputs, unseen = made[parameters["family"] == "linear"]
             model = fit_quietly(build_model(self.task, parameters, seed), inputs, learned)
-            output = predict(model, unseen)
+            output = _all_classes(predict(model, unseen), model, self.classes)
             losses.append(
                 regression_loss(held, output) if self.task == "regression" else classification_loss(held, output)
             )
@@ -113,6 +110,27 @@ class Folds:
 
     def cost_s(self, parameters: Parameters) -> float:
         return len(self) * nominal_cost_s(parameters, self.shape)
+
+
+def _learnable(
+    codes: np.ndarray[Any, Any], layout: Layout, seed: int
+) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """The folds that have something to tell apart; at random where none has, as with classes one after the other."""
+    made = [
+        (learn, validate)
+        for learn, validate in folds(codes, layout, seed)
+        if len(validate) and (layout.task == "regression" or len(np.unique(codes[learn])) > 1)
+    ]
+    return made or list(folds(codes, Layout(layout.task), seed))
+
+
+def _all_classes(output: np.ndarray[Any, Any], model: Any, classes: int) -> np.ndarray[Any, Any]:
+    """Give the classes that a fold's rows to learn from lack, as groups or the newest rows may have, probability 0."""
+    if output.ndim == 1 or output.shape[1] == classes:
+        return output
+    widened = np.zeros((len(output), classes))
+    widened[:, model.classes_] = output
+    return widened
 
 
 def search(folds: Folds, limits: Limits, seed: int, progress: Callable[[str, float], None]) -> Outcome:
@@ -166,15 +184,3 @@ def _draw(folds: Folds, limits: Limits, seed: int) -> Iterator[tuple[Parameters,
             continue
         spent, made, skipped = spent + cost, made + 1, 0
         yield parameters, lambda loss, trial=trial: study.tell(trial, loss)  # type: ignore[misc]
-
-
-def _splits(
-    codes: np.ndarray[Any, Any], task: Task, seed: int
-) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    if len(codes) > FOLD_ROWS:
-        made = StratifiedShuffleSplit if task == "classification" else ShuffleSplit
-        splitter = made(n_splits=1, test_size=0.25, random_state=seed)
-    else:
-        made = StratifiedKFold if task == "classification" else KFold
-        splitter = made(n_splits=3, shuffle=True, random_state=seed)
-    yield from splitter.split(np.zeros(len(codes)), codes)

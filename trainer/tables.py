@@ -4,6 +4,8 @@ import csv
 import gzip
 import hashlib
 import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -70,10 +72,14 @@ def check_shape(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if not len(table):
         raise EmptyTableError(name)
     columns = [str(column) for column in table.columns]
-    twice = next((column for column in columns if columns.count(column) > 1), None)
+    _check_unique(columns, name)
+    return table.set_axis(columns, axis=1).reset_index(drop=True)
+
+
+def _check_unique(columns: Sequence[str], name: str) -> None:
+    twice = next((column for column, count in Counter(columns).items() if count > 1), None)
     if twice is not None:
         raise ColumnNameRefusedError(f"{name} has the column {twice!r} twice: rename one of them")
-    return table.set_axis(columns, axis=1).reset_index(drop=True)
 
 
 def file_digest(path: Path | str) -> str:
@@ -107,6 +113,8 @@ def _parse_csv(data: bytes, name: str) -> pd.DataFrame:
     if "\x00" in text[:4096]:
         raise TableUnreadableError(f"{name} is not text: it has zero bytes; give a CSV or a Parquet file")
     separator = max(_SEPARATORS, key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
+    # As the file has them: pandas would call the second of two `x` columns `x.1`.
+    _check_unique([name_ for name_ in next(csv.reader(io.StringIO(text), delimiter=separator), []) if name_], name)
     try:
         # One pass over whole columns: chunked inference would give one column two types.
         return pd.read_csv(io.StringIO(text), sep=separator, low_memory=False)

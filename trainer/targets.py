@@ -30,6 +30,7 @@ class Target:
         classes: as text, in the order of the model's probabilities.
         unlabelled: rows without a value.
         mixed: values that could not be read as numbers (regression), so count as unlabelled.
+        infinite: values that were infinite, so count as unlabelled.
         rare: classes with too few rows, which were left out, and how many rows they had.
     """
 
@@ -41,6 +42,7 @@ class Target:
     unlabelled: int
     mixed: int
     rare: dict[str, int]
+    infinite: int = 0
 
 
 def read_target(name: str, series: pd.Series, task: Task | None) -> Target:
@@ -49,12 +51,19 @@ def read_target(name: str, series: pd.Series, task: Task | None) -> Target:
     Raises:
         TooFewRowsError: under 20 labelled rows.
         OneClassError: one class, or one class that has enough rows.
-        TargetError: it cannot be learned as this task.
+        TargetError: it is a date, has no value, or cannot be learned as this task.
     """
     if pd.api.types.is_bool_dtype(series.dtype):
         series = series.astype("object")
     column = type_column(name, series)
     labelled = np.flatnonzero(~column.missing)
+    if column.kind == "time":
+        raise TargetError(
+            f"target {name!r} holds points in time such as {column.values[labelled[0]]!r}, which no model predicts: "
+            f"make it a column of numbers, such as hours until then, or name another --target"
+        )
+    if not len(labelled):
+        raise TargetError(f"target {name!r} has no value in any row: fill it in, or name another --target")
     if len(labelled) < MIN_ROWS:
         raise TooFewRowsError(len(labelled), MIN_ROWS, name)
     unique = np.unique(column.values[labelled])
@@ -85,7 +94,15 @@ def _regression(column: Column, labelled: np.ndarray[Any, Any]) -> Target:
         )
     unlabelled = len(column.values) - len(labelled)
     return Target(
-        column.name, "regression", column.values[labelled], labelled, (), unlabelled - column.mixed, column.mixed, {}
+        column.name,
+        "regression",
+        column.values[labelled],
+        labelled,
+        (),
+        unlabelled - column.mixed - column.infinite,
+        column.mixed,
+        {},
+        column.infinite,
     )
 
 
@@ -108,8 +125,8 @@ def _classification(column: Column, labelled: np.ndarray[Any, Any], unique: np.n
     elif column.kind == "number":
         chosen = np.array(labels_as_text(chosen), dtype=object)
     classes = tuple(_label(value) for value in np.unique(chosen))
-    unlabelled = len(column.values) - len(labelled)
-    return Target(column.name, "classification", chosen, rows, classes, unlabelled, 0, rare)
+    unlabelled = len(column.values) - len(labelled) - column.infinite
+    return Target(column.name, "classification", chosen, rows, classes, unlabelled, 0, rare, column.infinite)
 
 
 def _label(value: Any) -> str:

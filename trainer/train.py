@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from protocols.manifest import Lineage, Manifest
 from trainer.assembly import Subject, assemble
@@ -18,18 +17,18 @@ from trainer.explanation import explain
 from trainer.export import export_pipeline
 from trainer.featurizer import feature_names, to_frame
 from trainer.fitting import one_thread
-from trainer.guardrails import CheckedTable, Guardrail, check_table
+from trainer.guardrails.check import CheckedTable, Wishes, check_table
+from trainer.guardrails.rail import Guardrail
 from trainer.lineage import code_version, pins
 from trainer.proving import Exporter, Proven, prove_best
 from trainer.report import Report, encode_report
 from trainer.request import TrainRequest, check_request
 from trainer.search import Folds, Limits, Outcome, row_limit, search
+from trainer.splitting import Layout, divide, draw
 from trainer.tables import check_shape, file_digest, read_table, table_digest
 
 Progress = Callable[[str, float], None]
 
-#: Share of the rows that the model never learns from: they measure it and prove its export.
-HELD_OUT_SHARE = 0.2
 #: Seconds kept from the budget for fit, export, proof and explanation; at most half of it.
 RESERVE_S = 4.0
 #: Share of the search's time that the plan fills nominally; the rest is room for slow and busy machines.
@@ -90,7 +89,8 @@ def train(
     check_output(out, force=force)
     progress("reading and checking the data", 0.0)
     table, name, digest = _load(request)
-    checked = check_table(table, request.target, request.task, request.keep, request.drop)
+    wishes = Wishes(request.keep, request.drop, request.group, request.validate)
+    checked = check_table(table, request.target, request.task, wishes)
     with one_thread():
         learn, held_out, guardrails = _split(checked, request)
         outcome = _search(checked, learn, request, progress, watch)
@@ -140,30 +140,26 @@ def _split(
     checked: CheckedTable, request: TrainRequest
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], tuple[Guardrail, ...]]:
     """Return the rows to learn from, the rows held out, and the guardrails, with one for the budget if it binds."""
-    target = checked.target
-    classes = target.values if target.task == "classification" else None
-    learn, held_out = train_test_split(
-        np.arange(len(target.values)), test_size=HELD_OUT_SHARE, random_state=request.seed, stratify=classes
-    )
+    learn, held_out = divide(checked, request.seed)
     allowance_s = FIT_SHARE * request.budget_s
-    limit = row_limit(len(learn), len(checked.features), max(len(target.classes), 1), allowance_s)
+    limit = row_limit(len(learn), len(checked.features), max(len(checked.target.classes), 1), allowance_s)
     if limit == len(learn):
         return learn, held_out, checked.guardrails
     seen = f"{len(learn)} rows to learn from are too many for a budget of {request.budget_s:g} s"
-    done = f"learned from {limit} of them, drawn by the seed"
+    newest = checked.ordered and checked.target.task == "regression"
+    done = f"learned from {limit} of them, " + ("the newest" if newest else "drawn by the seed")
     override = f"--budget {math.ceil(request.budget_s * len(learn) / limit)}s"
     rail = Guardrail("budget", "alerted", (seen,), done, override)
-    if classes is not None:
-        learn = train_test_split(learn, train_size=limit, random_state=request.seed, stratify=classes[learn])[0]
-    return learn[:limit], held_out, (*checked.guardrails, rail)
+    return draw(learn, checked, limit, request.seed), held_out, (*checked.guardrails, rail)
 
 
 def _search(
     checked: CheckedTable, learn: np.ndarray[Any, Any], request: TrainRequest, progress: Progress, watch: Stopwatch
 ) -> Outcome:
-    folds = Folds(to_frame(checked.features, learn), checked.target.values[learn], checked.target.task, request.seed)
+    layout = Layout(checked.target.task, None if checked.groups is None else checked.groups[learn], checked.ordered)
+    rows = Folds(to_frame(checked.features, learn), checked.target.values[learn], layout, request.seed)
     limits = Limits(PLAN_SHARE * watch.search_s, request.trials, watch.search_over)
-    return search(folds, limits, request.seed, lambda text, share: progress(text, 0.05 + 0.75 * share))
+    return search(rows, limits, request.seed, lambda text, share: progress(text, 0.05 + 0.75 * share))
 
 
 def _lineage(

@@ -17,7 +17,7 @@ from trainer.errors import ExportError, ParityError
 from trainer.export import export_pipeline
 from trainer.families import DEFAULTS, Parameters
 from trainer.featurizer import feature_names
-from trainer.guardrails import check_table
+from trainer.guardrails.check import check_table
 from trainer.proving import prove_best
 from trainer.request import TrainRequest
 from trainer.search import Trial

@@ -42,19 +42,19 @@ def find_leak(column: Column, target: Target) -> str | None:
     if column.kind == "time":
         return None
     step = max(1, math.ceil(len(target.values) / SAMPLE_ROWS))
-    codes = _numbers(column)[::step]
+    codes = _numbers(column, step)
     if target.task == "regression":
         return _regression_leak(column, codes, target.values[::step].astype(np.float64))
     labels = np.array(labels_as_text(target.values[::step]))
     return _flag_leak(column, codes, labels) or _class_leak(codes, labels)
 
 
-def _numbers(column: Column) -> np.ndarray[Any, Any]:
-    """Values as float64, missing as NaN; categories by their rank."""
+def _numbers(column: Column, step: int) -> np.ndarray[Any, Any]:
+    """Every `step`th value as float64, missing as NaN; categories by their rank."""
     if column.kind == "number":
-        return column.values.astype(np.float64)
-    codes = np.unique(column.values, return_inverse=True)[1].astype(np.float64)
-    codes[column.missing] = np.nan
+        return column.values[::step].astype(np.float64)
+    codes = np.unique(column.values[::step], return_inverse=True)[1].astype(np.float64)
+    codes[column.missing[::step]] = np.nan
     return codes
 
 

@@ -1,0 +1,164 @@
+"""Checks of the columns: units, outliers, twins; and tables that are bad in their columns."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainer.errors import ColumnNameRefusedError, TargetError
+from trainer.guardrails.check import CheckedTable, Wishes, check_table
+from trainer.guardrails.rail import MAX_LINES, Guardrail, evenly, found
+from trainer.tables import parse_table
+
+ROWS = 400
+
+
+def rail(checked: CheckedTable, check: str) -> Guardrail:
+    return next(one for one in checked.guardrails if one.check == check)
+
+
+def table(**columns: object) -> pd.DataFrame:
+    random = np.random.default_rng(4)
+    made = pd.DataFrame({"x": random.normal(20, 2, ROWS), "z": random.normal(size=ROWS)})
+    return made.assign(y=made["x"] + random.normal(size=ROWS), **columns)
+
+
+def check(check_name: str, **columns: object) -> Guardrail:
+    return rail(check_table(table(**columns), "y", None), check_name)
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "words"),
+    [
+        (1000, 0, "a factor of 1000"),
+        (0.001, 0, "a factor of 1000"),
+        (1.8, 32, "Celsius and Fahrenheit"),
+        (1, 273.15, "Celsius and kelvin"),
+        (6.894, 0, "psi to kPa"),
+    ],
+)
+def test_a_unit_that_changes_partway_is_seen(factor: float, offset: float, words: str) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(21, 1.5, ROWS)
+    values[250:] = values[250:] * factor + offset
+    seen = check("changed units", sensor=values)
+    assert (seen.state, seen.columns) == ("alerted", ("sensor",))
+    assert words in seen.seen[0]
+    assert any(f"changes at about row {row} " in seen.seen[0] for row in (250, 251))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(1, 1000, ROWS),  # a ramp
+        np.geomspace(1, 1000, ROWS),
+        np.arange(ROWS) // 10,  # a counter of groups
+        np.where(np.arange(ROWS) < 200, 10.0, 11.7) + np.random.default_rng(0).normal(0, 0.1, ROWS),  # a set point
+        np.random.default_rng(1).lognormal(0, 2, ROWS),
+    ],
+)
+def test_what_only_moves_has_not_changed_its_unit(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    assert check("changed units", sensor=values).state == "passed"
+
+
+def test_values_far_from_all_others_and_numbers_for_no_value_are_told() -> None:
+    random = np.random.default_rng(0)
+    spike, gone = random.normal(5, 1, ROWS), random.normal(5, 1, ROWS)
+    spike[17], gone[::40] = 5000.0, -999.0
+    seen = check("outliers", spike=spike, gone=gone, heavy=random.lognormal(0, 1, ROWS))
+    assert (seen.state, seen.columns) == ("alerted", ("spike", "gone"))
+    assert "1 values far from the rest, such as 5000" in seen.seen[0]
+    assert "is -999 in 10 rows" in seen.seen[1]
+
+
+def test_columns_that_say_the_same_are_told_and_kept() -> None:
+    base = table()
+    codes = np.random.default_rng(0).choice(["a", "b", "c"], ROWS)
+    seen = check("near-duplicate columns", kelvin=base["z"] + 273.15, kind=codes, art=[f"{one}1" for one in codes])
+    assert seen.state == "alerted"
+    assert seen.columns == ("z", "kelvin", "kind", "art")
+    assert seen.override == "--drop kelvin"
+    assert check("near-duplicate columns", other=np.random.default_rng(9).normal(size=ROWS)).state == "passed"
+
+
+def test_a_healthy_table_raises_no_alarm() -> None:
+    checked = check_table(table(), "y", None)
+    assert {one.check: one.state for one in checked.guardrails if one.state != "passed"} == {}
+
+
+def test_the_same_table_gives_the_same_guardrails() -> None:
+    spoilt = table(copy=lambda t: t["x"], lot=[f"L{number % 7}" for number in range(ROWS)])
+    assert check_table(spoilt, "y", None).guardrails == check_table(spoilt, "y", None).guardrails
+
+
+def test_a_table_wider_than_long_is_told_and_checked_in_bounded_work() -> None:
+    random = np.random.default_rng(0)
+    wide = pd.DataFrame(random.normal(size=(50, 1500)), columns=[f"s{number}" for number in range(1500)])
+    checked = check_table(wide.assign(y=wide["s3"] + random.normal(size=50)), "y", None)
+    assert "1500 columns and 50 labelled rows" in rail(checked, "enough rows").seen[1]
+    assert rail(checked, "target leakage").state == "passed"
+    assert rail(checked, "near-duplicate columns").state == "passed"
+
+
+def test_a_hundred_thousand_categories_are_told() -> None:
+    many = pd.DataFrame({"x": np.arange(200_000) % 977, "part": [f"P{number // 2}" for number in range(200_000)]})
+    checked = check_table(many.assign(y=many["x"] * 2.0 + np.arange(200_000) % 3), "y", None)
+    assert "100000 different texts" in rail(checked, "many categories").seen[0]
+    with pytest.raises(TargetError, match="has 100000 different values, more than 200 classes"):
+        check_table(many, "part", None)
+
+
+def test_infinite_values_are_missing_and_told() -> None:
+    checked = check_table(table(x=[np.inf, -np.inf, *range(ROWS - 2)]), "y", None)
+    assert "'x' has 2 infinite numbers: made missing" in rail(checked, "mixed types").seen
+    target = table()
+    target.loc[:4, "y"] = np.inf
+    checked = check_table(target, "y", None)
+    assert rail(checked, "labels").seen == ("5 rows have an infinite value in 'y'",)
+    assert len(checked.target.values) == ROWS - 5
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (pd.date_range("2024-01-01", periods=ROWS, freq="h"), "holds points in time such as '2024-01-01"),
+        ([f"{1 + number % 28:02}.03.2024" for number in range(ROWS)], "make it a column of numbers"),
+        ([None] * ROWS, "has no value in any row"),
+        ([np.inf] * ROWS, "has no value in any row"),
+    ],
+)
+def test_a_target_that_is_a_date_or_empty_is_one_clear_line(values: object, says: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        check_table(table().assign(y=values), "y", None)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a\nb", "nul\x00", "probabilities"])
+def test_a_name_that_a_graph_cannot_carry_is_refused_unless_it_is_dropped(name: str) -> None:
+    odd = table().assign(**{name: 1.0})
+    with pytest.raises(ColumnNameRefusedError, match="--drop") as caught:
+        check_table(odd, "y", None)
+    assert "\n" not in str(caught.value)
+    assert len(check_table(odd, "y", None, Wishes(drop=[name])).features) == 2
+
+
+def test_two_columns_of_one_name_are_refused_as_the_file_has_them() -> None:
+    with pytest.raises(ColumnNameRefusedError, match="'a' twice"):
+        parse_table(b"a,b,a\n1,2,3\n", "x.csv")
+    assert list(parse_table(b"a,a.1\n1,2\n", "x.csv").columns) == ["a", "a.1"]
+
+
+def test_long_findings_are_cut_and_say_so() -> None:
+    cut = found("outliers", "alerted", [str(number) for number in range(MAX_LINES + 7)], "", "")
+    assert len(cut.seen) == MAX_LINES + 1
+    assert cut.seen[-1] == "and 7 more"
+    rows = evenly(1_000_000, 1000)
+    assert (rows[0], rows[-1], len(rows)) == (0, 999_999, 1000)
+
+
+def test_no_check_warns() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_table(table(empty=np.nan, one=1, at=pd.date_range("2024", periods=ROWS)), "y", None)

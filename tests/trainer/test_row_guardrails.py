@@ -1,0 +1,188 @@
+"""Checks of the rows: duplicates, time, groups, drift, and what they mean for the split."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainer.errors import MissingColumnError, RequestError, TargetError
+from trainer.guardrails.check import CheckedTable, Wishes, check_table
+from trainer.guardrails.rail import Guardrail
+from trainer.search import Folds
+from trainer.splitting import Layout, divide, draw, folds
+
+ROWS = 600
+
+
+def rail(checked: CheckedTable, check: str) -> Guardrail:
+    return next(one for one in checked.guardrails if one.check == check)
+
+
+def still(rows: int = ROWS, seed: int = 3) -> pd.DataFrame:
+    """A process that does not move: two sensors and what follows from them."""
+    random = np.random.default_rng(seed)
+    x, z = random.normal(size=(2, rows))
+    return pd.DataFrame({"x": x, "z": z, "y": 2 * x + random.normal(0, 0.1, rows)})
+
+
+def moving(rows: int = ROWS) -> pd.DataFrame:
+    return still(rows).assign(z=lambda t: t["z"] + np.linspace(0, 4, rows))
+
+
+def test_identical_rows_fall_on_one_side() -> None:
+    table = pd.concat([still(300), still(300)], ignore_index=True).sample(frac=1, random_state=0, ignore_index=True)
+    checked = check_table(table, "y", None)
+    assert rail(checked, "duplicate rows").state == "done"
+    assert "300 rows repeat the inputs of an earlier one, 300 of them with the same target" in str(checked.guardrails)
+    learn, held_out = divide(checked, 0)
+    assert not set(table["x"][learn]) & set(table["x"][held_out])
+    assert len(held_out) == pytest.approx(120, abs=4)
+    layout = Layout("regression", checked.groups)
+    for seen, unseen in folds(checked.target.values, layout, 0):
+        assert not set(table["x"][seen]) & set(table["x"][unseen])
+
+
+def test_a_row_that_differs_in_one_cell_or_in_a_missing_one_is_another_row() -> None:
+    table = pd.concat([still(100)] * 2, ignore_index=True)
+    table["word"] = ["a"] * 100 + ["b"] * 100
+    assert rail(check_table(table, "y", None), "duplicate rows").state == "passed"
+    gone = pd.concat([still(100)] * 2, ignore_index=True)
+    gone.loc[:99, "z"] = np.nan
+    assert rail(check_table(gone, "y", None), "duplicate rows").state == "passed"
+
+
+def test_contradicting_labels_bound_what_any_model_can_do() -> None:
+    table = pd.DataFrame({"a": [0, 1] * 200, "b": [0, 0, 1, 1] * 100})
+    table["y"] = np.where(np.arange(400) < 360, table["a"], 1 - table["a"])
+    found = rail(check_table(table, "y", None), "contradicting rows")
+    assert found.state == "alerted"
+    assert "more than 90.0% of the rows" in found.seen[0]
+
+
+def test_scatter_of_a_number_over_the_same_inputs_is_told() -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.integers(0, 5, 400), "y": random.normal(size=400)})
+    assert rail(check_table(table, "y", None), "contradicting rows").state == "alerted"
+
+
+def test_each_class_is_held_out_in_its_share_though_rows_repeat() -> None:
+    table = pd.concat([still(250)] * 2, ignore_index=True)
+    table["y"] = np.where(table["x"] > 1.2, "bad", "good")
+    checked = check_table(table, "y", None)
+    _, held_out = divide(checked, 0)
+    everywhere = (checked.target.values == "bad").mean()
+    assert (checked.target.values[held_out] == "bad").mean() == pytest.approx(everywhere, abs=0.03)
+
+
+def test_two_rows_over_and_over_cannot_be_divided() -> None:
+    table = pd.DataFrame({"a": [0, 1] * 50, "y": ["u", "v"] * 50})
+    checked = check_table(table, "y", None, Wishes(keep=["a"]))
+    with pytest.raises(TargetError, match="both learned and held out"):
+        divide(checked, 0)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M", "%Y年%m月%d日"])
+def test_where_a_process_moves_the_newest_rows_are_held_out(form: str) -> None:
+    step = "D" if form.endswith("日") else "h"
+    times = pd.date_range("2024-01-20", periods=ROWS, freq=step)
+    table = moving().assign(at=times.strftime(form)).sample(frac=1, random_state=1, ignore_index=True)
+    checked = check_table(table, "y", None)
+    found = rail(checked, "time order")
+    assert (found.state, found.columns, found.override) == ("done", ("at",), "--validate random")
+    assert "along 'at' 'z' moved (median" in found.seen[0]
+    assert rail(checked, "drift within the table").state == "done"
+    learn, held_out = divide(checked, 0)
+    moments = pd.to_datetime(table["at"], format=form)
+    newest = moments.to_numpy()[checked.target.rows]
+    assert newest[learn].max() < newest[held_out].min()
+    for seen, unseen in folds(checked.target.values, Layout("regression", None, True), 0):
+        assert seen.max() < unseen.min()
+
+
+def test_a_column_that_counts_the_rows_tells_their_order() -> None:
+    checked = check_table(moving().assign(record=range(7, ROWS + 7)), "y", None)
+    assert rail(checked, "time order").columns == ("record",)
+    assert checked.ordered
+
+
+def test_a_process_that_stands_still_is_divided_at_random() -> None:
+    checked = check_table(still().assign(at=pd.date_range("2024-01-01", periods=ROWS, freq="h")), "y", None)
+    assert rail(checked, "time order").state == "passed"
+    assert not checked.ordered
+
+
+def test_the_order_of_rows_without_a_time_is_told_and_not_acted_upon() -> None:
+    checked = check_table(moving(), "y", None)
+    assert rail(checked, "drift within the table").state == "alerted"
+    assert rail(checked, "drift within the table").override == "--validate newest"
+    assert not checked.ordered
+    asked = check_table(moving(), "y", None, Wishes(validate="newest"))
+    assert asked.ordered
+    assert divide(asked, 0)[1].tolist() == list(range(480, 600))
+
+
+def test_random_rows_are_held_out_where_that_is_asked_for() -> None:
+    table = moving().assign(at=pd.date_range("2024-01-01", periods=ROWS, freq="h"))
+    checked = check_table(table, "y", None, Wishes(validate="random"))
+    assert rail(checked, "time order").state == "alerted"
+    assert not checked.ordered
+
+
+def test_a_class_that_only_the_newest_rows_have_keeps_the_split_random() -> None:
+    table = moving().assign(at=pd.date_range("2024-01-01", periods=ROWS, freq="h"), y=["old"] * 500 + ["new"] * 100)
+    checked = check_table(table, "y", None)
+    assert not checked.ordered
+    assert "the class 'new' is among the newest rows alone" in rail(checked, "time order").done
+
+
+def test_a_sorted_table_is_no_drift() -> None:
+    table = still().assign(y=["a"] * 300 + ["b"] * 300, z=lambda t: t["z"] + np.linspace(0, 2, ROWS))
+    found = rail(check_table(table, "y", None), "drift within the table")
+    assert found.seen == ("the table is sorted by its target 'y', so its order says nothing of time",)
+
+
+def test_a_named_group_is_never_on_both_sides() -> None:
+    table = still().assign(machine=[f"M{number % 12}" for number in range(ROWS)])
+    checked = check_table(table, "y", None, Wishes(group="machine"))
+    assert "machine" not in [column.name for column in checked.features]
+    assert rail(checked, "groups").state == "done"
+    learn, held_out = divide(checked, 0)
+    assert not set(table["machine"][learn]) & set(table["machine"][held_out])
+    assert 60 <= len(held_out) <= 180
+    assert divide(checked, 0)[1].tolist() == held_out.tolist()
+    assert divide(checked, 5)[1].tolist() != held_out.tolist()
+
+
+def test_columns_that_look_like_groups_are_alerted() -> None:
+    table = still().assign(unit=np.arange(ROWS) // 30, lot=[f"L{number % 40}" for number in range(ROWS)])
+    found = rail(check_table(table, "y", None), "groups")
+    assert (found.state, found.columns) == ("alerted", ("unit", "lot"))
+    assert found.override == "--group unit"
+    assert rail(check_table(still().assign(number_of_calls=np.arange(ROWS) % 9), "y", None), "groups").state == "passed"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "error", "says"),
+    [
+        (Wishes(group="none"), MissingColumnError, "--group 'none'"),
+        (Wishes(group="y"), RequestError, "is the target"),
+        (Wishes(group="half"), RequestError, "has 2 groups; at least 5"),
+        (Wishes(group="x", validate="newest"), RequestError, "in two ways"),
+    ],
+)
+def test_a_group_that_cannot_divide_is_refused(wishes: Wishes, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        check_table(still().assign(half=np.arange(ROWS) % 2), "y", None, wishes)
+
+
+def test_folds_without_a_class_to_learn_still_give_a_loss() -> None:
+    """In the order of time, the first rows may all be of one class, and the next may bring a third."""
+    target = np.array([0] * 50 + [1] * 50 + [2] * 50)
+    frame = pd.DataFrame({"c0": np.arange(150, dtype=np.float32)})
+    made = Folds(frame, target, Layout("classification", None, True), 0)
+    assert np.isfinite(made.loss({"family": "linear", "strength": 1.0}, 0))
+
+
+def test_rows_drawn_for_a_short_budget_are_the_newest_of_a_series() -> None:
+    checked = check_table(moving(), "y", None, Wishes(validate="newest"))
+    learn, _ = divide(checked, 0)
+    assert draw(learn, checked, 100, 0).tolist() == list(range(380, 480))

@@ -1,0 +1,83 @@
+"""Columns that describe no row: constants, points in time, identifiers."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from trainer.columns import Column
+from trainer.guardrails.rail import Guardrail, dropping
+
+#: Text columns with a larger share of different values are identifiers.
+IDENTIFIER_SHARE = 0.95
+
+
+def constant_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
+    seen, names = [], []
+    for column in features:
+        present = column.values[~column.missing]
+        if not len(present):
+            seen.append(f"{column.name!r} has no value at all")
+        elif (present == present[0]).all():
+            seen.append(f"{column.name!r} is always {_shown(column, present[0])}")
+        else:
+            continue
+        names.append(column.name)
+    return dropping("constant columns", seen, names, keep)
+
+
+def time_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
+    """A moment of the training data never comes again, and a graph cannot read a date."""
+    times = [column for column in features if column.kind == "time"]
+    seen = [
+        f"{column.name!r} holds points in time{_example(column)}, which do not come again on the line: learnt as "
+        "categories, every later one would be unknown to the model"
+        for column in times
+    ]
+    rail, unwanted = dropping("date and time columns", seen, [column.name for column in times], keep)
+    if not unwanted:
+        return rail, unwanted
+    override = f"{rail.override} (as categories), or put what matters (hour, weekday, age) into columns of numbers"
+    return msgspec.structs.replace(rail, override=override), unwanted
+
+
+def identifier_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
+    named = [(column.name, why) for column in features if (why := _identifier(column))]
+    return dropping("identifier columns", [f"{n!r} {why}" for n, why in named], [n for n, _ in named], keep)
+
+
+def counts_rows(column: Column) -> bool:
+    """Whether a column numbers the rows in their order: a whole number that only rises, or only falls."""
+    present = column.values[~column.missing]
+    if column.kind != "number" or not column.integral or len(present) < len(column.values) or len(present) < 2:
+        return False
+    steps = np.diff(present.astype(np.float64))
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _identifier(column: Column) -> str | None:
+    """Why a column names rows rather than describing them, or None."""
+    present = column.values[~column.missing]
+    if column.kind != "number":
+        unique = len(pd.unique(present))
+        return (
+            f"has {unique} different texts in {len(present)} rows" if unique > IDENTIFIER_SHARE * len(present) else None
+        )
+    if not column.integral or len(np.unique(present)) < len(present):
+        return None
+    steps = np.diff(present.astype(np.float64))
+    if (steps > 0).all() or (steps < 0).all():
+        return "counts the rows"
+    if np.ptp(present) < 1.05 * len(present):
+        return "numbers each row once"
+    return None
+
+
+def _example(column: Column) -> str:
+    present = column.values[~column.missing]
+    return f" such as {present[0]!r}" if len(present) else ""
+
+
+def _shown(column: Column, value: object) -> str:
+    return f"{value:g}" if column.kind == "number" else repr(value)

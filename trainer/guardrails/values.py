@@ -1,0 +1,53 @@
+"""Values: text among numbers, infinite and missing ones, and categories without end."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from trainer.columns import Column
+from trainer.guardrails.rail import Guardrail, found, quoted
+
+#: Missing in more than this share: alerted.
+MANY_MISSING = 0.3
+#: Categories that the model tells apart in one column; the rest count as unseen.
+MAX_CATEGORIES = 64
+
+
+def mixed_rail(features: Sequence[Column]) -> Guardrail:
+    seen, names = [], []
+    for column in features:
+        examples = ", ".join(repr(example) for example in column.examples)
+        if column.mixed and column.kind == "number":
+            seen.append(f"{column.name!r} has {column.mixed} texts among its numbers ({examples}): made missing")
+        elif column.mixed:
+            seen.append(f"{column.name!r} has {column.mixed} numbers among its texts ({examples}): made categories")
+        if column.infinite:
+            seen.append(f"{column.name!r} has {column.infinite} infinite numbers: made missing")
+        if column.mixed or column.infinite:
+            names.append(column.name)
+    return found("mixed types", "alerted", seen, "as said", "correct the data or --drop", names)
+
+
+def missing_rail(features: Sequence[Column]) -> Guardrail:
+    shares = {column.name: float(column.missing.mean()) for column in features}
+    shares = {name: share for name, share in shares.items() if share}
+    if not shares:
+        return Guardrail("missing values", "passed")
+    many = [name for name, share in shares.items() if share > MANY_MISSING]
+    seen = [f"{name!r} lacks {share:.1%} of its values" for name, share in shares.items()]
+    done = "the model fills a missing number with the median and takes a missing text as a category of its own"
+    override = f"--drop {quoted((many or list(shares))[0])}"
+    return found("missing values", "alerted" if many else "done", seen, done, override, list(shares))
+
+
+def category_rail(features: Sequence[Column]) -> Guardrail:
+    seen, names = [], []
+    for column in features:
+        unique = len(pd.unique(column.values)) if column.kind != "number" else 0
+        if unique > MAX_CATEGORIES:
+            seen.append(f"{column.name!r} has {unique} different texts")
+            names.append(column.name)
+    if not seen:
+        return Guardrail("many categories", "passed")
+    done = f"the model tells the {MAX_CATEGORIES} most frequent apart and takes all others as unseen"
+    return found("many categories", "alerted", seen, done, f"--drop {quoted(names[0])}", names)

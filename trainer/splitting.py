@@ -1,0 +1,131 @@
+"""Division of rows: which are learned from and which are held out, and the folds of the search.
+
+Rows of one group, identical rows among them, are never on both sides. Where the rows stand in the order of time, what
+is held out is newer than what is learned from. Otherwise they are drawn by the seed, each class in its share.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, StratifiedShuffleSplit, train_test_split
+
+from protocols.manifest import Task
+from trainer.errors import TargetError
+from trainer.guardrails.check import CheckedTable
+
+Rows = np.ndarray[Any, Any]
+
+#: The model never learns from one row in so many: they measure it and prove its export.
+HELD_OUT_PARTS = 5
+#: Above so many rows one split into learning and validation is enough; below, three folds.
+FOLD_ROWS = 2000
+FOLDS, VALIDATED_PARTS = 3, 4
+
+
+class Layout(NamedTuple):
+    """What rules the division of some rows; see CheckedTable."""
+
+    task: Task
+    groups: Rows | None = None
+    ordered: bool = False
+
+
+def divide(checked: CheckedTable, seed: int) -> tuple[Rows, Rows]:
+    """Return the positions of the rows to learn from and of those held out.
+
+    Raises:
+        TargetError: no division leaves every class among the rows to learn from.
+    """
+    target = checked.target
+    classes = target.values if target.task == "classification" else None
+    rows = np.arange(len(target.values))
+    if checked.ordered:
+        cut = len(rows) - len(rows) // HELD_OUT_PARTS
+        return _apart(rows[:cut], rows[cut:], checked.groups)
+    if checked.groups is None:
+        learn, held_out = train_test_split(rows, test_size=1 / HELD_OUT_PARTS, random_state=seed, stratify=classes)
+        return learn, held_out
+    hands = _deal(checked.groups, classes, HELD_OUT_PARTS, seed)
+    for hand in range(HELD_OUT_PARTS):
+        learn, held_out = rows[hands != hand], rows[hands == hand]
+        if len(held_out) and (classes is None or len(np.unique(classes[learn])) == len(target.classes)):
+            return learn, held_out
+    raise TargetError(
+        f"target {target.name!r}: a class occurs in one group or one repeated row alone, so it cannot be both learned "
+        "and held out: add rows, leave that class out, or divide by another --group"
+    )
+
+
+def draw(learn: Rows, checked: CheckedTable, limit: int, seed: int) -> Rows:
+    """Return at most so many of the rows to learn from: the newest, or drawn with each class in its share."""
+    if limit >= len(learn):
+        return learn
+    if checked.target.task == "classification":
+        classes = checked.target.values[learn]
+        drawn: Rows = train_test_split(learn, train_size=limit, random_state=seed, stratify=classes)[0]
+        return np.sort(drawn) if checked.ordered else drawn
+    if checked.ordered:
+        return learn[len(learn) - limit :]
+    if checked.groups is None:
+        return learn[:limit]  # shuffled already
+    return np.sort(np.random.default_rng(seed).permutation(learn)[:limit])
+
+
+def folds(codes: Rows, layout: Layout, seed: int) -> Iterator[tuple[Rows, Rows]]:
+    """Yield positions to learn from and to validate on: three times, or once where there are many rows.
+
+    Args:
+        codes: the target, classes as numbers.
+    """
+    rows, many = np.arange(len(codes)), len(codes) > FOLD_ROWS
+    if layout.ordered:
+        parts = VALIDATED_PARTS
+        cuts = np.linspace(0, len(rows), parts + 1).astype(int)
+        for part in range(parts - 1 if many else 1, parts):
+            yield _apart(rows[: cuts[part]], rows[cuts[part] : cuts[part + 1]], layout.groups)
+    elif layout.groups is not None:
+        parts = VALIDATED_PARTS if many else FOLDS
+        hands = _deal(layout.groups, codes if layout.task == "classification" else None, parts, seed)
+        for hand in range(1 if many else FOLDS):
+            yield rows[hands != hand], rows[hands == hand]
+    else:
+        yield from _at_random(codes, layout.task, seed, many=many)
+
+
+def _at_random(codes: Rows, task: Task, seed: int, *, many: bool) -> Iterator[tuple[Rows, Rows]]:
+    if many:
+        made = StratifiedShuffleSplit if task == "classification" else ShuffleSplit
+        splitter = made(n_splits=1, test_size=1 / VALIDATED_PARTS, random_state=seed)
+    else:
+        made = StratifiedKFold if task == "classification" else KFold
+        splitter = made(n_splits=FOLDS, shuffle=True, random_state=seed)
+    yield from splitter.split(np.zeros(len(codes)), codes)
+
+
+def _apart(learn: Rows, newer: Rows, groups: Rows | None) -> tuple[Rows, Rows]:
+    """Take out of the older rows those that come again among the newer."""
+    if groups is None:
+        return learn, newer
+    alone = learn[~np.isin(groups[learn], groups[newer])]
+    # A table of a few different rows over and over would have nothing left to learn from.
+    return (alone, newer) if len(alone) >= len(learn) // 2 else (learn, newer)
+
+
+def _deal(groups: Rows, classes: Rows | None, hands: int, seed: int) -> Rows:
+    """Deal whole groups to hands of about equal size, class by class; return each row's hand, shape (rows,).
+
+    A group's class is that of its first row. Groups larger than a hand go last, so that they never fill the first.
+    """
+    numbers, first, members = np.unique(groups, return_index=True, return_inverse=True)
+    sizes = np.bincount(members)
+    kinds = np.zeros(len(numbers), dtype=int) if classes is None else np.unique(classes, return_inverse=True)[1][first]
+    shuffled = np.random.default_rng(seed).permutation(len(numbers))
+    dealt = np.zeros(len(numbers), dtype=int)
+    for kind in np.unique(kinds):
+        own = shuffled[kinds[shuffled] == kind]
+        total = int(sizes[own].sum())
+        own = own[np.argsort(sizes[own] * hands > total, kind="stable")]
+        middle = np.cumsum(sizes[own]) - sizes[own] / 2
+        dealt[own] = np.minimum((middle * hands / total).astype(int), hands - 1)
+    return np.asarray(dealt[members])
