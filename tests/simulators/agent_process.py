@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,15 @@ STREAM = StreamBinding("line", "ccpp", "plant/sensors", "plant/predictions", key
 
 
 class Agent:
-    """An agent's process."""
+    """An agent's process; `environment` is what it finds beside ours."""
 
-    def __init__(self, home: AgentHome) -> None:
+    def __init__(self, home: AgentHome, environment: Mapping[str, str] | None = None) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "genba", "agent", "run", "--home", str(home.folder)],
             cwd=ROOT,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
