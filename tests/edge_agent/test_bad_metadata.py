@@ -27,14 +27,15 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> SignedReleases:
+    """One registry for all: no test may sign anything with it, since version numbers would rise."""
     signed = SignedReleases(tmp_path_factory.mktemp("registry"))
     signed.assign("press-1")
     return signed
 
 
 @pytest.fixture(scope="module")
-def home(signed: SignedReleases, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp() / "registry0"
+def home(signed: SignedReleases) -> Path:
+    return signed.home
 
 
 def device(signed: SignedReleases, tmp_path_factory: pytest.TempPathFactory) -> Bench:
@@ -167,8 +168,10 @@ def test_a_time_of_signing_that_is_no_time_is_refused(
      "ccpp/1/model.onnx\u200b", "ccpp/١/model.onnx", "\u202excpp/1/model.onnx"],
 )  # fmt: skip
 def test_a_target_whose_name_only_looks_like_a_releases_is_another_target(
-    signed: SignedReleases, tmp_path_factory: pytest.TempPathFactory, path: str
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, path: str
 ) -> None:
+    signed = SignedReleases(tmp_path / "registry")
+    signed.assign("press-1")
     bench = device(signed, tmp_path_factory)
     assignment = bench.verifier.assignment()
     assert assignment is not None

@@ -41,7 +41,7 @@ class World:
     def show(self, authority: Authority, *, server: bool = False) -> None:
         """Let the device show another certificate."""
         key = make_key(self.folder / "other.key")
-        holder = Holder(WHO.common_name, server=server)
+        holder = Holder(WHO.common_name, use="server" if server else "client")
         made = authority.issue(holder, key.public_key(), datetime.timedelta(hours=1))
         self.pair.write_bytes(made.pem.encode() + (self.folder / "other.key").read_bytes())
 

@@ -39,6 +39,7 @@ class SignedReleases:
         from registry.signing.image import ImageRepository
         from registry.signing.keys import create_keys
 
+        self.home = home
         create_keys(home)
         self.image = ImageRepository(home, clock)
         (home / "director").mkdir(parents=True, exist_ok=True)
