@@ -43,7 +43,7 @@ class Broker:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(5)
+            self._process.wait(30)
             self._process = None
 
     def restart(self) -> None:

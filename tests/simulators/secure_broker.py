@@ -89,7 +89,7 @@ class SecureBroker:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(5)
+            self._process.wait(30)
             self._process = None
 
     @property

@@ -20,6 +20,7 @@ CHANGES = [
     ("POST", "/jobs/1/release"),
     ("POST", "/bundles"),
     ("POST", "/returns"),
+    ("POST", "/trust/signatures"),
 ]
 
 
