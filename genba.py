@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "demo": Verb("registry.demo.cli:demo", "demo", "run the whole loop on this machine and explain each step"),
     "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
     "train": Verb("trainer.cli:train", "trainer", "train a release candidate from a table"),
+    "reproduce": Verb("trainer.cli:reproduce", "trainer", "train a release again and compare the digests"),
     "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
     "export-signature": Verb(
         "registry.client.signature_cli:export_signature", None, "sign a release folder for OpenSSF model signing"

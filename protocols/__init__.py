@@ -9,6 +9,7 @@ __all__ = [
     "blocks",
     "broker",
     "bundles",
+    "card",
     "enrolment",
     "errors",
     "handshake",

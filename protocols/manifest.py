@@ -76,7 +76,10 @@ class Importance(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the release comes from: enough to train it again and get the same model digest."""
+    """Where the release comes from: enough to train it again and get the same model digest.
+
+    `keep`, `drop`, `group`, `validate` and `trials_asked` are what the user asked for beyond target, seed and budget.
+    """
 
     data_sha256: str
     data_name: str
@@ -91,6 +94,11 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: dict[str, str | int | float | bool | None]
     cut_short: bool = False
     parent: str | None = None
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    group: str | None = None
+    validate: Literal["newest", "random"] | None = None
+    trials_asked: int | None = None
 
 
 class Footprint(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The verbs `genba train` and `genba import`.
+"""The verbs `genba train`, `genba import` and `genba reproduce`.
 
 What they need is imported when they are called: `--help` and a wrong option answer at once, and a package that is
 not installed escapes as ModuleNotFoundError, from which the front door makes a line about the extra.
@@ -65,6 +65,19 @@ def import_model(argv: list[str]) -> int:
         manifest = import_file(request, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
+    return 0
+
+
+def reproduce(argv: list[str]) -> int:
+    """`genba reproduce`: a release and its data in, the same digest out, or what differs."""
+    given = _reproduce_parser().parse_args(argv)
+    from trainer.reproduction import reproduce_release
+
+    with _Progress() as progress:
+        found = reproduce_release(given.release, given.data, progress)
+    for line in found.differences:
+        print(f"differs, and did not matter: {line}")
+    print(f"reproduced: model.onnx has the digest {found.digest} again")
     return 0
 
 
@@ -142,6 +155,18 @@ def _train_parser() -> argparse.ArgumentParser:
         "moves, else rows at random",
     )
     _add_release_options(parser)
+    return parser
+
+
+def _reproduce_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genba reproduce",
+        description="Train a release again from its lineage, with its seed, budget and options, and compare the "
+        "digests of the two models. Exit status 1 where they differ, with what differs: data, libraries, "
+        "Genba's version, or a search that the clock cut short. Takes as long as the training did.",
+    )
+    parser.add_argument("release", metavar="RELEASE", type=Path, help="release or candidate folder, with release.json")
+    parser.add_argument("--data", required=True, metavar="FILE", type=Path, help="the table that it was trained from")
     return parser
 
 

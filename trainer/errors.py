@@ -14,6 +14,7 @@ TrainerError
 ├── OutputRefusedError           the output folder holds something that is not ours    (caller)
 ├── ImportRefusedError           a model of another framework cannot be taken in       (caller)
 ├── CandidateError               a candidate folder that cannot be read                (caller)
+├── NotReproducedError           a release did not come out of its data again            (caller)
 ├── ExportError                  a model that has no faithful ONNX counterpart         (trainer)
 └── ParityError                  the exported graph does not compute what the model computes (trainer)
 """
@@ -104,6 +105,14 @@ class ImportRefusedError(TrainerError):
 
 class CandidateError(TrainerError):
     """A candidate folder cannot be read."""
+
+
+class NotReproducedError(TrainerError):
+    """Training again from a release's lineage gave another model, or could not begin."""
+
+    def __init__(self, release: str, differences: Iterable[str]) -> None:
+        self.differences = tuple(differences)
+        super().__init__(f"{release} is not reproduced: {'; '.join(self.differences)}")
 
 
 class ExportError(TrainerError):

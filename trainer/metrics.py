@@ -24,7 +24,7 @@ def classification_loss(truth: np.ndarray[Any, Any], probabilities: np.ndarray[A
         truth: index of each row's class, shape (rows,).
         probabilities: shape (rows, classes); normalised here, since float32 sums are not exactly one.
     """
-    return float(log_loss(truth, _normal(probabilities), labels=np.arange(probabilities.shape[1])))
+    return float(log_loss(truth, normal_probabilities(probabilities), labels=np.arange(probabilities.shape[1])))
 
 
 def regression_metrics(truth: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> dict[str, float]:
@@ -37,7 +37,7 @@ def regression_metrics(truth: np.ndarray[Any, Any], prediction: np.ndarray[Any, 
 
 def classification_metrics(truth: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> dict[str, float]:
     """As `classification_loss`, with accuracy, balanced accuracy and, where both sides occur, ROC AUC."""
-    normal = _normal(probabilities)
+    normal = normal_probabilities(probabilities)
     predicted = normal.argmax(axis=1)
     present = np.unique(truth)
     figures = {
@@ -56,7 +56,8 @@ def classification_metrics(truth: np.ndarray[Any, Any], probabilities: np.ndarra
     return figures
 
 
-def _normal(probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def normal_probabilities(probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return probabilities that are above zero and add up to one, as float64."""
     exact = np.clip(probabilities.astype(np.float64), 1e-7, 1.0)
     normal: np.ndarray[Any, Any] = exact / exact.sum(axis=1, keepdims=True)
     return normal

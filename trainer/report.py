@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from protocols.card import Card
 from protocols.manifest import Importance, Manifest, ParityCertificate
+from trainer.card.content import effect_words
 from trainer.families import Parameters
 from trainer.guardrails.rail import Guardrail
 from trainer.search import Trial
@@ -32,6 +34,7 @@ class Report(msgspec.Struct, frozen=True):
     parity: ParityCertificate
     cut_short: bool
     seconds: float
+    card: Card | None = None
 
     @classmethod
     def of(
@@ -41,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
         refused: Sequence[str],
         manifest: Manifest,
         seconds: float,
+        card: Card | None = None,
     ) -> "Report":
         return cls(
             tuple(guardrails),
@@ -52,6 +56,7 @@ class Report(msgspec.Struct, frozen=True):
             manifest.parity,
             manifest.lineage.cut_short,
             seconds,
+            card,
         )
 
 
@@ -76,6 +81,7 @@ def describe(report: Report, manifest: Manifest) -> str:
     lines += ["", "parity of graph and model", *_parity_lines(report)]
     if report.importance:
         lines += ["", "what drives the prediction", *_importance_lines(report.importance)]
+    lines += _card_lines(report)
     size = manifest.files["model.onnx"].size_bytes
     lines += ["", f"model.onnx {size / 1000:.0f} kB, sha256 {manifest.digest}"]
     footprint = manifest.footprint
@@ -125,6 +131,21 @@ def _importance_lines(importance: Sequence[Importance]) -> list[str]:
         f"{signs[one.direction]}".rstrip()
         for one in importance[:SHOWN]
     ]
+
+
+def _card_lines(report: Report) -> list[str]:
+    if report.card is None:
+        return []
+    lines = [f"  {effect_words(effect, '')}" for effect in report.card.effects[:3]]
+    lines += [
+        f"  {one.feature} and {one.other} move together ({one.value:.2f}): which of the two is the cause, the model "
+        "cannot tell"
+        for one in report.card.correlations[:3]
+    ]
+    worst = [f"  {one.where}: {report.metric} {one.value:.4g} on {one.rows} rows" for one in report.card.segments]
+    simple = report.card.baseline.metrics.get(report.metric)
+    lines += ["", f"the simplest answer has {report.metric} {simple:.4g}"] * (simple is not None)
+    return lines + (["", "where it is worst", *worst] if worst else [])
 
 
 def _number(value: object) -> str:

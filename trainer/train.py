@@ -2,21 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from protocols.card import Card
 from protocols.manifest import Lineage, Manifest
 from trainer.assembly import Subject, assemble
 from trainer.candidate import check_output, write_candidate
+from trainer.card.content import sections
+from trainer.card.figures import Material, make_card
+from trainer.card.markdown import markdown
+from trainer.card.page import html
 from trainer.cases import make_cases
 from trainer.explanation import explain
 from trainer.export import export_pipeline
 from trainer.featurizer import feature_names, to_frame
 from trainer.fitting import one_thread
+from trainer.graphs import open_graph
 from trainer.guardrails.check import CheckedTable, Wishes, check_table
 from trainer.guardrails.rail import Guardrail
 from trainer.lineage import code_version, pins
@@ -116,8 +122,11 @@ def train(
             latency_limit_ms=request.latency_limit_ms,
         )
         manifest, files = assemble(subject, clock())
-    report = Report.of(guardrails, outcome.trials, proven.refused, manifest, round(watch.elapsed_s, 2))
-    write_candidate(out, manifest, files, encode_report(report), force=force)
+        material = Material(open_graph(proven.graph), checked.features, checked.target, learn, held_out, importance)
+        card = make_card(material, watch.explaining_over())
+    report = Report.of(guardrails, outcome.trials, proven.refused, manifest, round(watch.elapsed_s, 2), card)
+    cards = _cards(manifest, guardrails, card)
+    write_candidate(out, manifest, {**files, **cards}, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
 
@@ -162,6 +171,12 @@ def _search(
     return search(rows, limits, request.seed, lambda text, share: progress(text, 0.05 + 0.75 * share))
 
 
+def _cards(manifest: Manifest, guardrails: Sequence[Guardrail], card: Card) -> dict[str, bytes]:
+    """The model card in its two forms, for people; the figures themselves are in the report."""
+    told, title = sections(manifest, guardrails, card), f"Model card: {manifest.model}"
+    return {"card.md": markdown(title, told), "card.html": html(title, told)}
+
+
 def _lineage(
     request: TrainRequest, checked: CheckedTable, name: str, digest: str, outcome: Outcome, proven: Proven
 ) -> Lineage:
@@ -179,4 +194,9 @@ def _lineage(
         parameters=proven.trial.parameters,
         cut_short=outcome.cut_short,
         parent=request.parent,
+        keep=request.keep,
+        drop=request.drop,
+        group=request.group,
+        validate=request.validate,
+        trials_asked=request.trials,
     )

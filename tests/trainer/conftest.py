@@ -43,6 +43,12 @@ def plant() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
+def many_rows() -> pd.DataFrame:
+    """The same plant for as long as the suite runs; not to be changed."""
+    return plant_table(300)
+
+
+@pytest.fixture(scope="session")
 def regression_candidate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     out = tmp_path_factory.mktemp("regression") / "candidate"
     request = TrainRequest(plant_table(), "yield", "plant-yield", budget_s=30, drop=("fault",), trials=3, seed=7)

@@ -28,7 +28,7 @@ def candidate(request: pytest.FixtureRequest) -> Candidate:
 
 def test_the_folder_holds_a_release_candidate(candidate: Candidate) -> None:
     out, manifest = candidate
-    names = {"release.json", "golden.npz", "reference", "model.onnx", "report.json"}
+    names = {"release.json", "golden.npz", "reference", "model.onnx", "report.json", "card.md", "card.html"}
     assert {path.name for path in out.iterdir()} == names
     assert read_candidate(out) == manifest == decode_manifest((out / "release.json").read_bytes())
     assert manifest.version == 0

@@ -11,6 +11,7 @@ from protocols.names import ReleaseRef
 from registry.catalogue.jobs import Job
 from registry.monitoring.reports import DriftReport
 from registry.signing.image import ImageRepository
+from registry.web.card import card_view
 from registry.web.context import context
 from registry.web.pages.fleet import bars, model_row
 from registry.web.plot import drift_plot
@@ -56,6 +57,7 @@ def page(model: str) -> str:
 def release(model: str, version: int) -> str:
     catalogue = context().catalogue
     found = catalogue.releases.get(ReleaseRef(model, version))
+    report = _trainer_report(found.report)
     return render_template(
         "release.html",
         release=found,
@@ -63,7 +65,8 @@ def release(model: str, version: int) -> str:
         champion=catalogue.models.get(model).champion == version,
         waits=ImageRepository(context().home, context().clock).waits(found.ref),
         bars=bars(found.manifest.importance, 40),
-        report=_trainer_report(found.report),
+        report=report,
+        view=card_view(report),
         running=[
             assignment.device
             for assignment in catalogue.assignments.running(model)

@@ -1,0 +1,81 @@
+"""The model card's figures: what a release does and how well, as data that registry and trainer each show in their way.
+
+They travel in `report.json`. Every text in them comes from the publisher's table, so whoever shows them escapes them.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class Curve(msgspec.Struct, frozen=True):
+    """Partial dependence: the mean of an output while one input takes each of these values, the others as they are.
+
+    `at` are numbers within the range seen, or categories; `means` are of the output that `of` names.
+    """
+
+    feature: str
+    of: str
+    at: tuple[float | str, ...]
+    means: tuple[float, ...]
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What moving one input does: a number from its 10th to its 90th percentile, a category from the value with the
+    lowest mean output to that with the highest; the other inputs stay as they are."""
+
+    feature: str
+    of: str
+    start: float | str
+    end: float | str
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Held-out rows with similar predictions: their mean prediction and what was observed in the mean."""
+
+    predicted: float
+    observed: float
+    rows: int
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Held-out rows that satisfy `where`, and the metric on them."""
+
+    where: str
+    rows: int
+    value: float
+
+
+class Correlation(msgspec.Struct, frozen=True):
+    """Two inputs that move together (rank correlation): a model cannot tell which of them is the cause."""
+
+    feature: str
+    other: str
+    value: float
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """What the simplest answer would reach on the same held-out rows."""
+
+    kind: Literal["mean", "shares"]
+    metrics: dict[str, float]
+
+
+class Card(msgspec.Struct, frozen=True):
+    """All figures of a card that a manifest does not hold. `cut_short`: the time ended before every curve was made."""
+
+    held_out: int
+    baseline: Baseline
+    calibrated: str
+    calibration: tuple[Bin, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    correlations: tuple[Correlation, ...] = ()
+    cut_short: bool = False

@@ -1,0 +1,73 @@
+"""`genba reproduce`: the same digest again, or what differs."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+
+import genba
+from protocols.manifest import Manifest, encode_manifest
+from trainer.candidate import read_candidate
+from trainer.errors import NotReproducedError
+from trainer.reproduction import reproduce_release
+from trainer.request import TrainRequest
+from trainer.train import train
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, many_rows: pd.DataFrame) -> tuple[Path, Path]:
+    """A candidate with every option that changes a model, and its data."""
+    folder = tmp_path_factory.mktemp("reproduction")
+    data = folder / "plant.csv"
+    many_rows.assign(always=1, machine=[f"M{number % 9}" for number in range(300)]).to_csv(data, index=False)
+    wishes = {"keep": ("always",), "drop": ("fault",), "group": "machine", "trials": 2, "seed": 5}
+    train(TrainRequest(data, "yield", "plant", budget_s=20, **wishes), folder / "candidate")  # type: ignore[arg-type]
+    return folder / "candidate", data
+
+
+def edited(folder: Path, out: Path, **lineage: object) -> Path:
+    """The same candidate, which claims to have been made otherwise."""
+    shutil.copytree(folder, out)
+    manifest = read_candidate(out)
+    changed: Manifest = msgspec.structs.replace(manifest, lineage=msgspec.structs.replace(manifest.lineage, **lineage))
+    (out / "release.json").write_bytes(encode_manifest(changed))
+    return out
+
+
+def test_the_same_data_give_the_same_digest(made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, data = made
+    assert genba.main(["reproduce", str(folder), "--data", str(data)]) == 0
+    assert read_candidate(folder).digest in capsys.readouterr().out
+
+
+def test_other_data_are_told_before_anything_is_trained(made: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    pd.read_csv(made[1]).iloc[1:].to_csv(other, index=False)
+    with pytest.raises(NotReproducedError, match=r"the data differ: it learned from plant\.csv .* \(299 rows"):
+        reproduce_release(made[0], other)
+
+
+def test_another_seed_or_library_is_named(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pins = {**read_candidate(made[0]).lineage.pins, "scikit-learn": "0.1"}
+    spoilt = edited(made[0], tmp_path / "spoilt", seed=6, pins=pins, cut_short=True)
+    assert genba.main(["reproduce", str(spoilt), "--data", str(made[1])]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "model.onnx was" in said
+    assert "scikit-learn 0.1 then" in said
+    assert "cut its search short" in said
+
+
+def test_a_difference_that_did_not_matter_is_told_beside_the_proof(made: tuple[Path, Path], tmp_path: Path) -> None:
+    older = edited(made[0], tmp_path / "older", code_version="0.0.1")
+    found = reproduce_release(older, made[1])
+    assert found.differences[0].startswith("Genba 0.0.1 then, ")
+
+
+def test_an_imported_model_cannot_be_trained_again(made: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(NotReproducedError, match="it was imported"):
+        reproduce_release(edited(made[0], tmp_path / "imported", trials=0), made[1])

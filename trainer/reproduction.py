@@ -1,0 +1,113 @@
+"""Reproduction: a release is trained again from its lineage, and must come out with the same digest."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocols.manifest import Manifest
+from trainer.candidate import read_candidate
+from trainer.errors import NotReproducedError
+from trainer.lineage import code_version, pins
+from trainer.request import TrainRequest
+from trainer.tables import file_digest, read_table, table_digest
+from trainer.train import train
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A model that came out again. `differences` are of the surroundings, and did not matter."""
+
+    digest: str
+    differences: tuple[str, ...]
+
+
+def reproduce_release(
+    folder: Path, data: Path, progress: Callable[[str, float], None] = lambda text, share: None
+) -> Reproduction:
+    """Train again from a release's lineage and compare the digests of the models.
+
+    Args:
+        folder: of a release or candidate.
+        data: the table that it was trained from, as a file.
+
+    Raises:
+        NotReproducedError: it came out otherwise, or could not be trained again; the text says what differs.
+        CandidateError: the folder is no release.
+        TableError: the data cannot be read.
+    """
+    manifest = read_candidate(folder)
+    name = str(manifest.release) if manifest.version else f"the candidate of {manifest.model!r}"
+    if not manifest.lineage.trials:
+        raise NotReproducedError(name, ["it was imported, not trained; its maker alone can make it again"])
+    if problem := _other_data(manifest, data):
+        raise NotReproducedError(name, [problem])
+    around = _surroundings(manifest)
+    with tempfile.TemporaryDirectory(prefix="genba-reproduce-") as kept:
+        again = train(_request(manifest, data), Path(kept) / "candidate", progress)
+    if again.digest == manifest.digest:
+        return Reproduction(again.digest, tuple(around))
+    raise NotReproducedError(
+        name, [*_outcomes(manifest, again), *(around or ["nothing around it: look at the machine"])]
+    )
+
+
+def _request(manifest: Manifest, data: Path) -> TrainRequest:
+    lineage = manifest.lineage
+    return TrainRequest(
+        table=data,
+        target=lineage.target,
+        model=manifest.model,
+        task=manifest.task,
+        budget_s=lineage.budget_s,
+        seed=lineage.seed,
+        data_name=lineage.data_name if Path(lineage.data_name).suffix == data.suffix else "",
+        data_sha256=lineage.data_sha256,
+        keep=lineage.keep,
+        drop=lineage.drop,
+        trials=lineage.trials_asked,
+        parent=lineage.parent,
+        group=lineage.group,
+        validate=lineage.validate,
+    )
+
+
+def _other_data(manifest: Manifest, data: Path) -> str | None:
+    """Say how the data differ; a table that came without a file is known by the digest of its values."""
+    wanted = manifest.lineage.data_sha256
+    table = read_table(data)
+    found = file_digest(data)
+    if wanted in (found, table_digest(table)):
+        return None
+    return (
+        f"the data differ: it learned from {manifest.lineage.data_name} with SHA-256 {wanted[:16]}…, and {data.name} "
+        f"has {found[:16]}… ({len(table)} rows, of which it saw {manifest.lineage.rows} labelled)"
+    )
+
+
+def _surroundings(manifest: Manifest) -> list[str]:
+    """What is otherwise than it was then."""
+    lineage = manifest.lineage
+    differences = []
+    if code_version() != lineage.code_version:
+        differences.append(f"Genba {lineage.code_version} then, {code_version()} now")
+    here = pins()
+    for name in sorted({*lineage.pins, *here}):
+        then, now = lineage.pins.get(name, "none"), here.get(name, "none")
+        if then != now:
+            differences.append(f"{name} {then} then, {now} now")
+    if lineage.cut_short:
+        differences.append("the clock cut its search short, so that it depends on how fast the machine was")
+    return differences
+
+
+def _outcomes(manifest: Manifest, again: Manifest) -> list[str]:
+    """How the two models differ."""
+    said = [f"model.onnx was {manifest.digest[:16]}… and is {again.digest[:16]}… now"]
+    if again.lineage.parameters != manifest.lineage.parameters:
+        said.append("the search chose another model")
+    if again.lineage.trials != manifest.lineage.trials:
+        said.append(f"{manifest.lineage.trials} trials then, {again.lineage.trials} now")
+    if again.lineage.cut_short and not manifest.lineage.cut_short:
+        said.append("the clock cut the search short this time")
+    return said
