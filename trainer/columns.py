@@ -58,7 +58,7 @@ def type_column(name: str, series: pd.Series) -> Column:
 
 
 def _from_text(name: str, series: pd.Series) -> Column:
-    text = pd.Series(_text(series))
+    text = pd.Series(_text(series), dtype=object)
     present = text != ""
     numbers = pd.to_numeric(text.where(present), errors="coerce")
     numeric = int(numbers.notna().sum())
@@ -87,6 +87,10 @@ def _number(name: str, series: pd.Series) -> Column:
 def _text(series: pd.Series) -> np.ndarray[Any, Any]:
     """Values as str as they stand, missing as "", shape (rows,), dtype object."""
     missing = series.isna().to_numpy()
+    if pd.api.types.infer_dtype(series, skipna=True) == "string":  # at once, where nothing needs to be spelt
+        texts: np.ndarray[Any, Any] = series.to_numpy(dtype=object, copy=True)
+        texts[missing] = ""
+        return texts
     plain = series.to_numpy(dtype=object)
     values = ["" if gone else str(value) for value, gone in zip(plain, missing, strict=True)]
     return np.array(values, dtype=object)

@@ -109,6 +109,14 @@ def test_a_hundred_thousand_categories_are_told() -> None:
         check_table(many, "part", None)
 
 
+def test_a_long_table_is_sampled_and_that_is_told() -> None:
+    random = np.random.default_rng(0)
+    long = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["x", "z"])
+    checked = check_table(long.assign(y=long["x"] + random.normal(size=30_000)), "y", None)
+    assert {one.check for one in checked.guardrails if one.state != "passed"} == {"sampled rows"}
+    assert "in at most 20000 rows" in rail(checked, "sampled rows").done
+
+
 def test_infinite_values_are_missing_and_told() -> None:
     checked = check_table(table(x=[np.inf, -np.inf, *range(ROWS - 2)]), "y", None)
     assert "'x' has 2 infinite numbers: made missing" in rail(checked, "mixed types").seen

@@ -16,8 +16,9 @@ from trainer.guardrails.groups import named_group_rail, suspected_group_rail
 from trainer.guardrails.labels import balance_rails, label_rail, rows_rail, task_rail
 from trainer.guardrails.leakage import find_leak
 from trainer.guardrails.order import Validate, find_clock, order_rail
+from trainer.guardrails.outliers import ROWS as OUTLIER_ROWS
 from trainer.guardrails.outliers import outlier_rail
-from trainer.guardrails.rail import Guardrail, Look, dropping
+from trainer.guardrails.rail import SAMPLE_ROWS, Guardrail, Look, dropping
 from trainer.guardrails.rows import constant_rail, identifier_rail, time_rail
 from trainer.guardrails.twins import twin_rail
 from trainer.guardrails.units import unit_rail
@@ -88,6 +89,7 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
         features, labels, groups = _in_order(features, labels, groups, order)
     found = [
         *first,
+        *_sampling_rails(labels),
         missing_rail(features),
         category_rail(features),
         *group_rails,
@@ -154,6 +156,19 @@ def _leakage_rail(target: Target) -> Look:
         return dropping("target leakage", [f"{n!r}: {why}" for n, why in leaks], [n for n, _ in leaks], keep)
 
     return look
+
+
+def _sampling_rails(labels: Target) -> list[Guardrail]:
+    """Of a long table the slower checks see a part."""
+    rows = len(labels.values)
+    if rows <= SAMPLE_ROWS:
+        return []
+    seen = f"{rows} rows are more than each check needs"
+    done = (
+        f"looked for leaks, drift, time order, changed units and near-duplicates in at most {SAMPLE_ROWS} rows and "
+        f"for outliers in {OUTLIER_ROWS}, spread evenly; for duplicates, missing values and identifiers in all"
+    )
+    return [Guardrail("sampled rows", "done", (seen,), done, "none: the sample is the same each time")]
 
 
 def _groups(

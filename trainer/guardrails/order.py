@@ -122,7 +122,9 @@ def _unlearned(order: np.ndarray[Any, Any], target: Target) -> str | None:
 
 def _moments(column: Column) -> np.ndarray[Any, Any] | None:
     """Points in time as numbers, missing as the earliest; None where they cannot be read."""
-    texts = pd.Series(column.values).str.replace("[年月]", "-", regex=True).str.rstrip("日")
+    texts = pd.Series(column.values, dtype=object)
+    if any("年" in text for text in column.values[evenly(len(texts), 500)]):
+        texts = texts.str.replace("[年月]", "-", regex=True).str.rstrip("日")
     texts = texts.mask(texts == "")
     present = texts.dropna()
     sample = present.iloc[evenly(len(present), 500)]
