@@ -132,7 +132,8 @@ def _print_comparison(probe: Probe, profile: Profile, manifest: Manifest | None,
             print(f"{'runs on':<13}nothing: {error}")
         lines = [("warning", text) for text in machine_warnings(profile, probe)]
     else:
-        print(f"{'release':<13}{manifest.release} {'fits' if result.fits else 'does not fit'}")
+        name = manifest.release if manifest.version else f"candidate of {manifest.model}:"
+        print(f"{'release':<13}{name} {'fits' if result.fits else 'does not fit'}")
         lines = [("reason", text) for text in result.reasons] + [("warning", text) for text in result.warnings]
     for name, text in lines:
         print(f"{name:<13}{text}")

@@ -68,7 +68,7 @@ def _proven_trust(registry: str, fingerprint: str, timeout_s: float) -> Trust:
 
 def _refusal(error: RegistryCallError | RenewalError) -> str:
     if isinstance(error, RegistryCallError) and error.status in (401, 403, 410):
-        return f"the token was refused: {error.said}; have the registry make a new one"
+        return f"the token was refused: {error.said}"
     return str(error)
 
 

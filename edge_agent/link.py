@@ -229,7 +229,7 @@ class Link:
 
     def _on_disconnect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._back_off()
-        self._listener.link_down(f"broker {self._address.host}:{self._address.port}: {self._fault(str(reason))}")
+        self._listener.link_down(f"broker {self._address.host}:{self._address.port}: {self._fault(_ending(reason))}")
 
     def _on_publish(self, client: mqtt.Client, data: Any, mid: int, reason: Any, properties: Any) -> None:
         """Acknowledge the broker's acknowledgement at once: a broker may hold the next message for it (Nagle)."""
@@ -274,6 +274,11 @@ class Link:
         self._failures += 1
         delay_s *= 0.5 + 0.5 * self._jitter()
         self._client.reconnect_delay_set(delay_s, delay_s)
+
+
+def _ending(reason: Any) -> str:
+    """Return why a connection ended; paho has no words for one that simply broke."""
+    return "the connection is lost" if reason == "Unspecified error" else str(reason)
 
 
 def _send_at_once(client: mqtt.Client, data: Any, connection: Any) -> None:

@@ -25,7 +25,7 @@ def describe(page: StatusPage, now: float) -> str:
     lines = [
         f"device    {page.device} at {page.site}, profile {page.profile}",
         f"agent     {state}; last heard of {seen}{since}",
-        f"broker    {page.broker_url}: {'connected' if page.connected else page.link or 'not connected'}",
+        f"broker    {page.broker_url}: {'connected' if page.connected else _fault(page)}",
         f"outbox    {page.outbox_waiting} waiting, {page.outbox_dropped} dropped",
         f"revision  {page.revision}",
         *_unserved(page),
@@ -58,6 +58,11 @@ def describe(page: StatusPage, now: float) -> str:
     if page.dropped or page.errors:
         lines += ["", f"{page.dropped} messages dropped from full queues, {page.errors} unforeseen errors outlived"]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _fault(page: StatusPage) -> str:
+    """Return why there is no connection; the address stands before it already."""
+    return page.link.partition(": ")[2] if page.link.startswith("broker ") else page.link or "not connected"
 
 
 def _unserved(page: StatusPage) -> list[str]:

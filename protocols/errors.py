@@ -34,6 +34,14 @@ class NameRefusedError(ProtocolError):
         self.value = value
 
 
+class ReleaseRefRefusedError(NameRefusedError):
+    """A release is not named as `model@version`."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__("release", value)
+        self.args = (f"{value!r} names no release; write MODEL@VERSION, such as press@1",)
+
+
 class NameTooLongError(NameRefusedError):
     """Site and device together do not fit into a certificate's common name."""
 

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from protocols.errors import NameRefusedError
+from protocols.errors import NameRefusedError, ReleaseRefRefusedError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
@@ -39,5 +39,5 @@ class ReleaseRef(msgspec.Struct, frozen=True, order=True):
         model, at, version = text.partition("@")
         check_name("model", model)
         if not at or not version.isascii() or not version.isdigit() or int(version) < 1:
-            raise NameRefusedError("release (model@version)", text)
+            raise ReleaseRefRefusedError(text)
         return cls(model, int(version))

@@ -36,6 +36,7 @@ RegistryError
 │   ├── KeyRefusedError             a signing key that cannot be used
 │   ├── CeremonyRefusedError        a change of keys or a signature that would leave nothing valid
 │   ├── PortInUseError              another process listens there
+│   ├── HomeServedError             another process serves that home
 │   ├── BrokerUnreachableError      no broker answers
 │   └── BrokerFilesError            the broker's files cannot be written, or it does not read them again
 └── ClientError                     who runs a client command against a registry
@@ -337,6 +338,14 @@ class PortInUseError(OperatorError):
         super().__init__(f"port {port} on {host} is in use by another process; choose another with --port")
         self.host = host
         self.port = port
+
+
+class HomeServedError(OperatorError):
+    """Another process serves that home."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"{home} is served by another `genba registry serve` already; stop that one first")
+        self.home = home
 
 
 class BrokerUnreachableError(OperatorError):

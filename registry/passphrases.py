@@ -23,7 +23,7 @@ def ask_for(what: str) -> str:
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise PassphraseError(f"{what} needs its passphrase: set {VARIABLE}, give a file, or run this in a terminal")
+        raise PassphraseError(f"{what}: there is no terminal to ask at; set {VARIABLE}, or give --passphrase-file FILE")
     return getpass.getpass(f"{what}: ")
 
 

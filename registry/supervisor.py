@@ -13,17 +13,19 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from protocols.broker import LOOPBACK, BrokerAddress
 from registry import processes
 from registry.addresses import is_loopback, is_wildcard
 from registry.catalogue.catalogue import FILE
-from registry.errors import BrokerUnreachableError, NotInitialisedError, OperatorError, PortInUseError
+from registry.errors import BrokerUnreachableError, HomeServedError, NotInitialisedError, OperatorError, PortInUseError
 from registry.mqtt.state import read_state
 from registry.signing.metadata import write_atomic
 
@@ -79,6 +81,7 @@ def serve(
     Raises:
         NotInitialisedError: there is no registry in `home`.
         PortInUseError: another process listens on the port.
+        HomeServedError: another process serves this home.
         BrokerUnreachableError: no broker answers at `broker_url`.
         NotReadyError: a part did not come up in time.
     """
@@ -87,13 +90,25 @@ def serve(
     port = _free_port(host, port)
     if broker_url is not None:
         _check_listening(BrokerAddress.parse(broker_url))
-    supervisor = Supervisor(home, host, port, broker_url, names)
-    supervisor.listen_to_signals()
-    try:
-        supervisor.run()
-    finally:
-        supervisor.stop_all()
+    with _alone(home):
+        supervisor = Supervisor(home, host, port, broker_url, names)
+        supervisor.listen_to_signals()
+        try:
+            supervisor.run()
+        finally:
+            supervisor.stop_all()
     return 0
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the home. A second supervisor would give the broker another port, and the devices would not find it."""
+    (home / "run").mkdir(exist_ok=True)
+    try:
+        with FileLock(home / "run" / "serve.lock", timeout=1):
+            yield
+    except Timeout as error:
+        raise HomeServedError(home) from error
 
 
 class Supervisor:
@@ -223,8 +238,8 @@ def _broker_port(home: Path) -> int:
         return _free_port(LOOPBACK, int(kept.read_text()))
     except (OSError, ValueError):
         log.debug("no broker port is kept in %s", kept)
-    except OperatorError as error:
-        log.warning("%s; agents that were enrolled with it must be enrolled again", error)
+    except OperatorError:
+        log.warning("port %s is taken: the broker moves, and agents must be enrolled again", kept.read_text())
     port = _free_port(LOOPBACK, 0)
     write_atomic(kept, str(port).encode())
     return port

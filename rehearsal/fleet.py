@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from devices.profiles import load_profile
 from edge_agent.bench import Bench
@@ -19,6 +21,7 @@ from protocols.errors import GenbaError
 from protocols.names import ReleaseRef
 from registry.client.binding import bound, stream_of
 from registry.client.rest import RegistryClient
+from registry.errors import RegistryRefusedError
 from rehearsal.bench import Recordings, SimulatedBench, board
 from rehearsal.device import SimulatedDevice
 from rehearsal.readings import Readings, Row
@@ -111,6 +114,7 @@ class Fleet:
         """Enrol each device with a token of its own; a home that is enrolled already is taken as it is.
 
         Raises:
+            RehearsalError: a name is enrolled already, and `replace` is not asked for.
             RegistryRefusedError, RegistryUnreachableError, EnrolmentError: the registry did not take one of them.
             OpenFilesError: the system does not let one process hold so many.
         """
@@ -121,13 +125,24 @@ class Fleet:
                 self.devices.append(device)
                 progress(len(self.devices))
 
+    def _token(self, wanted: dict[str, Any]) -> str:
+        try:
+            return str(self._registry.send("POST", "/devices/tokens", wanted)["token"])
+        except RegistryRefusedError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            raise RehearsalError(
+                f"{wanted['device']} is enrolled already, perhaps by an earlier rehearsal: take such names over with "
+                "--replace, or choose others with --prefix"
+            ) from error
+
     def _enrol_one(self, index: int, *, replace: bool) -> SimulatedDevice:
         cast, name = self.cast, self.names[index]
         home = AgentHome(self._home / name)
         profile = load_profile(cast.profiles[index % len(cast.profiles)])
         if not home.enrolled and not self._stop.is_set():
             wanted = {"device": name, "site": cast.site, **({"replace": True} if replace else {})}
-            token = self._registry.send("POST", "/devices/tokens", wanted)["token"]
+            token = self._token(wanted)
             enrol(
                 home,
                 registry=self._registry.url,

@@ -63,6 +63,7 @@ def assign(argv: list[str]) -> int:
     elif options.topic is not None or options.output_topic is not None:
         changed = _bind(client, ref, options)
     else:
+        _check_no_stream(options)
         changed = client.send("POST", "/assignments", {"release": str(ref), "devices": options.devices})
     for assignment in changed:
         print(f"{assignment['device']}: {ref} (revision {assignment['revision']})")
@@ -125,6 +126,16 @@ def resolve(client: RegistryClient, text: str) -> ReleaseRef:
     if found["champion"] is None:
         raise AssignmentRefusedError(f"model {model!r} has no champion yet; name a version: {model}@1")
     return ReleaseRef(model, found["champion"])
+
+
+def _check_no_stream(options: argparse.Namespace) -> None:
+    """Refuse what describes a stream where none is: it would be lost without a word."""
+    given = {"--stream": options.stream != "main", "--input": options.input, "--key": options.key}
+    for name, value in {**given, "--allow-fallback": options.allow_fallback}.items():
+        if value:
+            raise AssignmentRefusedError(
+                f"{name} needs --topic and --output-topic too: they say which stream it is for"
+            )
 
 
 def _bind(client: RegistryClient, ref: ReleaseRef, options: argparse.Namespace) -> list[Any]:

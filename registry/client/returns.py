@@ -21,7 +21,10 @@ def hand_in(client: RegistryClient, folder: Path) -> Iterator[tuple[str, int]]:
     """
     parts = sorted((folder / RETURNS_FOLDER).glob("*/[0-9]*.json"))
     if not parts:
-        raise BundleNotWrittenError(f"{folder} carries nothing home; `genba bundle collect` on a device writes it")
+        raise BundleNotWrittenError(
+            f"{folder} carries nothing home: either all of it was handed in, or no device had anything to say; "
+            "`genba bundle collect` on a device writes what is new"
+        )
     try:
         for path in parts:
             if path.is_symlink() or path.parent.is_symlink() or path.stat().st_size > RETURN_LIMIT_BYTES:

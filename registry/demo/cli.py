@@ -126,8 +126,9 @@ def line(argv: list[str]) -> int:
         feeder.stop()
     answers, missing = len(feeder.ledger.answers), len(feeder.ledger.open)
     error = error_of(feeder.ledger.answers, classification)
-    judged = "" if error is None else f", error {error:.4f}"
+    judged = "" if error is None else f", {'log loss' if classification else 'RMSE'} {error:.4f}"
     print(f"published {len(readings)}, answered {answers}, not answered {missing}{judged}")
     if missing:
-        print("genba simulate: answers are matched by $.key: assign the stream with --key key", file=sys.stderr)
+        topics = f"--topic plant/{options.station}/sensors --output-topic plant/{options.station}/predictions --key key"
+        print(f"genba simulate: is a device's agent running, with a stream on `{topics}`?", file=sys.stderr)
     return 1 if missing else 0

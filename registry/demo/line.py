@@ -63,6 +63,11 @@ class Line:
 
     def __init__(self, broker_url: str, stations: list[str], rate_hz: float) -> None:
         address = BrokerAddress.parse(broker_url)
+        if address.secure:
+            raise LineError(
+                f"{broker_url} asks for a certificate, and a simulated line has none: publish there with a client of "
+                "your own and `genba registry certificate`, or simulate with an mqtt:// broker on this machine"
+            )
         self.ledger = Ledger()
         self.lock = threading.Lock()
         self._stations = stations

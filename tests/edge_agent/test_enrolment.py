@@ -185,7 +185,7 @@ def test_a_token_that_the_registry_refuses_is_one_clear_line(
     registry.answer = lambda request: (status, problem(detail))
     with pytest.raises(EnrolmentError) as caught:
         run(registry, AgentHome(tmp_path / "home"))
-    assert str(caught.value) == f"the token was refused: {detail}; have the registry make a new one"
+    assert str(caught.value) == f"the token was refused: {detail}"
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b"<html>oops"), (400, problem("profile is unknown")), (200, b"[]")])

@@ -49,6 +49,11 @@ def test_why_nothing_is_served_and_what_happens_next(changes: dict[str, object],
     assert says in said(**changes)
 
 
+@pytest.mark.parametrize("fault", ["broker b:1883: the connection is lost", "the connection is lost"])
+def test_why_there_is_no_connection_is_said_once(fault: str) -> None:
+    assert "\nbroker    mqtt://b:1883: the connection is lost\n" in said(connected=False, link=fault)
+
+
 def test_what_is_served_needs_no_excuse() -> None:
     served = ServedStream(
         "main", "ccpp", 2, "CPUExecutionProvider", 10, 4, (Fault("not-json", "it begins b'?'", 3, NOW),)

@@ -81,6 +81,14 @@ def test_real_inference_proves_in_a_child_process(hold: Callable[..., Fleet]) ->
     assert page.streams[0].provider == "CPUExecutionProvider"
 
 
+def test_names_of_an_earlier_fleet_are_refused_with_the_ways_out(serving: Any, tmp_path: Path) -> None:
+    cast = Cast(prefix="again", devices=1)
+    Fleet(cast, tmp_path / "first", serving.client).enrol()
+    with pytest.raises(RehearsalError, match=r"again-001 is enrolled already.*--replace.*--prefix"):
+        Fleet(cast, tmp_path / "second", serving.client).enrol()
+    Fleet(cast, tmp_path / "third", serving.client).enrol(replace=True)
+
+
 def test_a_fleet_that_was_kept_is_taken_up_again(serving: Any, tmp_path: Path) -> None:
     cast = Cast(devices=2, prefix="kept")
     for _ in range(2):

@@ -62,12 +62,15 @@ def test_assign_takes_a_whole_assignment_from_a_file(command, make_candidate, de
     ("arguments", "says"),
     [
         (("assign", "nothing@1", "oven-1"), "release nothing@1 is not known; nothing is published"),
-        (("assign", "nothing", "oven-1"), "release (model@version) name 'nothing' is refused"),
+        (("assign", "nothing", "oven-1"), "'nothing' names no release; write MODEL@VERSION"),
         (
             ("assign", "x@1", "ghost", "--topic", "a", "--output-topic", "b"),
             "device 'ghost' is not known; known devices",
         ),
         (("assign", "x@1", "oven-1", "--topic", "a"), "--output-topic is missing"),
+        (("assign", "x@1", "oven-1", "--key", "id"), "--key needs --topic and --output-topic too"),
+        (("assign", "x@1", "oven-1", "--input", "AT=$.t"), "--input needs --topic"),
+        (("assign", "x@1", "oven-1", "--allow-fallback"), "--allow-fallback needs --topic"),
         (("publish", "/nowhere"), "/nowhere: release.json: No such file"),
     ],
 )

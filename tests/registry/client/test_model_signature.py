@@ -173,7 +173,7 @@ def test_without_a_passphrase_and_a_terminal_one_line_says_so(
     monkeypatch.delenv("GENBA_PASSPHRASE", raising=False)
     key = write_key(tmp_path / "key.pem", ec.generate_private_key(ec.SECP256R1()), SECRET)
     assert genba.main(["export-signature", str(release), "--key", str(key)]) == 1
-    assert capsys.readouterr().err.startswith("genba: key.pem needs its passphrase: set GENBA_PASSPHRASE")
+    assert capsys.readouterr().err.startswith("genba: key.pem: there is no terminal to ask at; set GENBA_PASSPHRASE")
 
 
 def candidate(release: Path) -> None:

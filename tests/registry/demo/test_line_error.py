@@ -25,6 +25,11 @@ def test_no_answers_have_no_error() -> None:
     assert error_of([], classification=False) is None
 
 
+def test_a_broker_that_asks_for_certificates_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(LineError, match="a simulated line has none"):
+        Line("mqtts://127.0.0.1:1", ["line-1"], 10)
+
+
 def test_a_broker_that_is_not_there_is_named() -> None:
     with pytest.raises(LineError, match=r"no broker answers at mqtt://127\.0\.0\.1:1"):
         Line("mqtt://127.0.0.1:1", ["line-1"], 10)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import BrokerAddressError
-from registry.errors import OperatorError
+from registry.errors import HomeServedError, OperatorError
 from registry.mqtt.state import read_state
 from registry.supervisor import serve
 
@@ -98,6 +98,14 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(home, taken_por
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_second_supervisor_of_a_home_is_refused_and_the_broker_keeps_its_port(home, serving):
+    serving().ready()
+    kept = (home / "run" / "broker-port").read_text()
+    with pytest.raises(HomeServedError, match="stop that one first"):
+        serve(home, port=0)
+    assert (home / "run" / "broker-port").read_text() == kept
 
 
 def test_a_port_in_use_is_one_clear_line(home, taken_port):
