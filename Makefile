@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 LOCK := requirements/dev.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --retries 10 --timeout 120
 
-.PHONY: help setup demo test test-all test-sample conformance lint format docs bench lock clean
+.PHONY: help setup demo test test-all test-sample conformance vectors lint format docs bench lock clean
 
 help: ## list the targets
 	@echo "usage: make TARGET"
@@ -47,6 +47,9 @@ test-sample: $(STAMP) ## run the slow tests that CI runs
 
 conformance: $(STAMP) ## run the public TUF conformance suite on the agent (TUF_CONFORMANCE=DIR for a local copy)
 	@PYTHON=$(abspath $(BIN))/python tests/conformance/run $(ARGS)
+
+vectors: $(STAMP) ## run the public Uptane vectors on the device's verifier (TUF_VECTORS=DIR for a local copy)
+	@PYTHONPATH=$(CURDIR) $(BIN)/python tests/conformance/vectors.py $(ARGS)
 
 lint: $(STAMP) ## check style, types and import contracts
 	@$(BIN)/ruff check
