@@ -16,7 +16,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,12 +124,16 @@ def _sign(role: Any, directives: list[Any], signed: dict[str, Any]) -> list[dict
 
 def _signature(role: Any, private: str, public: str, data: bytes) -> dict[str, str]:
     keyid, scheme = role.key_id(public, bad_id=False), role.signature_scheme
-    if scheme == "ed25519":
-        key: Any = Ed25519PrivateKey.from_private_bytes(binascii.unhexlify(private)[:32])
-    else:
-        key = load_pem_private_key(private.encode(), None)
     known = SSlibKey(keyid, "ed25519" if scheme == "ed25519" else "rsa", scheme, {"public": public})
-    return {"keyid": keyid, "sig": CryptoSigner(key, known).sign(data).signature}
+    return {"keyid": keyid, "sig": CryptoSigner(_key(private), known).sign(data).signature}
+
+
+@cache
+def _key(private: str) -> Any:
+    """Return one of the generator's keys; an RSA key takes its time to be read."""
+    if private.startswith("-----"):
+        return load_pem_private_key(private.encode(), None)
+    return Ed25519PrivateKey.from_private_bytes(binascii.unhexlify(private)[:32])
 
 
 def _complete_keys(keys: dict[str, Any], scheme: str) -> None:
