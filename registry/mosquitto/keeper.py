@@ -15,9 +15,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from filelock import FileLock, Timeout
 
+from protocols.errors import GenbaError
 from registry.catalogue import Catalogue
 from registry.errors import BrokerFilesError
 from registry.identity import SERVICE, Authority
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: How often certificates and lists are looked at though nothing has changed: they get old.
 LOOK_S = 3600.0
+#: After a fault it is tried again so late: a command that fails is not to be run without end.
+RETRY_S = 5.0
 #: The revocation list is signed anew once it is so old, though nothing has changed.
 _RESIGN = timedelta(days=30)
 _RELOAD_WITHIN_S = 20.0
@@ -46,18 +50,23 @@ class BrokerKeeper:
     def __init__(self, home: Path, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         self._home, self._catalogue, self._clock = home, catalogue, clock
         self._authority = Authority(home, clock)
+        #: There from before the files are written until mosquitto has read them: serial numbers to be evicted.
+        self._unread = home / "run" / "broker-unread.json"
         self._seen: tuple[object, ...] | None = None
-        self._looked_at = 0.0
+        self._looked_at = self._failed_at = 0.0
         self._fault = ""
 
     def keep(self) -> bool:
         """Bring the files up to date, and say so to mosquitto; True where something was written.
 
-        Whatever hinders is logged once, and tried again at the next call.
+        Whatever hinders is logged once, and tried again at a call some seconds later.
         """
+        if 0 <= self._clock() - self._failed_at < RETRY_S:
+            return False
         try:
             return self._keep()
-        except (BrokerFilesError, OSError, Timeout) as error:
+        except (GenbaError, OSError, Timeout, UnicodeDecodeError) as error:
+            self._failed_at = self._clock()
             if str(error) != self._fault:
                 self._fault = str(error)
                 log.error("the broker's files cannot be kept, trying again: %s", error)
@@ -75,7 +84,10 @@ class BrokerKeeper:
             plant = folder / files.PLANT_ACCESS
             if not plant.exists():
                 _put(plant, files.PLANT_TEMPLATE.encode())
-            gone = self._newly_revoked(folder)
+            unread = self._unread.exists()
+            gone = self._newly_revoked(folder) | self._to_evict()
+            # Written first and deleted last: whatever ends this in between, mosquitto is told at a later call.
+            _put(self._unread, msgspec.json.encode(sorted(gone)))
             changed = [
                 _put(folder / files.AUTHORITY, self._authority.pem.encode()),
                 self._renew_certificate(place),
@@ -83,9 +95,10 @@ class BrokerKeeper:
                 _put(folder / files.ACCESS, self._access(plant).encode()),
                 _put(folder / files.CONFIG, files.config_text(place).encode()),
             ]
-            if any(changed):
+            if unread or any(changed):
                 reload(place)
                 self._evict(place, gone)
+            self._unread.unlink()
         return any(changed)
 
     def _keep(self) -> bool:
@@ -113,17 +126,24 @@ class BrokerKeeper:
         folder = Path(place.folder)
         certificate, key = folder / files.CERTIFICATE, folder / files.KEY
         made = self._authority.renew_server(certificate, key, place.hosts)
-        if made:
-            certificate.chmod(_ANYONE)
-            # A folder that gives its group on (setgid) is shared with the broker's user.
-            key.chmod(_GROUP if folder.stat().st_mode & 0o2000 else _OWNER)
-            if os.geteuid() == 0:
-                shutil.chown(key, place.user)
+        # Each time, because a death after the files were written would leave a key that mosquitto cannot read.
+        certificate.chmod(_ANYONE)
+        # A folder that gives its group on (setgid) is shared with the broker's user.
+        key.chmod(_GROUP if folder.stat().st_mode & 0o2000 else _OWNER)
+        if os.geteuid() == 0:
+            shutil.chown(key, place.user)
         return made
 
     def _newly_revoked(self, folder: Path) -> set[str]:
         listed = {f"{entry.serial_number:x}" for entry in _read_revocations(folder / files.REVOCATIONS) or ()}
         return {serial for serial, _ in self._catalogue.certificates.revoked()} - listed
+
+    def _to_evict(self) -> set[str]:
+        """What an earlier call had to evict and did not come to."""
+        try:
+            return set(msgspec.json.decode(self._unread.read_bytes(), type=list[str]))
+        except (FileNotFoundError, msgspec.DecodeError):
+            return set()
 
     def _write_revocations(self, folder: Path) -> bool:
         """Sign the list where its content is another, or it gets old."""

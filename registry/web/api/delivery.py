@@ -1,5 +1,7 @@
 """Delivery: what devices fetch over HTTP, metadata and the files of releases, each for the device that signs."""
 
+from pathlib import Path
+
 from flask import Blueprint, Response, request, send_file
 
 from protocols.signed_request import DELIVERY_PATH
@@ -31,4 +33,4 @@ def get_resource(resource: str) -> Response:
         response = Response(found.read(0, found.size), mimetype="application/octet-stream")
         response.make_conditional(request.environ, accept_ranges=True, complete_length=found.size)
         return response
-    return send_file(found.key, mimetype="application/octet-stream", conditional=True, etag=False)
+    return send_file(Path(found.key).resolve(), mimetype="application/octet-stream", conditional=True, etag=False)

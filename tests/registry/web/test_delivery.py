@@ -27,6 +27,7 @@ from edge_agent.releases import ReleaseStore
 from edge_agent.trusted_time import TrustedTime
 from edge_agent.verification import PinnedRoots, Verifier
 from protocols.names import ReleaseRef
+from protocols.signed_request import DELIVERY_PATH
 from registry.catalogue import Catalogue
 from registry.certificates import Holder
 from registry.cli import init
@@ -241,3 +242,11 @@ def test_http_without_the_registrys_address_is_refused(registry: Registry, tmp_p
     home = make_home(tmp_path / "agent", registry.signed, "mqtt://127.0.0.1:1", transport="http")
     with pytest.raises(HomeError, match="needs registry_url"):
         build_parts(home)
+
+
+def test_a_home_that_was_named_from_the_working_folder_serves_too(registry: Registry, monkeypatch) -> None:
+    monkeypatch.chdir(registry.home.parent)
+    path = DELIVERY_PATH + registry.resource()
+    headers = RequestSigner(registry.key, "osaka.press-1").headers(path)
+    with create_app(Path(registry.home.name)).test_client().get(path, headers=headers) as answer:
+        assert (answer.status_code, answer.get_data()) == (200, MODEL)
