@@ -141,18 +141,37 @@ def describe(before: Root, after: Root, name: Name) -> list[str]:
     for role, (place, tuf_roles) in PLACES.items():
         if place != name:
             continue
-        old, new = before.roles[tuf_roles[0]], after.roles[tuf_roles[0]]
-        lines += [f"{role}: + key {_named(after, keyid)}" for keyid in new.keyids if keyid not in old.keyids]
-        lines += [f"{role}: - key {_named(before, keyid)}" for keyid in old.keyids if keyid not in new.keyids]
-        if old.threshold != new.threshold:
-            lines.append(f"{role}: {old.threshold} -> {new.threshold} signatures of {len(new.keyids)} keys")
+        for each in tuf_roles:
+            old, new = before.roles[each], after.roles[each]
+            lines += [f"{role}: + key {_named(after, keyid)}" for keyid in new.keyids if keyid not in old.keyids]
+            lines += [f"{role}: - key {_named(before, keyid)}" for keyid in old.keyids if keyid not in new.keyids]
+            if old.threshold != new.threshold:
+                lines.append(f"{role}: {old.threshold} -> {new.threshold} signatures of {len(new.keyids)} keys")
+            changed = [keyid for keyid in new.keyids if _is_another(before, after, keyid)]
+            lines += [f"{role}: CHANGED key {_named(after, keyid)}: another key under the same id" for keyid in changed]
     until = after.expires.strftime("%Y-%m-%d")
-    return [*lines, f"{name} root: version {before.version} -> {after.version}, good until {until}"]
+    return [*dict.fromkeys(lines), f"{name} root: version {before.version} -> {after.version}, good until {until}"]
+
+
+def describe_all(root: Root, name: Name) -> list[str]:
+    """Say in words who may sign what under a root, whatever was so before."""
+    lines = []
+    for role, (place, tuf_roles) in PLACES.items():
+        for each in tuf_roles if place == name else ():
+            found = root.roles[each]
+            keys = ", ".join(_named(root, keyid) for keyid in found.keyids)
+            lines.append(f"{role}: then {found.threshold} of {len(found.keyids)}: {keys}")
+    return list(dict.fromkeys(lines))
 
 
 def label(key: Key) -> str:
-    """What people call a key; empty where it has no name."""
-    return str(key.unrecognized_fields.get(LABEL, ""))
+    """What people call a key; empty where it has no name. Nothing in it can move a terminal's cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(key.unrecognized_fields.get(LABEL, "")))
+
+
+def _is_another(before: Root, after: Root, keyid: str) -> bool:
+    old, new = before.keys.get(keyid), after.keys[keyid]
+    return old is not None and (old.keytype, old.scheme, old.keyval) != (new.keytype, new.scheme, new.keyval)
 
 
 def _named(root: Root, keyid: str) -> str:

@@ -13,20 +13,22 @@ from typing import Any, Literal, get_args
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 from securesystemslib.exceptions import UnsupportedLibraryError, UnverifiedSignatureError, VerificationError
-from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Key, Signer
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Key, Signer, SSlibKey
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from registry.errors import KeyRefusedError, NotInitialisedError
+from registry.signing.metadata import sync_folder
 from registry.signing.tokens import Secret, TokenSigner
 
 Role = Literal["image-root", "image-targets", "image-online", "director-root", "director-online"]
@@ -72,6 +74,7 @@ def write_key(path: Path, passphrase: str | None = None) -> Key:
             file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.parent)  # before a root names a key that a power cut would take
     except OSError as error:
         raise KeyRefusedError(str(path), f"{error.strerror}; a key is only ever written to a new file") from error
     return CryptoSigner(private).public_key
@@ -199,11 +202,21 @@ def read_public(path: Path) -> Key:
     """Read what `write_public` wrote. Raises KeyRefusedError where it is no public key."""
     try:
         fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-        return Key.from_dict(str(fields.pop("keyid")), fields)
+        key = Key.from_dict(str(fields.pop("keyid")), fields)
+        public = key.keyval["public"]
+        raw = key.keytype == "ed25519"
+        loaded = (
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)) if raw else load_pem_public_key(public.encode())
+        )
+        made = SSlibKey.from_crypto(loaded, scheme=key.scheme)
     except OSError as error:
         raise KeyRefusedError(str(path), f"cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+    except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
         raise KeyRefusedError(str(path), "is not a public key that `genba registry keys create` wrote") from error
+    # Another id would let one key count as two, or stand in for the key that has that id.
+    if (made.keyid, made.keyval) != (key.keyid, key.keyval):
+        raise KeyRefusedError(str(path), f"its key id is not that of its key, {made.keyid[:12]}: whose file is it?")
+    return key
 
 
 def _path(home: Path, role: Role) -> Path:

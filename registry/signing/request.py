@@ -4,6 +4,8 @@ FOLDER/<repository> holds `root.json` and `targets.json`, what is in force, and 
 `staged.targets.json`, what is to come. A signature is added to the staged files; nothing else of them is taken back.
 """
 
+import os
+import stat
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +14,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError
 
 from registry.errors import CeremonyRefusedError, OperatorError
-from registry.signing.ceremony import describe, repository
+from registry.signing.ceremony import describe, describe_all, repository
 from registry.signing.keys import add_signature
 from registry.signing.metadata import Clock, write_atomic
 from registry.signing.rooted import Name
@@ -20,6 +22,8 @@ from registry.signing.staged import Kind
 
 NAMES: tuple[Name, ...] = ("image", "director")
 KINDS: tuple[Kind, ...] = ("root", "targets")
+#: No file of a request is larger.
+FILE_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 def export_request(home: Path, folder: Path, clock: Clock) -> list[str]:
@@ -87,7 +91,8 @@ class SigningRequest:
         lines = []
         for name, kind, metadata in self.staged():
             if kind == "root":
-                lines += describe(self._root(name), metadata.signed, name)
+                # The whole of it too: what is said to be in force came in the same folder.
+                lines += [*describe(self._root(name), metadata.signed, name), *describe_all(metadata.signed, name)]
             else:
                 lines += self._describe_targets(name, metadata.signed)
         return lines
@@ -103,6 +108,13 @@ class SigningRequest:
         return done
 
     def _describe_targets(self, name: Name, targets: Targets) -> list[str]:
+        if targets.delegations is not None:
+            raise CeremonyRefusedError(
+                f"{name} targets: it lets others sign in its name, which this registry never asks for; sign nothing"
+            )
+        strange = [path for path in targets.targets if not path.isprintable()]
+        if strange:
+            raise CeremonyRefusedError(f"{name} targets: {strange[0]!r} is no file's name; sign nothing")
         known = self._read(name, "targets.json")
         before = known.signed.targets if known else {}
         lines = [
@@ -131,7 +143,7 @@ class SigningRequest:
     def _read(self, name: Name, file: str) -> Metadata[Any] | None:
         path = self._folder / name / file
         try:
-            metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+            metadata: Metadata[Any] = Metadata.from_bytes(_plain_file(path))
         except FileNotFoundError:
             return None
         except (OSError, DeserializationError) as error:
@@ -140,3 +152,21 @@ class SigningRequest:
         if not isinstance(metadata.signed, expected):
             raise CeremonyRefusedError(f"{path} is {metadata.signed.type} metadata, not {expected.type}")
         return metadata
+
+
+def _plain_file(path: Path) -> bytes:
+    """Return what a file of a stick holds, if it is one: a link or a device node could lead anywhere.
+
+    Raises:
+        CeremonyRefusedError: it is something else, or too large.
+        OSError: it cannot be read.
+    """
+    if path.parent.is_symlink():
+        raise CeremonyRefusedError(f"{path.parent} is a symbolic link, and a request has none")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CeremonyRefusedError(f"{path} is not a plain file")
+        data = file.read(FILE_LIMIT_BYTES + 1)
+    if len(data) > FILE_LIMIT_BYTES:
+        raise CeremonyRefusedError(f"{path} is larger than {FILE_LIMIT_BYTES:,} bytes")
+    return data

@@ -78,7 +78,7 @@ class RootedRepository:
 
     def staged_root(self) -> Root | None:
         """Return the root that is to come, or None."""
-        staged = self._staged.root()
+        staged = self._next_root()
         return staged.signed if staged else None
 
     def waiting(self) -> tuple[Waiting, ...]:
@@ -96,7 +96,7 @@ class RootedRepository:
         with self._lock:
             self._finish_commit()
             current = self._roots.current().signed
-            staged = self._staged.root()
+            staged = self._next_root()
             root = deepcopy(staged.signed if staged else current)
             edit(root)
             root.version, root.expires = current.version + 1, self._now() + ROOT_LIFE
@@ -129,7 +129,9 @@ class RootedRepository:
         """
         with self._lock:
             self._finish_commit()
-            here = next((metadata for role, metadata, _ in self._unsigned() if role == kind), None)
+            here, wanted = next(
+                ((one, waits.keyids) for role, one, waits in self._unsigned() if role == kind), (None, ())
+            )
             what = f"{self.name} {kind} version {signed.signed.version}"
             if signed.signed_bytes in self._in_force():
                 return 0
@@ -139,7 +141,8 @@ class RootedRepository:
                 raise CeremonyRefusedError(
                     f"{what} is not what waits here now (it was changed after the request was written): export it anew"
                 )
-            allowed = self.known_keys()
+            known = self.known_keys()
+            allowed = {keyid: known[keyid] for keyid in wanted}
             new = {
                 keyid: signature
                 for keyid, signature in signed.signatures.items()
@@ -154,7 +157,7 @@ class RootedRepository:
         """Give up the staged change of keys; return what was given up, in words. Releases keep waiting."""
         with self._lock:
             self._finish_commit()
-            root = self._staged.root()
+            root = self._next_root()
             if root is None:
                 return []
             self._staged.drop("root")
@@ -188,6 +191,8 @@ class RootedRepository:
                     f"{self.name} {name}: {role.threshold} signatures of {len(role.keyids)} keys can never be; "
                     "add keys first, or lower the threshold in the same ceremony"
                 )
+            if len({str(root.keys[keyid].keyval) for keyid in role.keyids}) < len(role.keyids):
+                raise CeremonyRefusedError(f"{self.name} {name}: one key is in it twice, and would count as two")
             if name in self._online_roles() and len(set(role.keyids) & set(online)) < role.threshold:
                 raise CeremonyRefusedError(
                     f"{self.name} {name} is signed by the registry itself, all the time: its key must lie in "
@@ -214,7 +219,7 @@ class RootedRepository:
 
     def _settle(self, releases: Iterable[WaitingRelease] | None = None) -> None:
         """Sign what can be signed at once, and put in force what has all its signatures."""
-        root = self._staged.root() or self._renewed_root()
+        root = self._next_root() or self._renewed_root()
         if root is not None:
             self._sign_online(root, {*self._roots.current().signed.roles[Root.type].keyids, *_root_keys(root.signed)})
             self._staged.put("root", root)
@@ -232,6 +237,11 @@ class RootedRepository:
             self._staged.begin_commit(ready)
             self._finish_commit()
             self._settle()
+
+    def _next_root(self) -> Metadata[Root] | None:
+        """The root that is to come. While it is put in force, or after a death there, it is here and in force both."""
+        root = self._staged.root()
+        return root if root and root.signed.version == self._roots.current().signed.version + 1 else None
 
     def _renewed_root(self) -> Metadata[Root] | None:
         """A root that has lived half its life is followed by one that differs in nothing but its end."""
@@ -273,7 +283,7 @@ class RootedRepository:
         return [self._roots.current().signed_bytes, *([newest.signed_bytes] if newest else [])]
 
     def _unsigned(self) -> list[tuple[Kind, Metadata[Any], Waiting]]:
-        root, targets = self._staged.root(), self._staged.targets()
+        root, targets = self._next_root(), self._staged.targets()
         found: list[tuple[Kind, Metadata[Any], Waiting]] = []
         if root is not None:
             found.append(("root", root, _root_waits(self.name, self._roots.current().signed, root)))

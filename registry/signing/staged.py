@@ -18,7 +18,7 @@ from tuf.api.serialization import DeserializationError
 from protocols.manifest import FileInfo
 from protocols.names import ReleaseRef
 from registry.errors import CatalogueError
-from registry.signing.metadata import write_atomic
+from registry.signing.metadata import sync_folder, write_atomic
 
 Kind = Literal["root", "targets"]
 T = TypeVar("T", Root, Targets)
@@ -82,6 +82,7 @@ class Staged:
         for kind in kinds:
             write_atomic(made / f"{kind}.json", (self._folder / f"{kind}.json").read_bytes())
         made.rename(self._committing)
+        sync_folder(self._folder)  # before anything of it is in its place
 
     def is_committing(self) -> bool:
         """Whether a commit was begun and not ended."""
@@ -97,6 +98,7 @@ class Staged:
         """All of it is in its place."""
         for path in self._committing.glob("*.json"):
             (self._folder / path.name).unlink(missing_ok=True)
+        sync_folder(self._folder)
         shutil.rmtree(self._committing)
 
 
