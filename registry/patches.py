@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from protocols.patches import LEAST_FILE_BYTES, make_patch, patch_limit
 from registry.blobs import Blobs
@@ -71,10 +71,13 @@ class Patches:
     def _make(self, path: Path, base: Path, target: Path) -> None:
         try:
             self._folder.mkdir(exist_ok=True)
-            with FileLock(self._folder / ".lock"):  # the web process may want the same
+            # The web process may want the same, and for each request it is another who asks: none of them waits.
+            with FileLock(self._folder / ".lock", timeout=0):
                 if not path.exists():
                     self._run(path, base, target)
                     self._make_room()
+        except Timeout:
+            log.debug("another patch is being made")
         except (OSError, subprocess.SubprocessError) as error:
             log.warning("a patch could not be made: %s", error)
         finally:
