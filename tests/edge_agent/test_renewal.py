@@ -255,6 +255,21 @@ def test_a_device_that_asks_without_end_gets_eight_and_no_more(world: World) -> 
         world.renew(world.credentials().request())
 
 
+def test_an_old_request_that_comes_again_brings_nothing_new(world: World) -> None:
+    """Whoever heard it could otherwise use up the device's certificates."""
+    old = world.credentials().request()
+    first = world.renew(old)
+    world.device.next_key.unlink()
+    world.renew(world.credentials().request())
+    assert {world.renew(old).certificate for _ in range(9)} == {first.certificate}
+
+
+def test_a_certificate_that_ended_before_it_was_fetched_is_not_given(world: World) -> None:
+    lost = world.renew(world.credentials().request())
+    world.now += 91 * DAY
+    assert world.renew(world.credentials().request()).certificate != lost.certificate
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
 def test_a_damaged_pair_says_what_to_do(world: World, content: bytes) -> None:
     world.device.identity.write_bytes(content)
