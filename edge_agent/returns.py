@@ -139,7 +139,15 @@ def _read_receipt(path: Path, home: AgentHome) -> Receipt:
         if envelope.payload_type != RECEIPT_TYPE:
             raise ValueError(f"it is of type {envelope.payload_type!r}")
         receipt = decode_signed(Receipt, envelope.payload)
-    except (VerificationError, MessageRefusedError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        VerificationError,
+        MessageRefusedError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise BundleNotInstalledError(f"{path}: it is no receipt of this device's registry: {error}") from error
     if receipt.device != home.settings().device:
         raise BundleNotInstalledError(f"{path}: it is for device {receipt.device!r}")

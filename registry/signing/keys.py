@@ -211,7 +211,15 @@ def read_public(path: Path) -> Key:
         made = SSlibKey.from_crypto(loaded, scheme=key.scheme)
     except OSError as error:
         raise KeyRefusedError(str(path), f"cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
+    except (
+        msgspec.DecodeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        UnsupportedAlgorithm,
+    ) as error:
         raise KeyRefusedError(str(path), "is not a public key that `genba registry keys create` wrote") from error
     # Another id would let one key count as two, or stand in for the key that has that id.
     if (made.keyid, made.keyval) != (key.keyid, key.keyval):

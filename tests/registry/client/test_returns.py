@@ -181,6 +181,18 @@ def test_a_receipt_that_the_director_did_not_sign_frees_nothing(enrol, command, 
     assert not device.receipts.exists()
 
 
+def test_a_receipt_that_nests_without_end_is_one_line(enrol, command, tmp_path):
+    device, stick = enrol("kiln-6b"), tmp_path / "usb"
+    stick.mkdir()
+    record(device, "first")
+    command("bundle", "collect", stick, "--home", device.folder)
+    part = part_of(stick)
+    part.with_name(f"receipt-{part.name}").write_bytes(b"[" * 100_000)
+    status, out, err = command("bundle", "collect", stick, "--home", device.folder)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "it is no receipt of this device's registry" in err
+
+
 def test_a_link_where_the_messages_go_is_refused(enrol, command, tmp_path):
     device, stick = enrol("kiln-7"), tmp_path / "usb"
     stick.mkdir()

@@ -154,3 +154,9 @@ def test_what_waits_can_be_read_while_a_new_root_is_put_in_force(home, clock, ma
     assert trust_state(home, clock).waiting == ()
     assert ImageRepository(home, clock).staged_root() is None
     assert image.change_keys(with_threshold("image-targets", 2)).version == 3
+
+
+def test_a_public_key_that_nests_without_end_is_one_line(tmp_path):
+    (tmp_path / "key.pub").write_bytes(b"[" * 100_000)
+    with pytest.raises(KeyRefusedError, match="is not a public key"):
+        read_public(tmp_path / "key.pub")
