@@ -33,6 +33,9 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleRefusedError: no bundle, or not a whole one; a link; a size that lies. The text names the file.
     """
+    if not folder.is_dir():
+        wrong = "it is a file; give" if folder.exists() else "there is no such folder; give"
+        raise BundleRefusedError(str(folder), f"{wrong} the folder that `genba bundle export` wrote")
     size = _size(folder, BUNDLE_FILE, "is not a bundle: it has no bundle.json")
     if size > BUNDLE_LIMIT_BYTES:
         raise BundleRefusedError(str(folder / BUNDLE_FILE), f"it is larger than {BUNDLE_LIMIT_BYTES} bytes")

@@ -133,9 +133,11 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
     parser.add_argument("--keep", nargs="+", metavar="COL", help="input columns to copy; default all")
     arguments = parser.parse_args(argv)
     release, home = arguments.release, AgentHome(arguments.home) if arguments.home else None
+    registry = ""
     if arguments.registry and bring and "@" in release and not Path(release).exists():
-        release = str(bring(arguments.registry, release))
-    with proven(release, home) as found:
+        registry = arguments.registry
+        release = str(bring(registry, release))
+    with proven(release, home, registry) as found:
         rows = score_file(found.folder, arguments.input, arguments.out, keep=arguments.keep)
     print(found.note, file=sys.stderr)
     print(f"{rows} rows scored into {arguments.out}")

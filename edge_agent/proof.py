@@ -35,12 +35,13 @@ class Proven:
 
 
 @contextlib.contextmanager
-def proven(named: str, home: AgentHome | None) -> Iterator[Proven]:
+def proven(named: str, home: AgentHome | None, registry: str = "") -> Iterator[Proven]:
     """Yield the release that is named, once every file of it is what was signed.
 
     Args:
         named: a release folder, a candidate's, a bundle's; or with a home `model@version`, `model@latest`.
         home: whose trusted root counts.
+        registry: the URL that the bundle was fetched from, if it was.
 
     Raises:
         ScoreError: nothing is there, or nothing proves it.
@@ -48,7 +49,7 @@ def proven(named: str, home: AgentHome | None) -> Iterator[Proven]:
     """
     folder = Path(named)
     if folder.is_dir() and (folder / BUNDLE_FILE).exists():
-        with _from_bundle(folder, home) as found:
+        with _from_bundle(folder, home, registry) as found:
             yield found
     elif folder.is_dir():
         yield _from_folder(folder, home or _home_around(folder))
@@ -90,7 +91,7 @@ def _checked(folder: Path, ref: ReleaseRef, home: AgentHome) -> Proven:
 
 
 @contextlib.contextmanager
-def _from_bundle(folder: Path, home: AgentHome | None) -> Iterator[Proven]:
+def _from_bundle(folder: Path, home: AgentHome | None, registry: str) -> Iterator[Proven]:
     bundle = read_bundle(folder)
     if len(bundle.releases) != 1:
         names = ", ".join(map(str, bundle.releases)) or "none"
@@ -103,16 +104,17 @@ def _from_bundle(folder: Path, home: AgentHome | None) -> Iterator[Proven]:
     ):
         for name in RELEASE_FILES:
             _copy(updater, target_path(ref, name), Path(temporary) / name)
-        yield Proven(Path(temporary), _bundle_note(ref, root, home))
+        yield Proven(Path(temporary), _bundle_note(ref, root, home, registry))
 
 
-def _bundle_note(ref: ReleaseRef, root: Path, home: AgentHome | None) -> str:
+def _bundle_note(ref: ReleaseRef, root: Path, home: AgentHome | None, registry: str) -> str:
     if home is not None:
         return f"{ref} is as it was signed, by the root that {home.folder} trusts"
     fingerprint = hashlib.sha256(root.read_bytes()).hexdigest()
+    where = f"that {registry} gave" if registry else "that is in the bundle"
     return (
-        f"{ref} is as it was signed, by the bundle's own root sha256:{fingerprint}; whether that is your registry's "
-        "root, only you can say: compare it, or give --home HOME"
+        f"{ref} is as it was signed, by the root {where}: sha256:{fingerprint}; compare it with what `genba registry "
+        "keys show` prints on the registry's machine, or give --home HOME of a device that is enrolled there"
     )
 
 

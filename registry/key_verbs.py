@@ -21,6 +21,7 @@ from registry.signing.ceremony import (
     adding,
     describe,
     in_turn,
+    in_words,
     repository,
     revoking,
     trust_state,
@@ -92,18 +93,20 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(msgspec.to_builtins(state), indent=2))
         return 0
+    print(f"root of the releases: sha256:{state.fingerprint}")
     for role in state.roles:
         print("\n".join(_role_lines(role)))
     for one in state.waiting:
         print(f"\nwaits: {one}; can be given by {', '.join(keyid[:12] for keyid in one.keyids)}")
-    for line in [*state.warnings, *_advice(state)]:
+    shown = tuple(map(str, state.waiting))
+    for line in [*(line for line in state.warnings if not line.startswith(shown)), *_advice(state)]:
         print(f"\n! {line}")
     return 0
 
 
 def _role_lines(role: RoleState) -> list[str]:
     until = f", good until {_day(role.expires_at)}" if role.expires_at else ""
-    lines = [f"{role.role}: {role.threshold} of {len(role.keys)}{until}"]
+    lines = [f"{role.role}: {in_words(role.threshold, len(role.keys))}{until}"]
     for key in role.keys:
         where = f"online, HOME/keys/{key.place}" if key.place else "offline"
         lines.append(f"  {key.keyid[:12]}  {where}" + (f"  {key.label}" if key.label else ""))

@@ -6,6 +6,7 @@ not installed escapes as ModuleNotFoundError, from which the front door makes a 
 
 import argparse
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def train(argv: list[str]) -> int:
     with _Progress() as progress:
         manifest = run(request, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
-    print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
+    _tell_next(given.out)
     return 0
 
 
@@ -64,7 +65,7 @@ def import_model(argv: list[str]) -> int:
     with _Progress() as progress:
         manifest = import_file(request, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
-    print(f"\ncandidate: {given.out}\nnext: genba publish {given.out} --registry URL")
+    _tell_next(given.out)
     return 0
 
 
@@ -79,6 +80,11 @@ def reproduce(argv: list[str]) -> int:
         print(f"differs, and did not matter: {line}")
     print(f"reproduced: model.onnx has the digest {found.digest} again")
     return 0
+
+
+def _tell_next(out: Path) -> None:
+    registry = "" if os.environ.get("GENBA_REGISTRY") else " --registry URL"
+    print(f"\ncandidate: {out}\nnext: genba publish {out}{registry}")
 
 
 def seconds(text: str) -> float:

@@ -146,7 +146,7 @@ def search(folds: Folds, limits: Limits, seed: int, progress: Callable[[str, flo
             cut_short = True
             break
         done = len(trials) / limits.trials if limits.trials else spent / limits.plan_s
-        best = f", best {min(trial.loss for trial in trials):.4g}" if trials else ""
+        best = f", best validation loss {min(trial.loss for trial in trials):.4g}" if trials else ""
         progress(f"trial {len(trials) + 1}: {parameters['family']}{best}", min(done, 1.0))
         loss = folds.loss(parameters, seed)
         tell(loss)

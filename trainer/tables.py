@@ -38,6 +38,8 @@ def read_table(path: Path | str, *, name: str | None = None) -> pd.DataFrame:
         data = path.read_bytes()
     except FileNotFoundError:
         raise TableUnreadableError(f"{path} does not exist; give a CSV, CSV.gz or Parquet file") from None
+    except IsADirectoryError:
+        raise TableUnreadableError(f"{path} is a folder; give a CSV, CSV.gz or Parquet file in it") from None
     except OSError as error:
         raise TableUnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
     return parse_table(data, shown)

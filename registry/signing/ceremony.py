@@ -1,5 +1,6 @@
 """Ceremonies: changes of keys, said in the operator's words and carried out on a next root."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -53,11 +54,16 @@ class RoleState(msgspec.Struct, frozen=True):
 
 
 class TrustState(msgspec.Struct, frozen=True):
-    """The keys, what waits for signatures, and what an operator should look at."""
+    """The keys, what waits for signatures, and what an operator should look at.
+
+    Attributes:
+        fingerprint: SHA-256 of the image repository's first root, from which devices and scorers trust releases.
+    """
 
     roles: tuple[RoleState, ...]
     waiting: tuple[Waiting, ...]
     warnings: tuple[str, ...]
+    fingerprint: str
 
 
 def repository(home: Path, name: Name, clock: Clock = time.time) -> RootedRepository:
@@ -81,7 +87,8 @@ def trust_state(home: Path, clock: Clock = time.time) -> TrustState:
         keys = tuple(KeyState(keyid, label(root.keys[keyid]), places.get(keyid)) for keyid in found.keyids)
         roles.append(RoleState(role, found.threshold, keys, ends.get(role)))
     waiting = (*image.waiting(), *director.waiting())
-    return TrustState(tuple(roles), waiting, tuple(_warnings(roles, waiting, clock())))
+    fingerprint = hashlib.sha256(image.root).hexdigest()
+    return TrustState(tuple(roles), waiting, tuple(_warnings(roles, waiting, clock())), fingerprint)
 
 
 def adding(role: Role, key: Key) -> Callable[[Root], None]:
@@ -160,8 +167,13 @@ def describe_all(root: Root, name: Name) -> list[str]:
         for each in tuf_roles if place == name else ():
             found = root.roles[each]
             keys = ", ".join(_named(root, keyid) for keyid in found.keyids)
-            lines.append(f"{role}: then {found.threshold} of {len(found.keyids)}: {keys}")
+            lines.append(f"{role}: then {in_words(found.threshold, len(found.keyids))}: {keys}")
     return list(dict.fromkeys(lines))
+
+
+def in_words(threshold: int, keys: int) -> str:
+    """How many keys of a role must sign; not to be taken for how many have."""
+    return f"{threshold} signature{'s' if threshold != 1 else ''} of {keys} key{'s' if keys != 1 else ''}"
 
 
 def label(key: Key) -> str:

@@ -119,6 +119,9 @@ def test_the_agent_makes_every_check_again_itself(
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path, signed: SignedReleases, home: AgentHome, capsys: Any) -> None:
+    assert "none: there is no such folder; give" in refused(tmp_path / "none", home, capsys)
+    (tmp_path / "file").write_text("")
+    assert "file: it is a file; give" in refused(tmp_path / "file", home, capsys)
     (tmp_path / "empty").mkdir()
     assert "empty: is not a bundle: it has no bundle.json" in refused(tmp_path / "empty", home, capsys)
     (tmp_path / "empty" / BUNDLE_FILE).write_text("{]")

@@ -58,6 +58,11 @@ def test_bad_data_is_one_line_and_status_1(data: Path, tmp_path: Path, capsys: p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_in_place_of_a_table_is_told_what_to_give(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert genba.main(command(tmp_path, tmp_path / "out")) == 1
+    assert f"{tmp_path} is a folder; give a CSV, CSV.gz or Parquet file in it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [["--budget", "soon"], ["--task", "magic"], ["--seed", "x"], ["--what"]])
 def test_wrong_usage_is_status_2(data: Path, tmp_path: Path, wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -77,8 +82,13 @@ def test_what_is_no_length_of_time(text: str) -> None:
 
 
 def test_a_pipeline_is_imported_with_a_warning(
-    data: Path, plant: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    plant: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("GENBA_REGISTRY", raising=False)
     joblib.dump(Ridge().fit(plant[["Torque [Nm]"]], plant["yield"]), tmp_path / "m.joblib")
     arguments = ["import", str(tmp_path / "m.joblib"), "--sample", str(data), "--model", "plant"]
     assert genba.main([*arguments, "--out", str(tmp_path / "out")]) == 1
@@ -87,6 +97,10 @@ def test_a_pipeline_is_imported_with_a_warning(
     text = capsys.readouterr()
     assert "runs the code" in text.err
     assert "rmse" in text.out
+    assert text.out.endswith(f"next: genba publish {tmp_path / 'out'} --registry URL\n")
+    monkeypatch.setenv("GENBA_REGISTRY", "http://127.0.0.1:8080")
+    assert genba.main([*arguments, "--out", str(tmp_path / "out"), "--trust", "--force"]) == 0
+    assert capsys.readouterr().out.endswith(f"next: genba publish {tmp_path / 'out'}\n")
 
 
 @pytest.mark.parametrize("verb", ["train", "import"])

@@ -14,6 +14,7 @@ from simulators.small_models import write_release
 
 from edge_agent.bundles import install, read_bundle
 from protocols.names import ReleaseRef
+from registry.signing.ceremony import trust_state
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
 
@@ -128,12 +129,14 @@ def test_an_export_that_is_killed_leaves_nothing_half_and_the_next_cleans_up(com
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_registrys_release_scores_from_a_cache(command, assigned, url, tmp_path, monkeypatch):
+def test_a_registrys_release_scores_from_a_cache(command, assigned, url, home, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "in.csv").write_text("AT,V\n1,2\n")
     for named in (str(assigned), "press@latest"):
         arguments = (named, tmp_path / "in.csv", "--out", tmp_path / "out.csv", "--registry", url)
         status, _, err = command("score", *arguments)
         assert status == 0
-        assert f"{assigned} is as it was signed, by the bundle's own root" in err
+        root = trust_state(home).fingerprint
+        assert f"{assigned} is as it was signed, by the root that {url} gave: sha256:{root}; compare it" in err
+        assert "bundle" not in err
     assert len(list((tmp_path / "cache").rglob("bundle.json"))) == 1

@@ -91,8 +91,11 @@ class TestRequest:
         for file in ("root.json", "staged.root.json"):
             self.tamper(tmp_path / "stick" / "image" / file, lambda root: root.add_key(mallory, "targets"))
         lines = SigningRequest(tmp_path / "stick").describe()
-        assert any(line.startswith("image-targets: then 1 of 2") and mallory.keyid[:12] in line for line in lines)
-        assert any(line.startswith("image-root: then 2 of 2") and old[:12] in line for line in lines)
+        assert any(
+            line.startswith("image-targets: then 1 signature of 2 keys") and mallory.keyid[:12] in line
+            for line in lines
+        )
+        assert any(line.startswith("image-root: then 2 signatures of 2 keys") and old[:12] in line for line in lines)
 
     def test_a_list_that_lets_others_sign_is_refused(self, folder):
         def delegate(targets: Targets) -> None:

@@ -1,5 +1,6 @@
 """`genba registry keys` as people use it: the ceremony's page run word for word, tokens, refusals, secrets."""
 
+import hashlib
 import json
 import os
 import re
@@ -85,6 +86,18 @@ def test_nothing_changes_in_a_dry_run(place):
         done = keys(place, *words, "--home", "home", "--dry-run")
         assert done.returncode == 0, done.stderr
     assert sorted((path, path.read_bytes()) for path in (place / "home").rglob("*.json")) == before
+
+
+def test_what_waits_is_shown_once_beside_the_keys_that_can_sign_it(place):
+    old = state(place)["image-root"]["keys"][0]["keyid"]
+    assert keys(place, "create", "a.pem").returncode == 0
+    keys(place, "add", "image-root", "a.pem.pub", "--home", "home")
+    keys(place, "revoke", "image-root", old, "--home", "home")
+    shown = keys(place, "show", "--home", "home").stdout
+    assert shown.count("0 of 1 signatures") == 1
+    assert "image-root: 1 signature of 2 keys" in shown
+    root = hashlib.sha256((place / "home" / "image" / "metadata" / "1.root.json").read_bytes()).hexdigest()
+    assert shown.startswith(f"root of the releases: sha256:{root}\n")
 
 
 def test_an_online_key_is_rotated_in_one_command(place):
