@@ -143,8 +143,9 @@ class ImageRepository(RootedRepository):
         return not root.get_verification_result(Targets.type, newest.signed_bytes, newest.signatures).verified
 
     def _frozen(self, staged: Metadata[Targets]) -> bool:
-        """Once a person has signed, nothing is added: releases that come meanwhile wait for the next round."""
-        return self._is_next(staged) and not set(staged.signatures) <= set(online_signers(self._home))
+        """Once it is on its way to people, or one has signed, nothing is added: what comes waits for the next round."""
+        signed = not set(staged.signatures) <= set(online_signers(self._home))
+        return self._is_next(staged) and (signed or self._staged.is_carried())
 
     def _is_next(self, staged: Metadata[Targets]) -> bool:
         newest = self._metadata.newest_targets()

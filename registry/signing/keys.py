@@ -28,7 +28,7 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from registry.errors import KeyRefusedError, NotInitialisedError
-from registry.signing.metadata import sync_folder
+from registry.signing.metadata import sync_folder, write_atomic
 from registry.signing.tokens import Secret, TokenSigner
 
 Role = Literal["image-root", "image-targets", "image-online", "director-root", "director-online"]
@@ -69,15 +69,28 @@ def write_key(path: Path, passphrase: str | None = None) -> Key:
     private = Ed25519PrivateKey.generate()
     hidden = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
-            file.flush()
-            os.fsync(file.fileno())
+        whole = path.with_name(f".{path.name}-{os.getpid()}")
+        write_atomic(whole, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+        try:
+            _move_to_new(whole, path)
+        finally:
+            whole.unlink(missing_ok=True)
         sync_folder(path.parent)  # before a root names a key that a power cut would take
     except OSError as error:
         raise KeyRefusedError(str(path), f"{error.strerror}; a key is only ever written to a new file") from error
     return CryptoSigner(private).public_key
+
+
+def _move_to_new(whole: Path, path: Path) -> None:
+    """Unlike a rename, a link never replaces a key; a stick's file system may know no links."""
+    try:
+        os.link(whole, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise
+        whole.rename(path)
 
 
 def load_signer(home: Path, role: Role) -> Signer:

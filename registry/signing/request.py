@@ -39,7 +39,7 @@ def export_request(home: Path, folder: Path, clock: Clock) -> list[str]:
         raise CeremonyRefusedError("nothing waits for a signature")
     try:
         for name in dict.fromkeys(one.repository for one in waiting):
-            for file, data in repository(home, name, clock).request_files().items():
+            for file, data in repository(home, name, clock).request_files(carried=True).items():
                 write_atomic(folder / name / file, data, 0o644)
     except OSError as error:
         raise OperatorError(f"{folder} cannot be written: {error.strerror}") from error

@@ -165,15 +165,33 @@ class RootedRepository:
             self._settle()
             return [f"{self.name} root version {root.signed.version}"]
 
-    def request_files(self) -> dict[str, bytes]:
-        """Return the files that a person needs to sign elsewhere: what is in force, and what is to come."""
+    def request_files(self, *, carried: bool = False) -> dict[str, bytes]:
+        """Return the files that a person needs to sign elsewhere: what is in force, and what is to come.
+
+        Args:
+            carried: they leave for a while. What is to come is made anew, for its whole life, where nobody has signed
+                it yet, and stays as it is from now on, so that what comes back still fits.
+        """
         with self._lock:
             self._finish_commit()
+            if carried:
+                self._renew_staged()
             files = {"root.json": self._roots.current().to_bytes()}
             newest = self._newest_targets()
             if newest is not None:
                 files["targets.json"] = newest.to_bytes()
             return files | {f"staged.{kind}.json": metadata.to_bytes() for kind, metadata, _ in self._unsigned()}
+
+    def _renew_staged(self) -> None:
+        online = set(online_signers(self._home))
+        root, targets = self._next_root(), self._staged.targets()
+        if root is not None and set(root.signatures) <= online:
+            root.signed.expires = self._now() + ROOT_LIFE
+            self._staged.put("root", Metadata(root.signed))
+        if targets is not None and set(targets.signatures) <= online:
+            self._staged.drop("targets")
+        self._settle()
+        self._staged.carry()
 
     def known_keys(self) -> Mapping[str, Key]:
         """Return every public key that the roots in force and to come know, by key id."""

@@ -5,6 +5,7 @@ and `waiting.json`. What has all its signatures moves to `committing` in one ren
 there; a power cut in between is made good by the next who looks.
 """
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -62,6 +63,19 @@ class Staged:
     def drop(self, kind: Kind) -> None:
         """Forget what was staged."""
         (self._folder / f"{kind}.json").unlink(missing_ok=True)
+
+    def carry(self) -> None:
+        """Remember that these very targets were written to a request, and are somewhere to be signed."""
+        write_atomic(self._folder / "carried", self._digest())
+
+    def is_carried(self) -> bool:
+        """Whether what is staged now was written to a request."""
+        path = self._folder / "carried"
+        return path.exists() and path.read_bytes() == self._digest()
+
+    def _digest(self) -> bytes:
+        targets = self.targets()
+        return hashlib.sha256(targets.signed_bytes).hexdigest().encode() if targets else b""
 
     def waiting(self) -> tuple[WaitingRelease, ...]:
         """Return the releases that are published and not signed, oldest first."""

@@ -242,11 +242,35 @@ class TestRequest:
         image.publish(FIRST, FILES)
         export_request(home, tmp_path / "stick", clock)
         image.publish(SECOND, FILES)
+        export_request(home, tmp_path / "second", clock)
         request = SigningRequest(tmp_path / "stick")
         request.sign(read_key(offline[0], ask))
         with pytest.raises(CeremonyRefusedError, match="export it anew"):
             import_request(home, tmp_path / "stick", clock)
         assert image.waits(SECOND).have == 0
+
+    def test_a_request_on_its_way_stays_valid_while_releases_come(self, home, clock, offline, tmp_path):
+        image = two_of_three(home, clock, offline)
+        image.publish(FIRST, FILES)
+        export_request(home, tmp_path / "stick", clock)
+        image.publish(SECOND, FILES)
+        request = SigningRequest(tmp_path / "stick")
+        for path in offline[1:]:
+            request.sign(read_key(path, ask))
+        assert import_request(home, tmp_path / "stick", clock)[0] == 2
+        assert image.waits(FIRST) is None
+        assert image.waits(SECOND).have == 0
+        assert image.waiting()[0].releases == ("press@2",)
+
+    def test_what_waited_for_months_is_good_for_its_whole_life_when_it_is_carried(self, home, clock, offline, tmp_path):
+        image = two_of_three(home, clock, offline)
+        image.publish(FIRST, FILES)
+        clock.now += 170 * DAY_S
+        export_request(home, tmp_path / "stick", clock)
+        staged = next(
+            metadata for _, kind, metadata in SigningRequest(tmp_path / "stick").staged() if kind == "targets"
+        )
+        assert staged.signed.expires.timestamp() > clock.now + 364 * DAY_S
 
     def test_a_forged_signature_is_not_taken(self, home, clock, offline, tmp_path):
         image = two_of_three(home, clock, offline)
