@@ -69,6 +69,9 @@ class LinkListener(Protocol):
     def message(self, topic: str, payload: bytes) -> None:
         """A message on a subscribed topic."""
 
+    def unreadable(self, topic: bytes) -> None:
+        """A message whose topic is no text."""
+
 
 class Link:
     """One persistent MQTT session. Thread-safe: paho queues what is published from any thread.
@@ -245,13 +248,19 @@ class Link:
         self.traffic.heard += 1
         self.traffic.heard_bytes += len(message.payload)
         payload = bytes(message.payload)
-        receipt = Receipt(self._connection, message.mid, again=message.dup)
-        if message.qos and self._keep(message.topic, payload, receipt):
+        try:
+            topic = message.topic  # decoded now: paho passes on whatever bytes the broker sent
+        except UnicodeDecodeError as error:
+            self._listener.unreadable(error.object)
+            client.ack(message.mid, message.qos)
             return
-        if not self._wanted(message.topic):
-            client.unsubscribe(message.topic)  # left over from a session that was cut off
+        receipt = Receipt(self._connection, message.mid, again=message.dup)
+        if message.qos and self._keep(topic, payload, receipt):
+            return
+        if not self._wanted(topic):
+            client.unsubscribe(topic)  # left over from a session that was cut off
         else:
-            self._listener.message(message.topic, payload)
+            self._listener.message(topic, payload)
         client.ack(message.mid, message.qos)
 
     def _wanted(self, topic: str) -> bool:

@@ -40,7 +40,8 @@ class Heard:
 class Switchboard:
     """Listens to the link, in the link's thread. What is no message of ours goes no further: it is counted.
 
-    `refused` counts by reason: the channel whose message could not be read, `unknown-topic`, `overrun`.
+    `refused` counts by reason: the channel whose message could not be read, `unknown-topic`, `unreadable-topic`
+    (no UTF-8), `overrun`.
 
     Args:
         tell: takes what is for the daemon; `waiting` says how much it has not come to yet.
@@ -82,6 +83,9 @@ class Switchboard:
             self._refuse("unknown-topic", topic[:200])
         else:
             self._engine.offer(topic, payload)
+
+    def unreadable(self, topic: bytes) -> None:
+        self._refuse("unreadable-topic", repr(topic[:200]))
 
     def _pass_on(self, message: Block | AssignmentChanged | Ack | RenewalReply) -> None:
         if isinstance(message, Block):

@@ -106,6 +106,10 @@ class Ingest:
             self._refuse("impossible", device, str(error))
             return _forget(site, device, payload)
 
+    def unreadable(self, topic: bytes) -> None:
+        """Count a message whose topic is no UTF-8."""
+        self._refuse("unreadable-topic", "", repr(topic[:200]))
+
     def _store(self, site: str, device: str, message: Message) -> Stored | Asked | Renewed:
         if isinstance(message, BlockRequest):
             return Asked(site, device, message)

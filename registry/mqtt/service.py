@@ -147,17 +147,23 @@ class Service:
 
     def _take(self, message: mqtt.MQTTMessage) -> Stored | None:
         """Store one message, however long the catalogue takes to be writable; then the broker may forget it."""
+        try:
+            topic = message.topic  # decoded now: paho passes on whatever bytes the broker sent
+        except UnicodeDecodeError as error:
+            self._ingest.unreadable(error.object)
+            self._link.acknowledge(message)
+            return None
         found: Stored | Asked | Renewed | None = None
         for delay_s in _delays():
             try:
-                found = self._ingest.take(message.topic, bytes(message.payload))
+                found = self._ingest.take(topic, bytes(message.payload))
                 break
             except sqlite3.OperationalError as error:
                 log.error("the catalogue cannot be written, trying again: %s", error)
                 if self._stop.wait(delay_s):
                     return None  # not acknowledged: the broker brings it again
             except Exception:  # one message must not end the service
-                log.exception("a message could not be taken", extra={"topic": message.topic})
+                log.exception("a message could not be taken", extra={"topic": topic})
                 self._ingest.refused["fault"] += 1
                 break
         self._link.acknowledge(message)

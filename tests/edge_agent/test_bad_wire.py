@@ -89,6 +89,11 @@ def test_the_corpus_is_passed_on_or_counted_on_every_topic(ears: Ears, channel: 
     assert ears.board.refused[channel] == sum(not readable(channel, payload) for payload in known) > 20
 
 
+def test_a_topic_that_is_no_text_is_counted(ears: Ears) -> None:
+    ears.board.unreadable(b"genba/1/osaka/press-1/down/\xff")
+    assert ears.board.counts == {"unreadable-topic": 1}
+
+
 def test_control_messages_beyond_what_the_daemon_can_take_are_dropped_and_counted(ears: Ears) -> None:
     for _ in range(MOST_WAITING + 50):
         ears.board.message(TOPICS.down("assignment"), encode(AssignmentChanged(7)))

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 from simulators.broker_process import Broker, wait_until
+from simulators.raw_broker import RawBroker
 
 from edge_agent.errors import LinkError
 from edge_agent.link import Identity, Link
@@ -38,6 +39,9 @@ class Ear:
 
     def message(self, topic: str, payload: bytes) -> None:
         self.told.put((topic, payload))
+
+    def unreadable(self, topic: bytes) -> None:
+        self.told.put(("unreadable", topic))
 
     def hears(self, wanted: Any, timeout_s: float = 10) -> None:
         while self.told.get(timeout=timeout_s) != wanted:
@@ -117,6 +121,55 @@ def test_the_broker_keeps_messages_for_an_agent_that_is_away(broker: Broker) -> 
     again.stop(1)
     other.disconnect()
     other.loop_stop()
+
+
+@pytest.fixture
+def raw_broker() -> Iterator[RawBroker]:
+    broker = RawBroker()
+    yield broker
+    broker.close()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_topic_that_is_no_text_is_told_and_acknowledged(raw_broker: RawBroker, kept: bool) -> None:
+    """Unacknowledged, the broker would bring it again at every connection."""
+    ear = Ear()
+    link = connect(raw_broker.port, ear, keep=lambda topic, payload, receipt: kept)
+    ear.hears("up")
+    wait_until(lambda: raw_broker.connections == 1)
+    raw_broker.publish(b"sens\xffors", b"1", number=7)
+    raw_broker.publish(b"\xc0\x80", b"2")
+    raw_broker.publish(b"sensors", b"3")
+    assert [ear.told.get(timeout=5) for _ in range(3)] == [
+        ("unreadable", b"sens\xffors"), ("unreadable", b"\xc0\x80"), ("sensors", b"3")
+    ]  # fmt: skip
+    wait_until(lambda: raw_broker.acknowledged == [7])
+    link.stop(1)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\x30\x03\xff\xff\x00",  # a topic longer than the packet
+        b"\x30\x01\x00",
+        b"\x32\x03\x00\x01a",  # no number, at QoS 1
+        b"\x30\x02\x00\x00",  # no topic
+        b"\x36\x05\x00\x01a\x00\x01",  # QoS 3
+        b"\x40\x00",
+        b"\x90\x01\x00",
+        b"\xf0\x00",
+        b"\x30\xff\xff\xff\xff\x01",  # a length that has no end
+    ],
+)
+def test_a_packet_that_is_none_ends_the_connection_and_not_the_link(raw_broker: RawBroker, packet: bytes) -> None:
+    ear = Ear()
+    link = connect(raw_broker.port, ear)
+    wait_until(lambda: raw_broker.connections == 1)
+    raw_broker.send(packet)
+    wait_until(lambda: raw_broker.connections == 2)
+    raw_broker.publish(b"sensors", b"1")
+    ear.hears(("sensors", b"1"))
+    link.stop(1)
 
 
 def test_subscriptions_follow_the_assignment(broker: Broker) -> None:

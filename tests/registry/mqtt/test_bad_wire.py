@@ -6,8 +6,9 @@ import psutil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulators.bad_wire import ODD, SEEDS, corpus, damaged, payloads
+from simulators.raw_broker import RawBroker
 
-from protocols.messages import UP, Event
+from protocols.messages import UP, Event, encode
 from protocols.topics import PREFIX, UP_CHANNELS
 from registry.mqtt.blocks import BlockServer
 from registry.mqtt.ingest import Asked, Ingest, Stored
@@ -86,3 +87,20 @@ def test_the_service_outlives_thousands_of_bad_messages(mosquitto, catalogue, se
     assert "Traceback" not in started.log.read_text()
     assert started.stop() == 0
     assert set(UP) == set(UP_CHANNELS)
+
+
+def test_a_topic_that_is_no_text_is_counted_and_acknowledged_and_ends_nothing(catalogue, service, wait_until):
+    broker = RawBroker()
+    try:
+        started = service(broker.url)
+        wait_until(lambda: broker.connections == 1, "the service")
+        broker.publish(b"genba/1/osaka/press-\xff/up/event", b"1", number=7)
+        broker.publish(b"\xc0\x80", b"2")
+        broker.publish(b"genba/1/osaka/press-7/up/event", encode(Event(1, 1.0, "hello", "info", "still there?")), 8)
+        wait_until(lambda: any(event.id == 1 for event in catalogue.events.list("press-7")), "the event")
+        wait_until(lambda: broker.acknowledged == [7, 8], "the acknowledgements")
+        wait_until(lambda: (s := read_state(catalogue.home)) and s.refused == {"unreadable-topic": 2}, "the count")
+        assert "Traceback" not in started.log.read_text()
+        assert started.stop() == 0
+    finally:
+        broker.close()
