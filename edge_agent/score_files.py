@@ -45,6 +45,11 @@ def _form(path: Path) -> str:
     return forms[suffixes]
 
 
+def is_csv(path: Path) -> bool:
+    """Whether a file's form is one that knows no types."""
+    return _form(path) == "csv"
+
+
 @contextlib.contextmanager
 def open_reader(path: Path) -> Iterator[Reader]:
     """Open a table for reading.

@@ -9,17 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edge_agent.column_types import column_types, measured, typed
 from edge_agent.errors import ScoreError
 from edge_agent.inference import Array, Model, Predictions, Provider
 from edge_agent.releases import read_release
-from edge_agent.score_files import open_reader, open_writer
+from edge_agent.score_files import is_csv, open_reader, open_writer
 from protocols.manifest import Manifest, TensorSpec
-
-#: Texts that mean "not measured" in a number's column, the same as pandas reads so in training.
-MISSING_TEXTS = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-    "NULL", "NaN", "None", "n/a", "nan", "null",
-)  # fmt: skip
 
 
 def score_file(release: Path, source: Path, out: Path, *, keep: Sequence[str] | None = None) -> int:
@@ -44,10 +39,11 @@ def score_file(release: Path, source: Path, out: Path, *, keep: Sequence[str] | 
     rows = 0
     with open_reader(source) as reader, open_writer(out) as writer:
         kept = _kept(source, reader.names, manifest, keep)
+        types = _types(source, kept, manifest) if is_csv(source) and not is_csv(out) else {}
         for table in reader.batches:
             columns = [_column(source, table, spec, rows) for spec in manifest.inputs]
             predictions = model.predict(columns) if table.num_rows else _none(manifest)
-            writer.write(_result(table.select(kept), manifest, predictions))
+            writer.write(_result(typed(table.select(kept), types), manifest, predictions))
             rows += table.num_rows
             if sys.stderr.isatty():
                 print(f"\r{rows} rows", end="", file=sys.stderr)
@@ -91,6 +87,12 @@ def _kept(source: Path, names: Sequence[str], manifest: Manifest, keep: Sequence
     return kept
 
 
+def _types(source: Path, kept: Sequence[str], manifest: Manifest) -> dict[str, pa.DataType]:
+    """Read the file once before, because its last row may make a text of a column."""
+    with open_reader(source) as reader:
+        return column_types(reader.batches, kept, manifest.inputs)
+
+
 def _column(source: Path, table: pa.Table, spec: TensorSpec, first_row: int) -> Array:
     """Return one input (rows, 1) in the dtype that the model takes."""
     column = table.column(spec.name)
@@ -98,9 +100,8 @@ def _column(source: Path, table: pa.Table, spec: TensorSpec, first_row: int) -> 
         column = column.cast(column.type.value_type)
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if is_text:
-        trimmed = pc.utf8_trim_whitespace(column)
-        missing = pc.is_in(trimmed, value_set=pa.array(MISSING_TEXTS, trimmed.type))
-        column = pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed if spec.dtype != "string" else column)
+        found = measured(column)
+        column = found if spec.dtype != "string" else pc.if_else(pc.is_valid(found), column, None)
     if spec.dtype == "string":
         texts = np.array(column.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
         return texts.reshape(-1, 1)

@@ -85,6 +85,49 @@ def test_a_classifier_gives_probabilities(tmp_path: Path) -> None:
     assert sum(rows[0][f"probability_{name}"] for name in ("low", "mid", "high")) == pytest.approx(1)
 
 
+TYPES = """id,AT,V,count,share,serial,mixed,late,blank,note
+007,1,+2,1,0.50,12345678901234567890,12345678901234567,1,,a
+008,,3,NA,.5,1,0.5,2,,
+009, 4 ,5,-3,1e-2,2,3,3,NA,NA
+"""
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_numbers_of_a_csv_are_numbers_in_a_form_with_types_and_keys_stay(
+    release: Path, tmp_path: Path, suffix: str
+) -> None:
+    """`late` is a text by a row in a later batch alone."""
+    out = tmp_path / f"out.{suffix}"
+    more = "010,0,0,4,1,3,4,4,,b\n" * 60_000 + "011,0,0,4,1,3,4,x,,b\n"
+    score_file(release, write(tmp_path / "in.csv", TYPES + more), out)
+    rows = (
+        pyarrow.parquet.read_table(out).to_pylist()
+        if suffix == "parquet"
+        else [json.loads(line) for line in out.read_text().splitlines()]
+    )
+    assert {name: [row[name] for row in rows[:3]] for name in rows[0] if name != "prediction"} == {
+        "id": ["007", "008", "009"],
+        "AT": [1.0, None, 4.0],
+        "V": [2.0, 3.0, 5.0],
+        "count": [1, None, -3],
+        "share": [0.5, 0.5, 0.01],
+        "serial": ["12345678901234567890", "1", "2"],
+        "mixed": ["12345678901234567", "0.5", "3"],
+        "late": ["1", "2", "3"],
+        "blank": ["", "", "NA"],
+        "note": ["a", "", "NA"],
+    }
+    assert [type(row["count"]) for row in rows[:3]] == [int, type(None), int]
+
+
+def test_a_category_that_is_written_as_a_number_stays_a_text(tmp_path: Path) -> None:
+    write_release(tmp_path / "release", model=classification())
+    out = tmp_path / "out.jsonl"
+    score_file(tmp_path / "release", write(tmp_path / "in.csv", "AT,kind\n4,1\n"), out)
+    row = json.loads(out.read_text())
+    assert (row["AT"], row["kind"]) == (4.0, "1")
+
+
 def test_a_long_file_streams(release: Path, tmp_path: Path) -> None:
     values = np.arange(30_000) % 40
     source, out = tmp_path / "in.csv", tmp_path / "out.parquet"
