@@ -4,18 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
+from simulators.home_fetcher import Clock
 
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
 from registry.signing.keys import create_keys
-
-
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -5,19 +5,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tuf.api.exceptions import DownloadHTTPError
+from simulators.home_fetcher import HomeFetcher
 from tuf.ngclient import Updater, UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
 
 from protocols.assignment import Assignment
 from protocols.resources import ASSIGNMENT_TARGET, metadata_url, targets_url
 from registry.delivery import Source
-from registry.errors import ResourceMissingError
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
 from registry.signing.keys import write_key
@@ -100,20 +97,6 @@ while True:
         break
 print(json.dumps(number))
 """
-
-
-class HomeFetcher(FetcherInterface):
-    """Serves what the registry would send to one device."""
-
-    def __init__(self, source: Source, device: str) -> None:
-        self.source, self.device = source, device
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        try:
-            resource = self.source.open(self.device, url)
-        except ResourceMissingError as error:
-            raise DownloadHTTPError(str(error), 404) from error
-        return iter([resource.read(0, resource.size)])
 
 
 def run(home: Path, vault: Path, out: Path, every: int) -> Any:

@@ -1,13 +1,12 @@
 """The two repositories, read by the reference TUF client through a fetcher that serves from this registry's home."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tuf.api.exceptions import BadVersionNumberError, DownloadHTTPError, UnsignedMetadataError
+from simulators.home_fetcher import Clock, HomeFetcher
+from tuf.api.exceptions import BadVersionNumberError, UnsignedMetadataError
 from tuf.ngclient import Updater, UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
 
 from protocols.assignment import AssignedRelease, Assignment, decode_assignment
 from protocols.manifest import FileInfo
@@ -24,43 +23,6 @@ REF = ReleaseRef("press", 1)
 MODEL = b"not really a graph, but bytes are bytes"
 INFO = FileInfo(hashlib.sha256(MODEL).hexdigest(), len(MODEL))
 DAY_S = 86_400.0
-
-
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class HomeFetcher(FetcherInterface):
-    """Serves what the registry would send to one device."""
-
-    def __init__(self, source: Source, device: str) -> None:
-        self.source, self.device = source, device
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        try:
-            resource = self.source.open(self.device, url)
-        except ResourceMissingError as error:
-            raise DownloadHTTPError(str(error), 404) from error
-        return iter([resource.read(0, resource.size)])
-
-
-@pytest.fixture
-def clock() -> Clock:
-    import time
-
-    return Clock(time.time())
-
-
-@pytest.fixture
-def home(tmp_path: Path, clock: Clock) -> Path:
-    create_keys(tmp_path)
-    ImageRepository(tmp_path, clock).create()
-    DirectorRepository(tmp_path, clock).create()
-    return tmp_path
 
 
 @pytest.fixture
