@@ -185,8 +185,8 @@ class Verifier:
             updater.refresh()
             if director:
                 self._time.learn(updater.signed_at)
-        if updater.delegates:
-            raise TrustError(f"{repository}: it lets others sign in its name, which no registry of Genba does")
+        if director and updater.delegates:
+            raise TrustError("director: it lets others sign in its name, which a director must not")
         return updater
 
     def _target(self, updater: MetadataUpdater, path: str) -> TargetFile | None:

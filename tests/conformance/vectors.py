@@ -7,8 +7,7 @@ is taken at a pinned commit, or from the checkout that TUF_VECTORS names. It wri
 that signs is replaced, so that it writes today's form with its own keys (`dialect.py`). What it writes lies in a folder
 that the agent's own fetcher reads, as from a stick, and `Verifier.fetch` installs or refuses.
 
-A vector passes where the device installs what the vector installs, and otherwise refuses for the vector's reason, or
-because an image repository delegates, which the device refuses before it looks further.
+A vector passes where the device installs what the vector installs, and otherwise refuses for the vector's reason.
 Those that do not apply are in vectors.md, with the reason. Exit status: 0 all others passed, 1 some did not, 77 they
 cannot be run here (the last line says why).
 """
@@ -60,8 +59,6 @@ CAUSES = {
     "TargetHashMismatch": r"^TrustError: .*more arrives than may",
 }
 
-#: A device takes no delegation, whatever else may be wrong with it.
-DELEGATES = r"^TrustError: image: it lets others sign in its name"
 #: What the vectors call a repository, and what the device calls it.
 BLAMED = {"director": "director", "image_repo": "image"}
 
@@ -128,8 +125,6 @@ def _is(error: GenbaError, repository: str, cause: str) -> bool:
     role, text = re.escape(rest.partition("::")[0].lower()), said(error)
     if rest and re.search(rf"^\w+: (?!{BLAMED[repository]})(director|image)\b", text):
         return False
-    if re.search(DELEGATES, text):
-        return True
     return name in CAUSES and re.search(CAUSES[name].replace("{role}", role), text) is not None
 
 
