@@ -35,7 +35,7 @@ _PART_BYTES = 512 * 1024
 
 
 def collect(folder: Path, home: AgentHome) -> int:
-    """Write what waits in the outbox to a stick, and take the registry's receipts from it.
+    """Take the registry's receipts from a stick, and write to it what waits in the outbox and has none.
 
     Nothing is forgotten here: what the stick carries waits on until a receipt, or MQTT, says that it has arrived.
 
@@ -89,10 +89,23 @@ def receipts_of(home: AgentHome) -> Iterator[Receipt]:
         path.unlink(missing_ok=True)
 
 
+def _arrived(home: AgentHome) -> set[int]:
+    """Return what waits in the outbox only because no agent has run since its receipt came."""
+    ids: set[int] = set()
+    for path in home.receipts.glob("receipt-*.json"):
+        # Gone: a running agent has just read it. Damaged: what it is about goes home once more.
+        with contextlib.suppress(FileNotFoundError, MessageRefusedError):
+            ids.update(decode_signed(Receipt, path.read_bytes()).ids)
+    return ids
+
+
 def _parts(home: AgentHome) -> Iterator[tuple[int, list[ReturnedMessage]]]:
     """Yield (first id, messages), oldest first, a part of the outbox each."""
     first, part, weight = 0, [], 0
+    arrived = _arrived(home)
     for number, channel, payload in _waiting(home):
+        if number in arrived:
+            continue
         first = first or number
         part.append(ReturnedMessage(channel, payload))
         weight += len(payload)

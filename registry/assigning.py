@@ -14,7 +14,7 @@ from protocols.resources import target_path
 from registry.catalogue import Catalogue
 from registry.catalogue.devices import Device
 from registry.catalogue.releases import Release
-from registry.errors import AssignmentRefusedError
+from registry.errors import AssignmentRefusedError, LockedOutError
 from registry.selector import Facts, choose
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
@@ -34,13 +34,14 @@ def assign(
 
     Raises:
         UnknownDeviceError, UnknownReleaseError: the text lists those there are.
+        LockedOutError: the device was revoked; it can only be assigned nothing.
         AssignmentRefusedError: a release is not for this device's profile, or a stream names an input it has not.
         MessageRefusedError, PathRefusedError: the assignment contradicts itself.
     """
     check_assignment(assignment)
     device = catalogue.devices.get(assignment.device)
-    if device.revoked_at is not None and assignment.releases:
-        raise AssignmentRefusedError(f"device {device.name!r} is locked out; enrol it anew first")
+    if assignment.releases:
+        check_admitted(device)
     releases = [catalogue.releases.get(assigned.ref) for assigned in assignment.releases]
     for release in releases:
         _check_fit(device, release)
@@ -74,11 +75,13 @@ def swap(
 
     Raises:
         UnknownDeviceError, NoDeviceSelectedError, UnknownReleaseError: the text lists those there are.
+        LockedOutError: a named device was revoked.
         AssignmentRefusedError: a named device, or every selected one, runs no stream of the model.
     """
     release = catalogue.releases.get(ref)
     wanted: list[Assignment] = []
     for device in select(catalogue, devices):
+        check_admitted(device)
         assignment = catalogue.assignments.get(device.name)
         if assignment is None or all(held.model != ref.model for held in assignment.releases):
             if not isinstance(devices, str) or devices == device.name:
@@ -89,6 +92,16 @@ def swap(
         selector = devices if isinstance(devices, str) else ",".join(devices)
         raise AssignmentRefusedError(_no_stream(release, f"no device of {selector!r} runs a", selector))
     return [assign(home, catalogue, assignment, clock, assigned_by=assigned_by) for assignment in wanted]
+
+
+def check_admitted(device: Device) -> None:
+    """Refuse what is for a device that was revoked.
+
+    Raises:
+        LockedOutError: the text says since when, and the way back.
+    """
+    if device.revoked_at is not None:
+        raise LockedOutError(device.name, device.site, device.revoked_at)
 
 
 def select(catalogue: Catalogue, devices: str | Sequence[str]) -> list[Device]:

@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata
 from protocols.bundles import Bundle
 from protocols.names import ReleaseRef
 from protocols.resources import Repository, metadata_url, target_path, targets_url
+from registry.assigning import check_admitted
 from registry.catalogue import Catalogue
 from registry.errors import AssignmentRefusedError
 from registry.signing.director import DirectorRepository
@@ -33,9 +34,10 @@ def plan_for_device(home: Path, catalogue: Catalogue, device: str, clock: Clock,
 
     Raises:
         UnknownDeviceError: the text lists those there are.
+        LockedOutError: it was revoked.
         AssignmentRefusedError: nothing is assigned to it.
     """
-    catalogue.devices.get(device)
+    check_admitted(catalogue.devices.get(device))
     assignment = catalogue.assignments.get(device)
     if assignment is None:
         raise AssignmentRefusedError(f"nothing is assigned to device {device!r} yet; `genba assign` does it")

@@ -87,5 +87,8 @@ class Source:
         digest, _, file = prefixed.partition(".")
         if not self._director.directs(device, f"{folder}/{file}", digest):
             raise ResourceMissingError(resource)
+        # The device names the base: only a release that it may have had, or its size would tell of another's file.
+        if not self._image.holds(folder.partition("/")[0], file, base):
+            raise ResourceMissingError(resource)
         path = self._patches.open(resource, base, digest)
         return Resource(path.stat().st_size, _path=path)

@@ -15,6 +15,7 @@ RegistryError
 │   ├── NothingWaitsError           a job that left nothing to release
 │   ├── UnknownDatasetError         no dataset of that digest
 │   └── AssignmentRefusedError      an assignment that could not run
+│       └── LockedOutError          the device was revoked
 ├── PublisherError                  who made a release
 │   ├── CandidateRefusedError       a candidate that is incomplete, edited or unproven
 │   ├── ReleaseExistsError          a release of that name is signed already
@@ -46,6 +47,7 @@ RegistryError
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from protocols.errors import GenbaError
@@ -188,6 +190,19 @@ class UnknownDatasetError(CallerError):
 
 class AssignmentRefusedError(CallerError):
     """An assignment could not run on the device it is for."""
+
+
+class LockedOutError(AssignmentRefusedError):
+    """A device was revoked, so there is nothing that it could run."""
+
+    def __init__(self, device: str, site: str, since: float) -> None:
+        day = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        super().__init__(
+            f"device {device!r} is locked out since {day}; enrol it anew: `genba registry token --home DIR "
+            f"--device {device} --site {site} --replace`"
+        )
+        self.device = device
+        self.since = since
 
 
 # --- who made a release ----------------------------------------------------------------------------------------------

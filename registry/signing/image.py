@@ -60,6 +60,13 @@ class ImageRepository(RootedRepository):
             self._settle([*waiting, release])
             return ref not in [one.ref for one in self._staged.waiting()]
 
+    def holds(self, model: str, file: str, sha256: str) -> bool:
+        """Whether some signed release of a model has a file of this name and digest."""
+        return any(
+            path.startswith(f"{model}/") and path.endswith(f"/{file}") and target.hashes.get("sha256") == sha256
+            for path, target in self._metadata.targets().items()
+        )
+
     def unsigned(self) -> frozenset[ReleaseRef]:
         """Return the releases that are published and not signed."""
         return frozenset(release.ref for release in self._staged.waiting())

@@ -20,6 +20,7 @@ from registry.delivery import Source
 from registry.errors import ResourceMissingError, ResourceNotReadyError
 
 ONE, TWO = ReleaseRef("large", 1), ReleaseRef("large", 2)
+OTHER = ReleaseRef("other", 1)
 DEVICE = "press-1"
 BEFORE = random.Random(1).randbytes(400_000)
 AFTER = BEFORE[:100_000] + b"another" + BEFORE[100_000:]
@@ -156,3 +157,15 @@ def test_a_device_gets_no_patch_towards_what_it_is_not_to_run(tmp_path: Path) ->
     resource = f"image/patches/large/2/{'a' * 64}.{'b' * 64}.model.onnx"
     with pytest.raises(DownloadHTTPError, match="404"), fetcher.download_file(resource, 1000):
         pass
+
+
+@pytest.mark.parametrize("place", ["other/1/model.onnx", "large/1/golden.npz"])
+def test_only_the_same_file_of_the_same_model_is_a_base(tmp_path: Path, place: str) -> None:
+    world = World(tmp_path)
+    world.write(tmp_path / "other", OTHER, AFTER[::-1])
+    world.signed.publish(OTHER, tmp_path / "other")
+    model, version, file = place.split("/")
+    base = world.signed.files_of(ReleaseRef(model, int(version)))[file].sha256
+    target = world.signed.files_of(TWO)["model.onnx"].sha256
+    with pytest.raises(ResourceMissingError):
+        world.downloads.source.open(DEVICE, f"image/patches/large/2/{base}.{target}.model.onnx")

@@ -14,6 +14,7 @@ from simulators.small_models import write_release
 
 from edge_agent.bundles import install, read_bundle
 from protocols.names import ReleaseRef
+from registry.revocation import revoke
 from registry.signing.ceremony import trust_state
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
@@ -94,6 +95,21 @@ def test_what_cannot_be_exported_is_one_clear_line(command, assigned, tmp_path, 
     assert (status, out) == (1, "")
     assert says in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "usb").exists()
+
+
+def test_a_device_that_was_revoked_gets_no_bundle_and_no_release(command, assigned, home, devices, tmp_path):
+    devices.devices.add("press-9", "osaka", "x86", "PEM", "9")
+    assert command("assign", assigned, "press-9", "--topic", "a", "--output-topic", "b")[0] == 0
+    revoke(home, devices, "press-9", time.time)
+    for asked in (
+        ("bundle", "export", "--device", "press-9", "--out", tmp_path / "usb"),
+        ("assign", assigned, "press-9"),
+    ):
+        status, out, err = command(*asked)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "device 'press-9' is locked out since 2" in err
+        assert "enrol it anew: `genba registry token" in err
     assert not (tmp_path / "usb").exists()
 
 

@@ -99,10 +99,10 @@ def test_what_was_recorded_is_counted_once_even_where_mqtt_brought_part_of_it(en
     assert command("bundle", "collect", stick, "--home", device.folder)[:2] == (0, "3 messages\n")
     assert command("bundle", "return", stick)[:2] == (0, "kiln-1: 3 messages\n")
     assert events(catalogue, "kiln-1") == ["first", "second", "worst"]
-    assert command("bundle", "collect", stick, "--home", device.folder)[:2] == (0, "3 messages\n"), (
-        "no receipt read yet"
-    )
-    assert command("bundle", "return", stick)[:2] == (0, "kiln-1: 3 messages\n")
+    again = tmp_path / "another"
+    again.mkdir()
+    assert command("bundle", "collect", again, "--home", device.folder)[:2] == (0, "3 messages\n"), "no receipt yet"
+    assert command("bundle", "return", again)[:2] == (0, "kiln-1: 3 messages\n")
     assert events(catalogue, "kiln-1") == ["first", "second", "worst"]
 
 
@@ -128,6 +128,18 @@ def test_a_receipt_frees_the_outbox_at_the_next_visit(enrol, command, tmp_path):
     outbox.close()
     assert all(payload in waiting for payload in kept.values())
     assert not [payload for payload in waiting if b"first" in payload or b"second" in payload]
+
+
+def test_what_has_a_receipt_is_not_carried_again_though_no_agent_has_run(enrol, command, tmp_path):
+    device, stick = enrol("kiln-9"), tmp_path / "usb"
+    stick.mkdir()
+    record(device, "first", "second")
+    command("bundle", "collect", stick, "--home", device.folder)
+    command("bundle", "return", stick)
+    assert command("bundle", "collect", stick, "--home", device.folder)[:2] == (0, "0 messages\n")
+    assert list(stick.glob("returns/*/*")) == []
+    record(device, "later")
+    assert command("bundle", "collect", stick, "--home", device.folder)[:2] == (0, "1 messages\n")
 
 
 def part_of(stick):

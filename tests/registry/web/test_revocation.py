@@ -1,6 +1,7 @@
 """Locking a device out: over REST, on the pages, and what it then still gets."""
 
 import json
+from datetime import UTC, datetime
 
 from protocols.messages import BlockRequest, Status, encode
 from protocols.topics import DeviceTopics
@@ -35,11 +36,13 @@ def test_a_revoked_device_is_directed_to_run_nothing(api, home, clock, published
     assert answer.json == {"holder": "osaka.press-1", "revoked_at": clock.now, "certificates": 1}
     assert director_targets(home, clock) == {"assignment.json"}
     assert api("GET", "/devices/press-1/assignment").json["revision"] == 2
+    since = f"device 'press-1' is locked out since {datetime.fromtimestamp(clock.now, UTC):%Y-%m-%d %H:%M} UTC"
     refused = api("POST", "/assignments", {"release": "ccpp@1", "devices": "press-1"})
-    assert refused.status_code == 422
+    assert (refused.status_code, refused.json["detail"].split(";")[0]) == (422, since)
+    assert "--device press-1 --site osaka --replace" in refused.json["detail"]
     body = {"releases": [{"model": "ccpp", "version": 1}], "streams": [STREAM]}
     refused = api("PUT", "/devices/press-1/assignment", body)
-    assert refused.json["detail"] == "device 'press-1' is locked out; enrol it anew first"
+    assert refused.json["detail"].startswith(since)
 
 
 def test_nothing_is_taken_from_a_revoked_device_from_then_on(api, catalogue, clock, enrol):
