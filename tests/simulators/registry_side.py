@@ -81,11 +81,11 @@ class SignedReleases:
         return {path: info for path, info in self._files.items() if path.startswith(f"{ref.model}/{ref.version}/")}
 
     def read(self, device: str, resource: str) -> bytes | None:
-        from registry.errors import RegistryError
+        from registry.errors import ResourceMissingError
 
         try:
             found = self._source.open(device, resource)
-        except RegistryError:
+        except ResourceMissingError:
             return None
         return found.read(0, found.size)
 
@@ -161,10 +161,15 @@ class RegistrySide:
             self.requests.append(body)
 
     def _serve(self, topics: DeviceTopics, device: str, request: BlockRequest) -> None:
-        data = self._read(device, request.resource)
+        from registry.errors import ResourceNotReadyError
+
+        refused = Block(request.transfer, status=404, reason="no such resource")
+        try:
+            data = self._read(device, request.resource)
+        except ResourceNotReadyError as error:
+            data, refused = None, Block(request.transfer, status=503, reason=str(error))
         if data is None:
-            missing = Block(request.transfer, status=404, reason="no such resource")
-            self._client.publish(topics.down("blocks"), encode(missing), qos=1)
+            self._client.publish(topics.down("blocks"), encode(refused), qos=1)
             return
         plan = BlockPlan(len(data), request.block_bytes)
         for index in blocks_of(request.first, request.mask):
