@@ -1,5 +1,6 @@
 """What every suite may use: a real broker, the real data, the repository's root."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,15 @@ os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sb
 # Two slow cores say nothing of a property; the number of examples keeps the suite short.
 hypothesis.settings.register_profile("genba", deadline=None, max_examples=60, database=None)
 hypothesis.settings.load_profile("genba")
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """A command that a test runs in this process sets up logging for good: the next test begins as this one did."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:], logger.level = handlers, level
 
 
 @pytest.fixture(scope="session")
