@@ -32,9 +32,9 @@ class ImageRepository(RootedRepository):
     def create(self) -> None:
         """Sign the root and an empty list of releases; nothing where they are already."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        root, targets, online = (load_signer(self._home, f"image-{role}") for role in ("root", "targets", "online"))  # type: ignore[arg-type]
+        targets, online = load_signer(self._home, "image-targets"), load_signer(self._home, "image-online")
         with self._lock:
-            self._roots.create(root, targets, online, self._clock)
+            self._roots.create(load_signer(self._home, "image-root"), targets, online, self._clock)
             if self._metadata.read("timestamp.json") is None:
                 self._metadata.write_targets({})
 
