@@ -56,6 +56,7 @@ def serve_bare(release: Path, port: int) -> None:
 def serve_agent(release: Path, port: int, delivery: Literal["at-least-once", "at-most-once"]) -> None:
     from edge_agent.inference import Model
     from edge_agent.link import Link
+    from edge_agent.session_plan import SessionPlan
     from edge_agent.streams import StreamEngine
     from protocols.assignment import StreamBinding
     from protocols.broker import BrokerAddress
@@ -80,7 +81,7 @@ def serve_agent(release: Path, port: int, delivery: Literal["at-least-once", "at
     name, address = f"bench-{os.getpid()}", BrokerAddress("127.0.0.1", port, False)
     link = Link(address, name, ("bench/status", b""), Listener(), keep=engine.offer)
     engine.bind([StreamBinding("main", manifest.model, STREAM, OUT, key="key", delivery=delivery)])
-    engine.serve(manifest.model, Model(release, manifest, threads=1))
+    engine.serve(manifest.model, Model(release, manifest, SessionPlan(threads=1)))
     engine.start()
     link.subscribe(frozenset([STREAM]))
     link.start()

@@ -6,6 +6,7 @@ from edge_agent.hardware import Hardware
 from edge_agent.inference import Model
 from edge_agent.preflight import Limits, PreflightReport, prove
 from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.session_plan import SessionPlan
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.verification import check_release
 from protocols.manifest import Manifest
@@ -36,19 +37,15 @@ class Bench:
         self.hardware.check_fit(manifest, allow_fallback=allow_fallback)
         return prove(
             self._store.path(ref),
-            self.hardware.providers(manifest),
+            self._plan(manifest, allow_fallback),
             Limits(self._settings.preflight_s, self._settings.preflight_bytes or self.hardware.preflight_bytes()),
-            allow_fallback=allow_fallback,
-            threads=self.hardware.threads,
         )
 
     def load(self, ref: ReleaseRef, allow_fallback: bool) -> Model:
         folder = self._store.path(ref)
         manifest = read_release(folder)
-        return Model(
-            folder,
-            manifest,
-            providers=self.hardware.providers(manifest),
-            allow_fallback=allow_fallback,
-            threads=self.hardware.threads,
-        )
+        return Model(folder, manifest, self._plan(manifest, allow_fallback))
+
+    def _plan(self, manifest: Manifest, allow_fallback: bool) -> SessionPlan:
+        providers = tuple(self.hardware.providers(manifest))
+        return SessionPlan(providers=providers, allow_fallback=allow_fallback, threads=self.hardware.threads)

@@ -11,16 +11,17 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from edge_agent.errors import AgentError, ModelLoadError, ModelRunError, ReleaseRefusedError
 from edge_agent.golden import GoldenVectors, compare, read_golden
-from edge_agent.inference import CPU, Model, Provider
+from edge_agent.inference import Model
 from edge_agent.preflight import Check, Order, PreflightReport, Step, too_much_memory
 from edge_agent.releases import read_release
+from edge_agent.session_plan import CPU, SessionPlan, provider_name
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest
 
@@ -31,10 +32,8 @@ _DATA_MARGIN = 1024 * 1024 * 1024
 
 def examine(
     folder: Path,
-    providers: Sequence[Provider],
+    plan: SessionPlan,
     *,
-    allow_fallback: bool = False,
-    threads: int = 0,
     begin: Callable[[Check], None] = lambda check: None,
 ) -> PreflightReport:
     """Load and try a release in this process.
@@ -54,7 +53,7 @@ def examine(
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew here
     before = _memory_bytes("VmRSS")
     start = time.perf_counter()
-    model = Model(folder, manifest, providers=providers, allow_fallback=allow_fallback, threads=threads)
+    model = Model(folder, manifest, plan)
     load_s = time.perf_counter() - start
     begin("golden")
     largest = _try_golden(model, manifest, golden)
@@ -125,7 +124,7 @@ def _confine(order: Order) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    on_cpu = all((name if isinstance(name, str) else name[0]) == CPU for name in order.providers)
+    on_cpu = all(provider_name(provider) == CPU for provider in order.plan.providers)
     if order.memory_bytes and on_cpu:  # accelerators reserve address space far beyond what they use
         limit = order.memory_bytes + _DATA_MARGIN
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -139,13 +138,7 @@ def _report(order: Order) -> PreflightReport:
         _say(Step(check))
 
     try:
-        report = examine(
-            Path(order.folder),
-            order.providers,
-            allow_fallback=order.allow_fallback,
-            threads=order.threads,
-            begin=begin,
-        )
+        report = examine(order.folder, order.plan, begin=begin)
     except GenbaError as error:
         report = _refusal(error, begun[-1], order)
     except MemoryError:
@@ -180,7 +173,7 @@ def main(argv: list[str]) -> int:
     """The child: reads an order on stdin, prints its steps and its report on stdout."""
     argparse.ArgumentParser(prog="edge_agent.examination", description=__doc__).parse_args(argv)
     try:
-        order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+        order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order, dec_hook=lambda kind, text: kind(text))
     except msgspec.DecodeError as error:
         raise AgentError(f"preflight: the order on stdin cannot be read: {error}") from error
     _confine(order)

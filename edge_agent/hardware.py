@@ -12,7 +12,7 @@ from devices.probe import Probe, read_probe
 from devices.profiles import load_profile
 from devices.providers import choose_providers
 from edge_agent.errors import ReleaseRefusedError
-from edge_agent.inference import Provider
+from edge_agent.session_plan import Provider
 from protocols.manifest import Manifest
 
 #: What a process takes before it loads a model: Python, NumPy, ONNX Runtime.

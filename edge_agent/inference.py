@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 
 from edge_agent.errors import ModelLoadError, ModelRunError
+from edge_agent.session_plan import SessionPlan, provider_name
 from protocols.manifest import Dtype, Manifest, TensorSpec
 
 Array = np.ndarray[Any, Any]
-#: A provider's name, alone or with its options, as ONNX Runtime takes them.
-Provider = str | tuple[str, dict[str, Any]]
-
-CPU = "CPUExecutionProvider"
 _DTYPES: dict[Dtype, str] = {"float32": "tensor(float)", "string": "tensor(string)", "int64": "tensor(int64)"}
 
 
@@ -35,27 +32,18 @@ class Model:
 
     Args:
         folder: holds `model.onnx`, whose digest the caller has checked.
-        providers: most wanted first; the first is the one that must really do the work.
-        allow_fallback: put up with the CPU doing it.
-        threads: for one run; 0 leaves it to ONNX Runtime.
+        plan: how its session is made.
 
     Raises:
         ModelLoadError: it cannot be loaded here, differs from the manifest, or would silently run elsewhere.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        *,
-        providers: Sequence[Provider] = (CPU,),
-        allow_fallback: bool = False,
-        threads: int = 0,
-    ) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, plan: SessionPlan | None = None) -> None:
         self.manifest = manifest
-        self._session = _open(folder / "model.onnx", providers, threads)
+        self.plan = plan or SessionPlan()
+        self._session = _open(folder / "model.onnx", self.plan)
         self.placement = _placement(self._session)
-        self.provider = _check_placement(self.placement, _name(providers[0]), allow_fallback=allow_fallback)
+        self.provider = _check_placement(self.placement, self.plan.wanted, allow_fallback=self.plan.allow_fallback)
         _check_side("input", self._session.get_inputs(), manifest.inputs)
         _check_side("output", self._session.get_outputs(), manifest.outputs)
         self._inputs = [spec.name for spec in manifest.inputs]
@@ -79,25 +67,21 @@ class Model:
         return Predictions(outputs["prediction"].reshape(-1), outputs.get("probabilities"))
 
 
-def _name(provider: Provider) -> str:
-    return provider if isinstance(provider, str) else provider[0]
-
-
-def _open(path: Path, providers: Sequence[Provider], threads: int) -> Any:
+def _open(path: Path, plan: SessionPlan) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = plan.threads
     # Spinning threads win microseconds and cost a core that the line's other programs need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     available = onnxruntime.get_available_providers()
-    absent = [_name(provider) for provider in providers if _name(provider) not in available]
+    absent = [name for name in map(provider_name, plan.providers) if name not in available]
     if absent:
         raise ModelLoadError(f"the installed ONNX Runtime has no {', '.join(absent)}; it has {', '.join(available)}")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(plan.providers))
     except Exception as error:  # the binding's errors share no root but Exception
         raise ModelLoadError(f"{path.name}: ONNX Runtime cannot load it: {_one_line(error)}") from error
     session.disable_fallback()

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from edge_agent.inference import Provider
+from edge_agent.session_plan import SessionPlan
 
 #: In this order: files read, session made on the right provider, golden vectors, latency, memory; `start` is the
 #: child's own beginning, and `time` the limit on all of it.
@@ -76,10 +76,8 @@ class Limits:
 class Order(msgspec.Struct, frozen=True):
     """What the parent asks of the child, on its stdin."""
 
-    folder: str
-    providers: list[str | tuple[str, dict[str, Any]]]
-    allow_fallback: bool
-    threads: int
+    folder: Path
+    plan: SessionPlan
     memory_bytes: int
 
 
@@ -97,15 +95,13 @@ def too_much_memory(used_bytes: int, limit_bytes: int) -> PreflightReport:
 
 def prove(
     folder: Path,
-    providers: Sequence[Provider],
+    plan: SessionPlan,
     limits: Limits,
     *,
-    allow_fallback: bool = False,
-    threads: int = 0,
     command: Sequence[str] = (sys.executable, "-m", "edge_agent.examination"),
 ) -> PreflightReport:
     """Run the preflight of the release in `folder` and return its report; never raises for what the child does."""
-    order = msgspec.json.encode(Order(str(folder), list(providers), allow_fallback, threads, limits.memory_bytes))
+    order = msgspec.json.encode(Order(folder, plan, limits.memory_bytes), enc_hook=str)
     with _memory_file("order") as asked, _memory_file("out") as out, _memory_file("err") as err:
         asked.write(order)
         asked.seek(0)

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from edge_agent.column_types import column_types, measured, typed
 from edge_agent.errors import ScoreError
-from edge_agent.inference import Array, Model, Predictions, Provider
+from edge_agent.inference import Array, Model, Predictions
 from edge_agent.releases import read_release
 from edge_agent.score_files import is_csv, open_reader, open_writer
+from edge_agent.session_plan import Provider, SessionPlan
 from protocols.manifest import Manifest, TensorSpec
 
 
@@ -35,7 +36,7 @@ def score_file(release: Path, source: Path, out: Path, *, keep: Sequence[str] | 
     if source.resolve() == out.resolve():
         raise ScoreError(f"--out {out} is the input; give another file")
     manifest = read_release(release)
-    model = Model(release, manifest, providers=_providers(manifest))
+    model = Model(release, manifest, SessionPlan(providers=tuple(_providers(manifest))))
     rows = 0
     with open_reader(source) as reader, open_writer(out) as writer:
         kept = _kept(source, reader.names, manifest, keep)

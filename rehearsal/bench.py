@@ -10,9 +10,10 @@ from devices.profiles import Profile
 from edge_agent.bench import Bench
 from edge_agent.golden import GoldenVectors, read_golden
 from edge_agent.hardware import Hardware
-from edge_agent.inference import CPU, Array, Model, Provider
+from edge_agent.inference import Array, Model
 from edge_agent.preflight import PreflightReport
 from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.session_plan import CPU, Provider
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.verification import check_release
 from protocols.manifest import Manifest

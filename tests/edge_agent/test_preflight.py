@@ -26,6 +26,7 @@ from edge_agent.examination import examine
 from edge_agent.golden import compare
 from edge_agent.inference import Model
 from edge_agent.preflight import Limits, prove
+from edge_agent.session_plan import SessionPlan
 from protocols.manifest import TensorSpec, Tolerance
 
 LIMITS = Limits(seconds=30.0, memory_bytes=600 * 1024 * 1024)
@@ -38,7 +39,7 @@ def child(code: str) -> tuple[str, ...]:
 
 def test_a_good_release_passes_in_a_child_and_is_measured(tmp_path: Path) -> None:
     write_release(tmp_path)
-    report = prove(tmp_path, [CPU], LIMITS, threads=1)
+    report = prove(tmp_path, SessionPlan(threads=1), LIMITS)
     assert report.passed, report.reason
     assert (report.provider, report.rows) == (CPU, 16)
     assert report.placement[CPU] > 0
@@ -48,7 +49,7 @@ def test_a_good_release_passes_in_a_child_and_is_measured(tmp_path: Path) -> Non
 
 def test_a_classifier_with_texts_passes(tmp_path: Path) -> None:
     write_release(tmp_path, model=classification())
-    assert examine(tmp_path, [CPU]).passed
+    assert examine(tmp_path, SessionPlan()).passed
 
 
 def test_a_model_that_computes_something_else_here_is_refused(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_model_that_computes_something_else_here_is_refused(tmp_path: Path) ->
         outputs[0][3] += 1.0
 
     write_release(tmp_path, spoil=shift)
-    report = prove(tmp_path, [CPU], LIMITS)
+    report = prove(tmp_path, SessionPlan(), LIMITS)
     assert not report.passed
     assert report.check == "golden"
     assert report.reason is not None
@@ -65,7 +66,7 @@ def test_a_model_that_computes_something_else_here_is_refused(tmp_path: Path) ->
 
 def test_a_model_that_gives_nan_is_refused(tmp_path: Path) -> None:
     write_release(tmp_path, model=nan_regression(), columns=[-INSIDE[0], INSIDE[1]])
-    report = prove(tmp_path, [CPU], LIMITS)
+    report = prove(tmp_path, SessionPlan(), LIMITS)
     assert (report.passed, report.check) == (False, "golden")
     assert report.reason == "golden vectors: prediction of row 0 is nan; it must be a number"
 
@@ -78,7 +79,7 @@ def test_a_model_that_fails_on_its_golden_vectors_is_refused(tmp_path: Path) -> 
 
     files = {**manifest.files, "golden.npz": file_info(tmp_path / "golden.npz")}
     manifest = write_release_again(tmp_path, manifest, files=files)
-    report = prove(tmp_path, [CPU], LIMITS)
+    report = prove(tmp_path, SessionPlan(), LIMITS)
     assert report.reason is not None
     assert "the model fails" in report.reason
 
@@ -96,13 +97,13 @@ def write_release_again(folder: Path, manifest: Any, **changes: Any) -> Any:
 def test_a_release_that_is_not_proven_on_the_provider_is_refused(tmp_path: Path) -> None:
     write_release(tmp_path, providers={"CUDAExecutionProvider": TOLERANCE})
     with pytest.raises(ReleaseRefusedError, match="not proven on CPUExecutionProvider"):
-        examine(tmp_path, [CPU])
+        examine(tmp_path, SessionPlan())
 
 
 def test_a_provider_that_is_not_installed_is_refused(tmp_path: Path) -> None:
     manifest = write_release(tmp_path)
     with pytest.raises(ModelLoadError, match="has no CUDAExecutionProvider"):
-        Model(tmp_path, manifest, providers=["CUDAExecutionProvider", CPU])
+        Model(tmp_path, manifest, SessionPlan(providers=("CUDAExecutionProvider", CPU)))
 
 
 def test_a_silent_fall_back_is_refused_unless_the_assignment_allows_it() -> None:
@@ -136,7 +137,7 @@ def columns(at: float, v: float) -> list[Any]:
 
 def test_a_model_that_crashes_its_process_is_a_report(tmp_path: Path) -> None:
     write_release(tmp_path, model=crashing_regression(), golden_by=regression())
-    report = prove(tmp_path, [CPU], LIMITS)
+    report = prove(tmp_path, SessionPlan(), LIMITS)
     assert (report.passed, report.check) == (False, "load")
     assert report.reason == (
         "the model killed its process (SIGSEGV: it reached for memory that is not its own) while the model was loaded"
@@ -159,7 +160,7 @@ def test_each_way_to_die_is_told_with_the_check_that_was_running(
         import os
         print('{{"check": "golden"}}', flush=True)
         os.kill(os.getpid(), {int(number)})"""
-    report = prove(tmp_path, [CPU], LIMITS, command=child(code))
+    report = prove(tmp_path, SessionPlan(), LIMITS, command=child(code))
     assert report.check == "golden"
     assert report.reason is not None
     assert text in report.reason
@@ -168,7 +169,7 @@ def test_each_way_to_die_is_told_with_the_check_that_was_running(
 
 def test_a_model_that_hangs_is_killed(tmp_path: Path) -> None:
     write_release(tmp_path, model=slow_regression(), golden_by=regression(), columns=columns(1, 1e12))
-    report = prove(tmp_path, [CPU], Limits(3.0, 0))
+    report = prove(tmp_path, SessionPlan(), Limits(3.0, 0))
     assert (report.passed, report.check, report.figure, report.limit) == (False, "time", 3.0, 3.0)
     assert report.reason == "no verdict within 3 s; it hung while it ran its golden vectors"
 
@@ -177,7 +178,7 @@ def test_a_model_that_takes_more_memory_than_allowed_is_refused(tmp_path: Path) 
     # 600 MiB in an instant: seen by the watch, or by the peak that the child reads at its end.
     write_release(tmp_path, model=hungry_regression(), columns=columns(1, 150e6))
     allowed = 400 * 1024 * 1024
-    report = prove(tmp_path, [CPU], Limits(30.0, allowed))
+    report = prove(tmp_path, SessionPlan(), Limits(30.0, allowed))
     assert (report.passed, report.check, report.limit) == (False, "memory", allowed)
     assert report.figure is not None
     assert report.figure > allowed
@@ -186,24 +187,24 @@ def test_a_model_that_takes_more_memory_than_allowed_is_refused(tmp_path: Path) 
 
 def test_a_model_that_asks_for_memory_without_end_is_refused_before_it_gets_any(tmp_path: Path) -> None:
     write_release(tmp_path, model=hungry_regression(), golden_by=regression(), columns=columns(1, 4e9))
-    report = prove(tmp_path, [CPU], LIMITS)
+    report = prove(tmp_path, SessionPlan(), LIMITS)
     assert (report.passed, report.check) == (False, "memory")
     assert report.reason == "it asked for more memory than the 600 MiB that are allowed here"
 
 
 def test_a_model_slower_than_its_release_promises_is_refused(tmp_path: Path) -> None:
     write_release(tmp_path, model=slow_regression(), columns=columns(1, 2000), latency_limit_ms=0.05)
-    report = prove(tmp_path, [CPU], LIMITS)
+    report = prove(tmp_path, SessionPlan(), LIMITS)
     assert (report.passed, report.check, report.limit) == (False, "latency", 0.05)
     assert report.figure == report.latency_p99_ms > 0.05
     assert "and the release promises 0.05 ms" in str(report.reason)
     write_release(tmp_path, model=slow_regression(), columns=columns(1, 3), latency_limit_ms=5000.0)
-    assert prove(tmp_path, [CPU], LIMITS).passed
+    assert prove(tmp_path, SessionPlan(), LIMITS).passed
 
 
 @pytest.mark.parametrize("code", ["print('nonsense')", "raise SystemExit(3)", ""])
 def test_a_child_without_a_report_is_a_report(tmp_path: Path, code: str) -> None:
-    report = prove(tmp_path, [CPU], LIMITS, command=child(code))
+    report = prove(tmp_path, SessionPlan(), LIMITS, command=child(code))
     assert not report.passed
     assert report.reason is not None
     assert "no report" in report.reason

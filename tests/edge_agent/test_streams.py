@@ -16,6 +16,7 @@ from edge_agent.faults import FAULTS_KEPT
 from edge_agent.inference import Model
 from edge_agent.receipts import Receipt
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES
+from edge_agent.session_plan import SessionPlan
 from edge_agent.streams import QUEUE_LIMIT_BYTES, StreamEngine
 from edge_agent.telemetry import BUFFER_ROWS
 from edge_agent.trial import FAILURES_ALLOWED
@@ -57,7 +58,7 @@ class Bench:
 
     def model(self, version: int = 1, **release: Any) -> Model:
         folder = self.folder / str(version)
-        return Model(folder, write_release(folder, version=version, **release), threads=1)
+        return Model(folder, write_release(folder, version=version, **release), SessionPlan(threads=1))
 
     def send(self, *payloads: Any) -> None:
         for payload in payloads:

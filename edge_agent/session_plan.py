@@ -1,0 +1,45 @@
+"""How a release's session is to be made on this device: everything that the agent may choose about it."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+#: A provider's name, alone or with its options, as ONNX Runtime takes them.
+Provider = str | tuple[str, dict[str, Any]]
+
+CPU = "CPUExecutionProvider"
+
+Optimization = Literal["none", "basic", "extended", "all"]
+Precision = Literal["float32", "float16", "int8"]
+
+
+def provider_name(provider: Provider) -> str:
+    return provider if isinstance(provider, str) else provider[0]
+
+
+class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is chosen for one release on one device. The preflight proves the plan that the daemon then serves by.
+
+    Attributes:
+        providers: most wanted first; the first is the one that must really do the work.
+        allow_fallback: put up with the CPU doing it.
+        threads: for one run; 0 leaves it to ONNX Runtime.
+        optimization: how far ONNX Runtime rewrites the graph.
+        memory_mapped: map the model's file instead of reading it.
+        precision: which of the release's graphs is served; the others are variants that its manifest lists.
+        cache: folder where the provider keeps what it compiles; None: nowhere.
+    """
+
+    providers: tuple[Provider, ...] = (CPU,)
+    allow_fallback: bool = False
+    threads: int = 0
+    optimization: Optimization = "all"
+    memory_mapped: bool = False
+    precision: Precision = "float32"
+    cache: Path | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The name of the provider that must really do the work."""
+        return provider_name(self.providers[0])
