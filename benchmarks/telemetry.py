@@ -32,7 +32,7 @@ def main() -> None:
                 batch = payloads[first : first + 256]
                 rows = reader.read(batch)
                 latency = np.full(len(batch), 0.1, dtype=np.float32)
-                window.add(rows.columns, model.predict(rows.columns), latency, sum(map(len, batch)))
+                window.add(rows, model.predict(rows.columns), latency, sum(map(len, batch)))
             size, raw = len(encode(window.summary(1, float(WINDOW_S), 0))), sum(map(len, payloads))
             print(f"{rate:>18}{raw:>14,}{size:>12,}{raw / size:>18.1f}")
 

@@ -77,7 +77,7 @@ def read_probe(folder: Path = Path(), *, root: Path = Path("/"), runtime: Runtim
         system=_fields(read_text(root / "etc/os-release"), "=").get("PRETTY_NAME", os.uname().sysname).strip('"'),
         board=board,
         cpu=cpuinfo.get("model name") or cpuinfo.get("Model") or board or machine,
-        cores=_cores(limits),
+        cores=usable_cores(limits),
         memory_bytes=memory,
         memory_free_bytes=free,
         disk_free_bytes=_disk_free(folder),
@@ -106,7 +106,8 @@ def _features(cpuinfo: dict[str, str]) -> tuple[str, ...]:
     return tuple(sorted(_FEATURES.intersection(words)))
 
 
-def _cores(limits: Limits) -> int:
+def usable_cores(limits: Limits) -> int:
+    """Return the cores that this process may use, by affinity and container; a part of one counts as one."""
     usable = len(os.sched_getaffinity(0))
     return max(1, min(usable, round(limits.cores))) if limits.cores is not None else usable
 

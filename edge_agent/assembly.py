@@ -76,7 +76,13 @@ def build_parts(
     def settle(receipts: Sequence[Receipt]) -> None:
         link.settle(receipts)
 
-    engine = StreamEngine(publish, lambda ref, reason: inbox.put(Failing(ref, reason)), settle=settle)
+    bench = make_bench(home, settings, store)
+    engine = StreamEngine(
+        publish,
+        lambda ref, reason: inbox.put(Failing(ref, reason)),
+        settle=settle,
+        cores=bench.hardware.cores,
+    )
     blocks = BlockClient(
         ask,
         home.partial,
@@ -102,7 +108,6 @@ def build_parts(
         time=trusted_time,
         patching=Patching(settings.patch_bytes),
     )
-    bench = make_bench(home, settings, store)
     installer = Installer(
         verifier,
         store,
@@ -131,6 +136,7 @@ def build_parts(
         memory=Memory(home.state),
         service=service or ServiceManager(),
         load=bench.load,
+        share=bench.share,
         facts=lambda: bench.facts,
         keep_time=trusted_time.keep,
         agent_version=version,

@@ -29,6 +29,10 @@ class Bench:
         """Look at the machine, which takes about a second."""
         self.hardware.probe()
 
+    def share(self, models: int) -> None:
+        """From now on so many models share the cores; those that are loaded keep the threads that they have."""
+        self.hardware.models = models
+
     def check(self, ref: ReleaseRef) -> Manifest:
         return check_release(ref, self._store)
 

@@ -92,6 +92,7 @@ class Parts:
     memory: Memory
     service: ServiceManager
     load: Callable[[ReleaseRef, bool], Model]
+    share: Callable[[int], None]
     facts: Callable[[], dict[str, Any]]
     keep_time: Callable[[], None]
     agent_version: str
@@ -188,6 +189,8 @@ class Daemon:
         if state != self._state or isinstance(event, Started):
             self._state = state
             self._save()
+            if state.assignment is not None:
+                self._parts.share(len(state.assignment.releases))
         for action in actions:
             self._act(action)
         self._show()

@@ -1,16 +1,17 @@
 """What this device can do for a release: does it fit, on which providers, with how many threads and how much memory."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from devices.cgroups import read_limits
 from devices.fit import fit
-from devices.probe import Probe, read_probe
+from devices.probe import Probe, read_probe, usable_cores
 from devices.profiles import load_profile
 from devices.providers import choose_providers
+from edge_agent.cores import share_cores
 from edge_agent.errors import ReleaseRefusedError
 from edge_agent.session_plan import Provider
 from protocols.manifest import Manifest
@@ -33,13 +34,16 @@ class Hardware:
     def __init__(self, profile: str, folder: Path) -> None:
         self.profile = load_profile(profile)
         self._folder = folder
+        self.cores = usable_cores(read_limits())
+        #: Models that are served here; they share the cores.
+        self.models = 1
         self._probe: Probe | None = None
         self._lock = threading.Lock()
 
     @property
     def threads(self) -> int:
         """Threads of one inference session."""
-        return min(self.profile.threads, len(os.sched_getaffinity(0)))
+        return share_cores(self.cores, self.models, self.profile.threads)
 
     def probe(self) -> Probe:
         """Look at the machine, once; the first call takes about a second."""

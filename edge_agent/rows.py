@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from edge_agent.columns import Array, ColumnMaker
 from protocols.assignment import StreamBinding
 from protocols.manifest import TensorSpec
 from protocols.payloads import ABSENT, Path, extract, parse_path, quote_name
 
-Array = np.ndarray[Any, Any]
 Key = str | int | float | None
 #: A larger message is refused unread.
 PAYLOAD_LIMIT_BYTES = 256 * 1024
@@ -39,6 +39,14 @@ class Rows:
     keys: Sequence[Key]
     accepted: Sequence[int]
     rejected: list[tuple[int, Rejection]]
+    #: float32, (columns, rows): the inputs that are numbers, float32 before int64.
+    numbers: Array
+
+    def only(self, row: int) -> "Rows":
+        """Return one row alone."""
+        part = slice(row, row + 1)
+        columns = [column[part] for column in self.columns]
+        return Rows(columns, [self.keys[row]], [self.accepted[row]], [], self.numbers[:, part])
 
 
 class RowReader:
@@ -54,6 +62,7 @@ class RowReader:
         self._paths = [parse_path(text) for text in texts]
         self._key = parse_path(binding.key) if binding.key else None
         self._fast = _fast_reader(inputs, self._paths, self._key)
+        self._columns = ColumnMaker(inputs)
 
     def read(self, payloads: Sequence[bytes]) -> Rows:
         """Return the columns of what can be served, (rows, 1) each, and why the rest cannot."""
@@ -70,30 +79,38 @@ class RowReader:
                 row = found
             rows.append(row)
             accepted.append(index)
-        return self._columns(rows, accepted, rejected)
+        return self._made(rows, accepted, rejected)
 
-    def _columns(self, rows: list[tuple[Any, ...]], accepted: list[int], rejected: list[tuple[int, Rejection]]) -> Rows:
+    def key_of(self, payload: bytes) -> Key:
+        """Return the key of a message that is not read further; None where it has none."""
+        if self._key is None:
+            return None
+        try:
+            return _as_key(extract(msgspec.json.decode(payload), self._key))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _made(self, rows: list[tuple[Any, ...]], accepted: list[int], rejected: list[tuple[int, Rejection]]) -> Rows:
         if not rows:
-            return Rows([], [], [], rejected)
+            return Rows([], [], [], rejected, np.empty((0, 0), np.float32))
         *values, keys = zip(*rows, strict=True)
-        columns = [_column(spec, column) for spec, column in zip(self._inputs, values, strict=True)]
-        infinite = [np.isinf(column) for column in columns if column.dtype == np.float32]
-        if any(bool(flags.any()) for flags in infinite):
-            wrong = np.logical_or.reduce(infinite).ravel()
-            rejected += [(accepted[row], self._overflow(columns, row)) for row in np.flatnonzero(wrong).tolist()]
-            good = ~wrong
-            columns = [column[good] for column in columns]
+        made = self._columns.make(values)
+        infinite = np.isinf(made.numbers)
+        if infinite.any():
+            wrong = np.logical_or.reduce(infinite)
+            for row in np.flatnonzero(wrong).tolist():
+                name = self._columns.number_names[int(np.argmax(infinite[:, row]))]
+                text = f"{name}: the number is beyond what a float32 can hold"
+                rejected.append((accepted[row], Rejection("not-finite", text)))
+            good: Array = ~wrong
+            made = self._columns.picked(made, good)
             accepted = list(itertools.compress(accepted, good))
             keys = tuple(itertools.compress(keys, good))
-        return Rows(columns, [_as_key(key) for key in keys] if self._key else keys, accepted, rejected)
-
-    def _overflow(self, columns: list[Array], row: int) -> Rejection:
-        name = next(
-            spec.name
-            for spec, column in zip(self._inputs, columns, strict=True)
-            if column.dtype == np.float32 and np.isinf(column[row, 0])
-        )
-        return Rejection("not-finite", f"{name}: the number is beyond what a float32 can hold")
+        named = [_as_key(key) for key in keys] if self._key else keys
+        numbers = made.numbers
+        if made.counts.size:
+            numbers = np.concatenate([numbers, made.counts], dtype=np.float32)
+        return Rows(self._columns.ordered(made), named, accepted, rejected, numbers)
 
     def _read_one(self, payload: bytes) -> tuple[Any, ...] | Rejection:
         try:
@@ -132,18 +149,6 @@ def _check(spec: TensorSpec, value: Any, path: Path) -> Rejection | None:
     if isinstance(value, int) and abs(value) > 10**300:
         return Rejection("not-finite", f"{spec.name}: the number is beyond what a float32 can hold")
     return None
-
-
-def _column(spec: TensorSpec, values: Sequence[Any]) -> Array:
-    """Return (rows, 1); null becomes NaN or "", and a number beyond float32 an infinity."""
-    if spec.dtype == "float32":
-        with np.errstate(over="ignore"):
-            return np.array(values, dtype=np.float64).astype(np.float32).reshape(-1, 1)
-    if spec.dtype == "int64":
-        return np.array(values, dtype=np.int64).reshape(-1, 1)
-    column = np.empty((len(values), 1), dtype=object)
-    column[:, 0] = [value or "" for value in values]
-    return column
 
 
 def _as_key(value: Any) -> Key:

@@ -1,16 +1,17 @@
 """One stream's telemetry window: batches in, one summary of bounded size out. Rows never leave it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edge_agent.faults import Faults
 from edge_agent.inference import Predictions
-from edge_agent.rows import Rejection
-from protocols.manifest import Manifest
+from edge_agent.rows import Rejection, Rows
+from protocols.manifest import Manifest, TensorSpec
 from protocols.messages import Telemetry
-from protocols.sketches import CategorySketch, NumericSketch
+from protocols.sketches import CategorySketch, NumericSketch, NumericSummary
 
 Array = np.ndarray[Any, Any]
 #: Rows that are buffered before they are sketched: sketching a few thousand at once costs little more than one.
@@ -18,18 +19,20 @@ BUFFER_ROWS = 4096
 
 
 class _Buffer:
-    """Values of one numeric column, waiting for their sketch."""
+    """Values of numeric columns, waiting for their sketches."""
 
-    __slots__ = ("high", "low", "sketch", "values")
+    def __init__(self, ranges: Sequence[tuple[float | None, float | None]]) -> None:
+        self._values = np.empty((len(ranges), BUFFER_ROWS), dtype=np.float32)
+        self._ranges = ranges
+        self.sketches = [NumericSketch() for _ in ranges]
 
-    def __init__(self, low: float | None = None, high: float | None = None) -> None:
-        self.values = np.empty(BUFFER_ROWS, dtype=np.float32)
-        self.sketch = NumericSketch()
-        self.low, self.high = low, high
+    def put(self, place: slice, values: Array) -> None:
+        """Keep (columns, rows) at these places."""
+        self._values[:, place] = values
 
     def drain(self, count: int) -> None:
-        if count:
-            self.sketch.update(self.values[:count], low=self.low, high=self.high)
+        for sketch, values, (low, high) in zip(self.sketches, self._values, self._ranges, strict=True):
+            sketch.update(values[:count], low=low, high=high)
 
 
 class Window:
@@ -41,12 +44,13 @@ class Window:
         self.rejected: Counter[str] = Counter()
         self._manifest, self._provider = manifest, provider
         self._bytes_in = 0
+        self.late = 0
         self._rows = 0
         self._faults = Faults()
-        self._latency = _Buffer()
-        self._numeric = {
-            index: _Buffer(spec.low, spec.high) for index, spec in enumerate(manifest.inputs) if spec.dtype != "string"
-        }
+        self._latency = _Buffer([(None, None)])
+        numeric = [manifest.inputs[index] for index in numeric_places(manifest.inputs)]
+        self._numeric_names = [spec.name for spec in numeric]
+        self._numeric = _Buffer([(spec.low, spec.high) for spec in numeric])
         self._texts: dict[int, list[str]] = {
             index: [] for index, spec in enumerate(manifest.inputs) if spec.dtype == "string"
         }
@@ -56,39 +60,43 @@ class Window:
             for index, spec in enumerate(manifest.inputs)
             if spec.categories is not None
         }
-        names = [f"probability_{name}" for name in manifest.classes] if manifest.classes else ["prediction"]
-        self._outputs = {name: _Buffer() for name in names}
+        self._output_names = [f"probability_{name}" for name in manifest.classes] or ["prediction"]
+        self._outputs = _Buffer([(None, None)] * len(self._output_names))
+        self._answers_numbers = False
 
     @property
     def empty(self) -> bool:
         return not self.predictions and not self.rejected
 
-    def add(self, columns: list[Array], predictions: Predictions, latency_ms: Array, bytes_in: int) -> None:
-        """Add one served batch: (rows, 1) columns, its predictions, and each row's latency in ms."""
+    def add(self, rows: Rows, predictions: Predictions, latency_ms: Array, bytes_in: int, late: int = 0) -> None:
+        """Add one served batch: its rows, its predictions, each row's latency in ms, and how many were late."""
         self._bytes_in += bytes_in
         self.predictions += len(predictions)
+        self.late += late
+        texts = [(index, rows.columns[index][:, 0]) for index in self._texts]
         outputs = self._output_columns(predictions)
         for first in range(0, len(predictions), BUFFER_ROWS):
             part = slice(first, first + BUFFER_ROWS)
-            self._add_part([column[part] for column in columns], [out[part] for out in outputs], latency_ms[part])
+            self._make_room(len(latency_ms[part]))
+            place = slice(self._rows, self._rows + len(latency_ms[part]))
+            self._latency.put(place, latency_ms[part])
+            self._numeric.put(place, rows.numbers[:, part])
+            for index, column in texts:
+                self._texts[index].extend(column[part].tolist())
+            if outputs is not None:
+                self._answers_numbers = True
+                self._outputs.put(place, outputs[:, part])
+            self._rows = place.stop
 
-    def _output_columns(self, predictions: Predictions) -> list[Array]:
+    def _output_columns(self, predictions: Predictions) -> Array | None:
+        """Return the outputs as (columns, rows); None where they are no numbers."""
         if predictions.probabilities is not None and self._manifest.classes:
-            return list(predictions.probabilities.T)
-        return [predictions.values] if predictions.values.dtype.kind == "f" else []
+            return predictions.probabilities.T
+        return predictions.values[None, :] if predictions.values.dtype.kind == "f" else None
 
-    def _add_part(self, columns: list[Array], outputs: list[Array], latency_ms: Array) -> None:
-        if self._rows + len(latency_ms) > BUFFER_ROWS:
+    def _make_room(self, rows: int) -> None:
+        if self._rows + rows > BUFFER_ROWS:
             self._drain()
-        place = slice(self._rows, self._rows + len(latency_ms))
-        self._latency.values[place] = latency_ms
-        for index, buffer in self._numeric.items():
-            buffer.values[place] = columns[index][:, 0]
-        for index, texts in self._texts.items():
-            texts.extend(columns[index][:, 0].tolist())
-        for buffer, output in zip(self._outputs.values(), outputs, strict=False):
-            buffer.values[place] = output
-        self._rows = place.stop
 
     def reject(self, rejection: Rejection, size_bytes: int, at: float) -> None:
         """Count one message that was not served."""
@@ -97,8 +105,11 @@ class Window:
         self._faults.add(rejection, at)
 
     def _drain(self) -> None:
-        for buffer in (self._latency, *self._numeric.values(), *self._outputs.values()):
-            buffer.drain(self._rows)
+        if self._rows:
+            self._latency.drain(self._rows)
+            self._numeric.drain(self._rows)
+            if self._answers_numbers:
+                self._outputs.drain(self._rows)
         for index, texts in self._texts.items():
             if texts:
                 self._categories[index].update(texts, known=self._known.get(index))
@@ -121,10 +132,20 @@ class Window:
             rejected=dict(self.rejected),
             dropped=dropped,
             bytes_in=self._bytes_in,
-            latency=self._latency.sketch.summary(),
-            numeric={inputs[index].name: buffer.sketch.summary() for index, buffer in self._numeric.items()},
+            late=self.late,
+            latency=self._latency.sketches[0].summary(),
+            numeric=_summaries(self._numeric_names, self._numeric),
             categories={inputs[index].name: sketch.summary() for index, sketch in self._categories.items()},
-            outputs={name: buffer.sketch.summary() for name, buffer in self._outputs.items()},
+            outputs=_summaries(self._output_names, self._outputs),
             sample=f"{faults[0].reason}: {faults[0].text}" if faults else None,
             faults=faults,
         )
+
+
+def numeric_places(inputs: Sequence[TensorSpec]) -> list[int]:
+    """Return the places of the inputs that are numbers, as `Rows.numbers` orders them: float32, then int64."""
+    return [index for dtype in ("float32", "int64") for index, spec in enumerate(inputs) if spec.dtype == dtype]
+
+
+def _summaries(names: Sequence[str], buffer: _Buffer) -> dict[str, NumericSummary]:
+    return {name: sketch.summary() for name, sketch in zip(names, buffer.sketches, strict=True)}

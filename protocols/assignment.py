@@ -1,5 +1,6 @@
 """An assignment: what one device should run, and how its sensor topics bind to models."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,7 @@ ASSIGNMENT_VERSION = 1
 
 
 Delivery = Literal["at-least-once", "at-most-once"]
+Overflow = Literal["drop-oldest", "drop-newest", "refuse"]
 
 
 class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,8 +26,12 @@ class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
         output_topic: where each prediction goes.
         inputs: model input -> JSON path in the message; an input that is absent is read from the key of its name.
         key: JSON path of a value that is copied to the prediction, so that a consumer can match the two.
-        queue_limit: messages that may wait; beyond it the oldest is dropped, and counted.
+        queue_limit: messages that may wait; what happens beyond it says `overflow`.
         max_batch: most messages served in one call of the model.
+        latency_budget_ms: from a message's arrival to its prediction's hand-over. A batch is only so large that the
+            oldest message in it is in time; a prediction that is not is counted as late. None: no such limit.
+        overflow: what a full queue does: drop the oldest message, drop the newest, or refuse the newest with an answer
+            that says so (`error`: `queue-full`). Counted in each case.
         delivery: `at-least-once` leaves a message with the broker until its prediction is on its way there, so that
             no crash loses it (of what is published at QoS 1). `at-most-once` acknowledges it on arrival: a crash loses
             what waits, and no broker's window of unacknowledged messages limits the stream.
@@ -40,6 +46,8 @@ class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
     queue_limit: int = 10_000
     max_batch: int = 256
     delivery: Delivery = "at-least-once"
+    latency_budget_ms: float | None = None
+    overflow: Overflow = "drop-oldest"
 
 
 class AssignedRelease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -120,6 +128,11 @@ def _check_stream(stream: StreamBinding, models: list[str]) -> None:
         raise MessageRefusedError("assignment", f"stream {stream.name!r}: topic and output_topic are the same")
     if stream.queue_limit < 1 or stream.max_batch < 1:
         raise MessageRefusedError("assignment", f"stream {stream.name!r}: queue_limit and max_batch count from 1")
+    budget_ms = stream.latency_budget_ms
+    if budget_ms is not None and not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise MessageRefusedError(
+            "assignment", f"stream {stream.name!r}: latency_budget_ms is {budget_ms}; it must be a number above 0"
+        )
     for path in [*stream.inputs.values(), *([stream.key] if stream.key else [])]:
         parse_path(path)
 

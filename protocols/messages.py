@@ -34,6 +34,7 @@ class Fault(msgspec.Struct, frozen=True):
 class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream as it runs now. `provider` is what ONNX Runtime really placed the nodes on.
 
+    `dropped`: messages that found no room in the queue; `late`: predictions that missed the stream's latency budget.
     `faults`: the last few different ones since the agent started, the newest first.
     """
 
@@ -44,6 +45,8 @@ class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
     predictions: int = 0
     rejected: int = 0
     faults: tuple[Fault, ...] = ()
+    dropped: int = 0
+    late: int = 0
 
 
 class HeldRelease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,9 +96,9 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     """up/telemetry: one stream's window.
 
     `latency` sketches milliseconds from a message's arrival to its prediction's hand-over. `rejected` counts the
-    messages that were not served, by reason; `dropped` those that no longer fitted the queue. `bytes_in` is what
-    the served and rejected sensor messages weighed. `faults`: the last few different ones of the window, the newest
-    first, for a person; `sample` quotes one.
+    messages that were not served, by reason; `dropped` those that no longer fitted the queue; `late` the predictions
+    that missed the stream's latency budget. `bytes_in` is what the served and rejected sensor messages weighed.
+    `faults`: the last few different ones of the window, the newest first, for a person; `sample` quotes one.
     `instance` is that of the agent that made it (see Status).
     """
 
@@ -117,6 +120,7 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     sample: str | None = None
     faults: tuple[Fault, ...] = ()
     instance: str = ""
+    late: int = 0
     v: int = MESSAGE_VERSION
 
 

@@ -76,6 +76,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A message is answered at least once. `id` names it (see `message_id`), and `again` is true where the broker sent
     it a second time, after a crash or a lost connection: a consumer that has seen the id drops such an answer.
+    `error` says why there is no prediction (`queue-full`), on a stream that refuses what it has no room for.
     """
 
     prediction: float | int | str | None
@@ -85,3 +86,4 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     probabilities: dict[str, float] | None = None
     id: str | None = None
     again: bool = False
+    error: str | None = None

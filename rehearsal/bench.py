@@ -13,7 +13,7 @@ from edge_agent.hardware import Hardware
 from edge_agent.inference import Array, Model
 from edge_agent.preflight import PreflightReport
 from edge_agent.releases import ReleaseStore, read_release
-from edge_agent.session_plan import CPU, Provider
+from edge_agent.session_plan import CPU, Provider, SessionPlan
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.verification import check_release
 from protocols.manifest import Manifest
@@ -60,6 +60,7 @@ class RecordedModel(Model):
         self.manifest = manifest
         self.placement = {CPU: len(manifest.operators)}
         self.provider = CPU
+        self.plan = SessionPlan(threads=1)
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
         self._recorded = golden.outputs

@@ -8,6 +8,9 @@ from registry.selector import Facts, choose
 
 Json = dict[str, Any]
 
+#: What a stream may ask of the device beyond its topics.
+STREAM_LIMITS = ("latency_budget_ms", "max_batch", "queue_limit", "overflow", "delivery")
+
 
 def chosen(devices: Sequence[Mapping[str, Any]], selector: str) -> list[Json]:
     """Return the devices that a selector means; raises as `registry.selector.choose`."""
@@ -36,7 +39,7 @@ def stream_of(model: str, device: Mapping[str, Any], options: Mapping[str, Any])
     """Return a stream's binding; `{device}` and `{site}` in its topics stand for this device's own.
 
     Args:
-        options: topic, output_topic, stream, inputs, key.
+        options: topic, output_topic, stream, inputs, key, and those of `STREAM_LIMITS`; None: as the protocol has it.
     """
     names = {"{device}": device["name"], "{site}": device["site"]}
     topics = {}
@@ -46,7 +49,8 @@ def stream_of(model: str, device: Mapping[str, Any], options: Mapping[str, Any])
             topic = topic.replace(sign, str(value))
         topics[field] = topic
     stream: Json = {"name": options["stream"], "model": model, **topics, "inputs": options["inputs"]}
-    return stream if options.get("key") is None else {**stream, "key": options["key"]}
+    more = {name: options.get(name) for name in ("key", *STREAM_LIMITS)}
+    return {**stream, **{name: value for name, value in more.items() if value is not None}}
 
 
 def bound(current: Mapping[str, Any], release: Mapping[str, Any], stream: Mapping[str, Any]) -> Json:

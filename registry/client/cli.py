@@ -4,13 +4,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from protocols.assignment import Delivery, Overflow
 from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
-from registry.client.binding import bound, chosen, parse_inputs, stream_of
+from registry.client.binding import STREAM_LIMITS, bound, chosen, parse_inputs, stream_of
 from registry.client.rest import RegistryClient
 from registry.client.upload import Upload
 from registry.errors import AssignmentRefusedError
@@ -91,10 +92,34 @@ def _assign_parser() -> argparse.ArgumentParser:
         help="JSON path of a model's input, such as 'AT=$.ambient.temp'; by default the key of its own name",
     )
     parser.add_argument("--key", metavar="PATH", help="JSON path of a value that each prediction repeats")
+    _add_limits(parser)
     parser.add_argument("--allow-fallback", action="store_true", help="accept the CPU where the profile names another")
     parser.add_argument("--assignment", type=Path, metavar="FILE", help="a whole assignment as JSON, for one device")
     add_registry(parser)
     return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what a stream may ask of the device beyond its topics; what is not given stays as the protocol has it."""
+    parser.add_argument(
+        "--latency-budget",
+        dest="latency_budget_ms",
+        metavar="MS",
+        type=float,
+        help="from a message's arrival to its prediction: batches are only so large that it is met (no limit)",
+    )
+    parser.add_argument("--max-batch", metavar="N", type=int, help="most messages in one call of the model (256)")
+    parser.add_argument("--queue-limit", metavar="N", type=int, help="messages that may wait (10000)")
+    parser.add_argument(
+        "--overflow",
+        choices=get_args(Overflow),
+        help="what a full queue does: drop the oldest (default) or the newest, or refuse the newest with an answer",
+    )
+    parser.add_argument(
+        "--delivery",
+        choices=get_args(Delivery),
+        help="at-least-once (default): no crash loses a message; at-most-once: acknowledged on arrival, faster",
+    )
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +155,8 @@ def resolve(client: RegistryClient, text: str) -> ReleaseRef:
 
 def _check_no_stream(options: argparse.Namespace) -> None:
     """Refuse what describes a stream where none is: it would be lost without a word."""
-    given = {"--stream": options.stream != "main", "--input": options.input, "--key": options.key}
+    given: dict[str, Any] = {"--stream": options.stream != "main", "--input": options.input, "--key": options.key}
+    given |= {f"--{name.removesuffix('_ms').replace('_', '-')}": vars(options)[name] for name in STREAM_LIMITS}
     for name, value in {**given, "--allow-fallback": options.allow_fallback}.items():
         if value:
             raise AssignmentRefusedError(

@@ -16,7 +16,7 @@ from simulators.registry_side import RegistrySide, SignedReleases
 from simulators.small_models import write_release
 
 from edge_agent import daemon as daemon_module
-from edge_agent import streams
+from edge_agent import lane
 from edge_agent.assembly import build_daemon
 from edge_agent.service_manager import ServiceManager, serves_what_it_should
 from edge_agent.settings import AgentHome
@@ -220,7 +220,7 @@ def watched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Watched]:
     """A daemon that serves a release and feeds its watchdog."""
-    monkeypatch.setattr(streams, "HANGS_S", 0.5)
+    monkeypatch.setattr(lane, "HANGS_S", 0.5)
     monkeypatch.setattr(daemon_module, "_TICK_S", 0.05)
     watched = Watched(home)
     write_release(tmp_path / "one", name="ccpp", version=1)

@@ -17,7 +17,8 @@ from edge_agent.inference import Model
 from edge_agent.receipts import Receipt
 from edge_agent.rows import PAYLOAD_LIMIT_BYTES
 from edge_agent.session_plan import SessionPlan
-from edge_agent.streams import QUEUE_LIMIT_BYTES, StreamEngine
+from edge_agent.stream import QUEUE_LIMIT_BYTES
+from edge_agent.streams import StreamEngine
 from edge_agent.telemetry import BUFFER_ROWS
 from edge_agent.trial import FAILURES_ALLOWED
 from protocols.assignment import StreamBinding

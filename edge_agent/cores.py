@@ -1,0 +1,39 @@
+"""How the models of a device share its cores: threads for each, and no more at work at once than there are cores."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+
+def share_cores(cores: int, models: int, most_threads: int) -> int:
+    """Return the threads of each model's runs, so that all of them together take no more than the cores.
+
+    Args:
+        cores: that this process may use, container limits included.
+        models: that are served on this device.
+        most_threads: that the device's profile gives one model.
+    """
+    return max(1, min(most_threads, cores // max(1, models)))
+
+
+class CoreGate:
+    """Lets runs begin while their threads find cores; a run that needs more than there are goes alone. Thread-safe."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._busy = 0
+        self._freed = threading.Condition(threading.Lock())
+
+    @contextlib.contextmanager
+    def run(self, threads: int) -> Iterator[None]:
+        """Hold so many cores; 0 stands for all of them, which is what ONNX Runtime takes when it is not told."""
+        wanted = min(threads or self._cores, self._cores)
+        with self._freed:
+            self._freed.wait_for(lambda: self._busy + wanted <= self._cores)
+            self._busy += wanted
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._busy -= wanted
+                self._freed.notify_all()

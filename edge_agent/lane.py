@@ -1,0 +1,297 @@
+"""A lane serves the streams of one model in a thread of its own: what waits as one batch, a message alone at once.
+
+A swap happens between two batches: nothing is lost, and each prediction names the release that made it. A model that is
+slow holds up no other model's streams.
+"""
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from edge_agent.batch_costs import BatchCosts
+from edge_agent.cores import CoreGate
+from edge_agent.errors import ModelRunError
+from edge_agent.inference import Array, Model, Predictions
+from edge_agent.receipts import Receipt, SensorMessage
+from edge_agent.rows import PAYLOAD_LIMIT_BYTES, Rejection, RowReader, Rows
+from edge_agent.stream import Stream, weight
+from edge_agent.telemetry import Window
+from edge_agent.trial import Trial
+from protocols.names import ReleaseRef
+from protocols.payloads import Prediction, message_id
+
+log = logging.getLogger(__name__)
+
+#: A batch that takes longer hangs.
+HANGS_S = 30.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Server:
+    """The release that serves a model now. On `trial` until it is confirmed; `halted` when it was given up."""
+
+    model: Model
+    trial: Trial | None = None
+    halted: bool = False
+    costs: BatchCosts = field(default_factory=BatchCosts)
+
+    @property
+    def ref(self) -> ReleaseRef:
+        return self.model.manifest.release
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all lanes of an engine share; the callables are the engine's own (see StreamEngine)."""
+
+    publish: Callable[[str, bytes], None]
+    failing: Callable[[ReleaseRef, str], None]
+    settle: Callable[[Sequence[Receipt]], None]
+    keep_window: Callable[[Window, float, int], None]
+    clock: Callable[[], float]
+    ticks: Callable[[], float]
+    gate: CoreGate
+
+    def settle_all(self, messages: Iterable[SensorMessage]) -> None:
+        """Settle the receipts of messages that have one."""
+        receipts = [message.receipt for message in messages if message.receipt is not None]
+        if receipts:
+            self.settle(receipts)
+
+
+class Lane:
+    """Serves one model's streams, in turns of one batch each."""
+
+    def __init__(self, model: str, around: Surroundings) -> None:
+        self.server: Server | None = None
+        self.errors = 0
+        self._around = around
+        self._streams: tuple[Stream, ...] = ()
+        self._serving = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._batch_began: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"lane-{model}", daemon=True)
+
+    def start(self) -> None:
+        if self._thread.ident is None and not self._stopping:
+            self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to serve."""
+        self._wake.set()
+
+    def end(self) -> None:
+        """Serve what waits, then stop."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; return whether it came in time."""
+        if self._thread.ident is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the thread lives and is not stuck in a batch."""
+        began = self._batch_began
+        return self._thread.is_alive() and (began is None or self._around.ticks() - began < HANGS_S)
+
+    def bind(self, streams: tuple[Stream, ...]) -> None:
+        """Make these the streams; what waited in one that goes is settled."""
+        with self._serving:
+            for stream in self._streams:
+                if stream not in streams:
+                    self._close_window(stream)
+                    self._around.settle_all(list(stream.waiting))
+            self._streams = streams
+        self._wake.set()
+
+    def serve(self, server: Server | None) -> None:
+        """Let a release take over between two batches; None: nothing serves, and what waits is settled."""
+        with self._serving:
+            for stream in self._streams:
+                self._close_window(stream)
+                stream.reader = RowReader(server.model.manifest.inputs, stream.binding) if server else None
+                if server is None:
+                    self._around.settle_all(list(stream.waiting))
+            self.server = server
+        self._wake.set()
+
+    def close_windows(self) -> None:
+        """End every stream's window."""
+        with self._serving:
+            for stream in self._streams:
+                self._close_window(stream)
+
+    def _close_window(self, stream: Stream) -> None:
+        window, stream.window = stream.window, None
+        if window is None:
+            return
+        dropped = stream.newly_dropped()
+        if dropped or not window.empty:
+            self._around.keep_window(window, self._around.clock(), dropped)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                while self._serve_round():
+                    pass
+            except Exception:  # a daemon's loop: whatever one batch does, the next is served
+                self.errors += 1
+                log.exception("a batch failed in an unforeseen way")
+                self._wake.set()
+            if self._stopping:
+                return
+
+    def _serve_round(self) -> bool:
+        """Serve one batch of each stream; return whether there was any."""
+        served = False
+        for stream in self._streams:
+            if not stream.waiting:
+                continue
+            with self._serving:
+                server = self.server
+                if server is not None and not server.halted and stream.reader is not None and stream.waiting:
+                    self._batch_began = self._around.ticks()
+                    try:
+                        self._serve_batch(stream, server, stream.reader)
+                    finally:
+                        self._batch_began = None
+                    served = True
+        return served
+
+    def _serve_batch(self, stream: Stream, server: Server, reader: RowReader) -> None:
+        window = stream.window
+        if window is None:
+            window = Window(stream.binding.name, server.model.manifest, server.model.provider, self._around.clock())
+            stream.window = window
+        taken = stream.take(self._batch_size(stream, server))
+        back: Sequence[SensorMessage] = ()
+        try:
+            back = self._answer(stream, server, window, reader, taken)
+        finally:
+            self._around.settle_all(message for message in taken if message not in back)
+
+    def _batch_size(self, stream: Stream, server: Server) -> int:
+        """Return the most messages that one batch may take, so that the oldest is answered within its budget."""
+        binding = stream.binding
+        if binding.latency_budget_ms is None or len(stream.waiting) == 1:
+            return binding.max_batch
+        waited_s = self._around.ticks() - stream.waiting[0].arrived
+        return server.costs.largest(binding.max_batch, binding.latency_budget_ms / 1000 - waited_s)
+
+    def _answer(
+        self, stream: Stream, server: Server, window: Window, reader: RowReader, taken: list[SensorMessage]
+    ) -> Sequence[SensorMessage]:
+        """Answer or refuse each message; return those that were put back for another release."""
+        batch, payloads = [], []
+        for message in taken:
+            if isinstance(message.payload, int):
+                text = f"{message.payload} bytes, and {PAYLOAD_LIMIT_BYTES} are allowed"
+                self._reject(stream, window, Rejection("too-large", text), message.payload)
+            else:
+                batch.append(message)
+                payloads.append(message.payload)
+        rows = reader.read(payloads)
+        for index, rejection in rows.rejected:
+            self._reject(stream, window, rejection, len(payloads[index]))
+        return self._predict(stream, server, window, batch, rows) if rows.accepted else ()
+
+    def _predict(
+        self, stream: Stream, server: Server, window: Window, batch: list[SensorMessage], rows: Rows
+    ) -> Sequence[SensorMessage]:
+        around = self._around
+        try:
+            with around.gate.run(server.model.plan.threads):
+                began = around.ticks()
+                predictions = server.model.predict(rows.columns)
+                took_s = around.ticks() - began
+        except ModelRunError as error:
+            if len(rows.accepted) == 1:
+                self._fail(stream, server, window, batch[rows.accepted[0]], str(error))
+                return ()
+            return self._one_by_one(stream, server, window, batch, rows)
+        served = batch if len(rows.accepted) == len(batch) else [batch[index] for index in rows.accepted]
+        self._hand_over(stream, server, predictions, rows, served)
+        server.costs.learn(len(served), took_s)
+        self._count(stream, window, rows, predictions, served)
+        self._judge(server, predictions, took_s)
+        return ()
+
+    def _count(
+        self, stream: Stream, window: Window, rows: Rows, predictions: Predictions, served: Sequence[SensorMessage]
+    ) -> None:
+        arrived = np.array([message.arrived for message in served])
+        latency_ms = ((self._around.ticks() - arrived) * 1000).astype(np.float32)
+        budget_ms = stream.binding.latency_budget_ms
+        late = 0 if budget_ms is None else int(np.count_nonzero(latency_ms > budget_ms))
+        stream.predictions += len(served)
+        stream.late += late
+        window.add(rows, predictions, latency_ms, sum(weight(message.payload) for message in served), late)
+
+    def _one_by_one(
+        self, stream: Stream, server: Server, window: Window, batch: list[SensorMessage], rows: Rows
+    ) -> Sequence[SensorMessage]:
+        """Serve a batch that failed row by row, so that one bad row takes no other with it."""
+        for row in range(len(rows.accepted)):
+            if server.halted:  # the release that takes over serves the rest
+                rest = [batch[other] for other in rows.accepted[row:]]
+                stream.put_back(rest)
+                return rest
+            self._predict(stream, server, window, batch, rows.only(row))
+        return ()
+
+    def _hand_over(
+        self, stream: Stream, server: Server, predictions: Predictions, rows: Rows, messages: Sequence[SensorMessage]
+    ) -> None:
+        manifest, topic, publish = server.model.manifest, stream.binding.output_topic, self._around.publish
+        model, version = manifest.model, manifest.version
+        shares: Iterable[dict[str, float] | None] = itertools.repeat(None)
+        if predictions.probabilities is not None:
+            shares = (dict(zip(manifest.classes, row, strict=True)) for row in predictions.probabilities.tolist())
+        for value, key, share, message in zip(predictions.values.tolist(), rows.keys, shares, messages, strict=False):
+            again = message.receipt is not None and message.receipt.again
+            made = Prediction(value, model, version, key, share, message_id(message.payload), again)
+            publish(topic, _encode(made))
+
+    def _judge(self, server: Server, predictions: Predictions, took_s: float) -> None:
+        """Weigh a release on trial; predictions that are no numbers count as failures."""
+        if server.trial is None:
+            return
+        values: Array = predictions.values if predictions.probabilities is None else predictions.probabilities
+        if values.dtype.kind != "f" or np.isfinite(values).any():
+            server.trial.served(len(predictions), took_s)
+        else:
+            server.trial.failed("its predictions are not numbers (NaN or infinite)", len(predictions))
+        self._consider(server)
+
+    def _fail(self, stream: Stream, server: Server, window: Window, message: SensorMessage, reason: str) -> None:
+        self._reject(stream, window, Rejection("model-failed", reason), weight(message.payload))
+        if server.trial is not None:
+            server.trial.failed(reason)
+            self._consider(server)
+
+    def _consider(self, server: Server) -> None:
+        """Give a release on trial up if its trial says so."""
+        reason = server.trial.verdict() if server.trial is not None and not server.halted else None
+        if reason is not None:
+            server.halted = True
+            self._around.failing(server.ref, reason)
+
+    def _reject(self, stream: Stream, window: Window, rejection: Rejection, size_bytes: int) -> None:
+        at = self._around.clock()
+        stream.rejected += 1
+        stream.faults.add(rejection, at)
+        window.reject(rejection, size_bytes, at)

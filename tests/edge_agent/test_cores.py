@@ -1,0 +1,56 @@
+"""How models share a device's cores: the plan, and that no more threads are at work than there are cores."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from simulators.broker_process import wait_until
+
+from devices.cgroups import read_limits
+from devices.probe import usable_cores
+from edge_agent.cores import CoreGate, share_cores
+
+
+@pytest.mark.parametrize(
+    ("cores", "models", "most", "threads"),
+    [(4, 1, 2, 2), (4, 1, 8, 4), (4, 2, 4, 2), (4, 3, 4, 1), (4, 9, 4, 1), (1, 1, 4, 1), (4, 0, 2, 2)],
+)
+def test_models_share_the_cores(cores: int, models: int, most: int, threads: int) -> None:
+    assert share_cores(cores, models, most) == threads
+    assert threads * models <= cores or threads == 1
+
+
+def test_no_more_threads_are_at_work_than_there_are_cores() -> None:
+    gate, lock = CoreGate(3), threading.Lock()
+    busy, most, done = [0], [0], []
+
+    def work(threads: int) -> None:
+        for _ in range(50):
+            with gate.run(threads):
+                with lock:
+                    busy[0] += min(threads or 3, 3)
+                    most[0] = max(most[0], busy[0])
+                threading.Event().wait(0.0001)
+                with lock:
+                    busy[0] -= min(threads or 3, 3)
+        done.append(threads)
+
+    for threads in (1, 2, 2, 3, 0, 9):
+        threading.Thread(target=work, args=[threads]).start()
+    wait_until(lambda: len(done) == 6)
+    assert most[0] == 3
+
+
+def test_a_run_that_fails_frees_its_cores() -> None:
+    gate = CoreGate(1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="it failed"), gate.run(1):
+            raise ValueError("it failed")
+
+
+def test_a_container_s_limit_counts_as_its_cores(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/agent\n")
+    (tmp_path / "sys/fs/cgroup/agent").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/agent/cpu.max").write_text("100000 100000\n")
+    assert usable_cores(read_limits(tmp_path)) == 1

@@ -1,0 +1,178 @@
+"""A stream under load: what a full queue does, batches within the latency budget, and models that share a device."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from simulators.broker_process import wait_until
+from simulators.small_models import regression, write_release
+
+from edge_agent.inference import Array, Model, Predictions
+from edge_agent.receipts import Receipt
+from edge_agent.session_plan import SessionPlan
+from edge_agent.streams import QUEUE_FULL, StreamEngine
+from protocols.assignment import StreamBinding
+
+
+@dataclass
+class Held:
+    """An engine with what it published by topic, and models whose runs can be held up."""
+
+    folder: Path
+    engine: StreamEngine = field(init=False)
+    out: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    settled: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine = StreamEngine(
+            lambda topic, payload: self.out.setdefault(topic, []).append(json.loads(payload)),
+            lambda *_: None,
+            settle=lambda receipts: self.settled.extend(receipt.number for receipt in receipts),
+            cores=4,
+        )
+
+    def model(self, name: str, *, takes_s: float = 0.0, go: threading.Event | None = None) -> "SlowModel":
+        folder = self.folder / name
+        folder.mkdir()
+        write_release(folder, model=regression())
+        manifest = msgspec.structs.replace(Model(folder, _manifest(folder)).manifest, model=name)
+        return SlowModel(folder, manifest, takes_s, go)
+
+    def send(self, topic: str, *numbers: int) -> None:
+        for number in numbers:
+            payload = json.dumps({"id": number, "AT": 1.0, "V": 2.0}).encode()
+            self.engine.offer(topic, payload, Receipt(1, number))
+
+
+class SlowModel(Model):
+    """A real model that takes its time, or waits until it may go."""
+
+    def __init__(self, folder: Path, manifest: Any, takes_s: float, go: threading.Event | None) -> None:
+        super().__init__(folder, manifest, SessionPlan(threads=1))
+        self.takes_s, self.go = takes_s, go
+        self.sizes: list[int] = []
+
+    def predict(self, columns: list[Array]) -> Predictions:
+        self.sizes.append(len(columns[0]))
+        if self.go is not None:
+            assert self.go.wait(30)
+        if self.takes_s:
+            time.sleep(self.takes_s * len(columns[0]))  # it stands for the model's own work
+        return super().predict(columns)
+
+
+def _manifest(folder: Path) -> Any:
+    from edge_agent.releases import read_release
+
+    return read_release(folder)
+
+
+def binding(name: str = "line", model: str = "ccpp", **more: Any) -> StreamBinding:
+    return StreamBinding(name, model, f"in/{name}", f"out/{name}", key="$.id", **more)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    held = Held(tmp_path)
+    yield held
+    held.engine.stop(5)
+
+
+def test_a_stream_that_drops_the_newest_keeps_what_came_first(held: Held) -> None:
+    held.engine.bind([binding(queue_limit=3, overflow="drop-newest")])
+    held.engine.serve("ccpp", held.model("ccpp"))
+    held.send("in/line", *range(10))
+    assert held.settled == list(range(3, 10))
+    held.engine.start()
+    wait_until(lambda: len(held.out.get("out/line", [])) == 3)
+    assert [answer["key"] for answer in held.out["out/line"]] == [0, 1, 2]
+    assert held.engine.served()[0].dropped == 7
+    [window] = [window(1) for window in held.engine.close_windows()]
+    assert window.dropped == 7
+
+
+def test_a_stream_that_refuses_says_so_to_the_sender(held: Held) -> None:
+    held.engine.bind([binding(queue_limit=2, overflow="refuse")])
+    held.engine.serve("ccpp", held.model("ccpp"))
+    held.send("in/line", *range(4))
+    refused = held.out["out/line"]
+    assert [(answer["key"], answer["error"], answer["prediction"]) for answer in refused] == [
+        (2, QUEUE_FULL, None),
+        (3, QUEUE_FULL, None),
+    ]
+    assert all(answer["id"] for answer in refused)
+    held.engine.start()
+    wait_until(lambda: len(held.out["out/line"]) == 4)
+    assert sorted(held.settled) == [0, 1, 2, 3]
+
+
+def test_batches_stay_within_the_latency_budget(held: Held) -> None:
+    model = held.model("ccpp", takes_s=0.002)
+    held.engine.bind([binding(latency_budget_ms=100.0, queue_limit=10_000)])
+    held.engine.serve("ccpp", model)
+    held.engine.start()
+    held.send("in/line", *range(400))
+    wait_until(lambda: len(held.out.get("out/line", [])) == 400)
+    on_time = model.sizes[: model.sizes.index(max(model.sizes))]
+    assert on_time[0] == 1
+    assert all(size < 64 for size in on_time), "a batch of 64 rows would take more than the budget"
+
+
+def test_late_predictions_are_counted(held: Held) -> None:
+    go = threading.Event()
+    held.engine.bind([binding(latency_budget_ms=50.0)])
+    held.engine.serve("ccpp", held.model("ccpp", go=go))
+    held.engine.start()
+    held.send("in/line", 0)
+    time.sleep(0.06)  # the budget itself has to pass
+    go.set()
+    wait_until(lambda: held.engine.served()[0].late == 1)
+    [window] = [window(1) for window in held.engine.close_windows()]
+    assert (window.late, window.predictions) == (1, 1)
+    held.send("in/line", 1)
+    wait_until(lambda: len(held.out["out/line"]) == 2)
+
+
+def test_a_model_that_is_stuck_holds_up_no_other_model(held: Held) -> None:
+    go = threading.Event()
+    held.engine.bind([binding("slow", "slow"), binding("fast", "fast")])
+    held.engine.serve("slow", held.model("slow", go=go))
+    held.engine.serve("fast", held.model("fast"))
+    held.engine.start()
+    held.send("in/slow", 0)
+    held.send("in/fast", *range(20))
+    wait_until(lambda: len(held.out.get("out/fast", [])) == 20)
+    assert "out/slow" not in held.out
+    go.set()
+    wait_until(lambda: len(held.out.get("out/slow", [])) == 1)
+
+
+def test_streams_of_one_model_take_turns(held: Held) -> None:
+    go = threading.Event()
+    model = held.model("ccpp", go=go)
+    held.engine.bind([binding("one", max_batch=10), binding("two", max_batch=10)])
+    held.engine.serve("ccpp", model)
+    held.engine.start()
+    held.send("in/one", *range(100))
+    held.send("in/two", 0)
+    go.set()
+    wait_until(lambda: len(held.out.get("out/one", [])) == 100)
+    assert 1 in model.sizes[:3], "the other stream's message waits for one batch, not for the whole queue"
+
+
+def test_a_lane_ends_with_its_last_stream(held: Held) -> None:
+    held.engine.start()
+    held.engine.bind([binding()])
+    held.engine.serve("ccpp", held.model("ccpp"))
+    names = [thread.name for thread in threading.enumerate()]
+    assert "lane-ccpp" in names
+    held.engine.serve("ccpp", None)
+    held.engine.bind([])
+    wait_until(lambda: "lane-ccpp" not in [thread.name for thread in threading.enumerate()])
+    assert held.engine.healthy
