@@ -2,6 +2,8 @@
 
 #: The newest measurement's weight: a machine that gets hot slows down within a few batches.
 _NEWEST = 0.2
+#: Of one that was quicker: the first runs of a session are slow.
+_QUICKER = 0.5
 
 
 class BatchCosts:
@@ -14,7 +16,12 @@ class BatchCosts:
         """Take note of one batch."""
         size = (rows - 1).bit_length()
         before = self._seconds.get(size)
-        self._seconds[size] = seconds if before is None else before + _NEWEST * (seconds - before)
+        weight = _NEWEST if before is not None and seconds > before else _QUICKER
+        self._seconds[size] = seconds if before is None else before + weight * (seconds - before)
+
+    def one_row_within(self, seconds: float) -> bool:
+        """Whether a row alone is known to take no longer."""
+        return self._seconds.get(0, seconds + 1) <= seconds
 
     def largest(self, limit: int, left_s: float) -> int:
         """Return the most rows, up to `limit`, that should be done within `left_s`.

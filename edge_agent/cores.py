@@ -1,8 +1,6 @@
 """How the models of a device share its cores: threads for each, and no more at work at once than there are cores."""
 
-import contextlib
 import threading
-from collections.abc import Iterator
 
 
 def share_cores(cores: int, models: int, most_threads: int) -> int:
@@ -24,16 +22,20 @@ class CoreGate:
         self._busy = 0
         self._freed = threading.Condition(threading.Lock())
 
-    @contextlib.contextmanager
-    def run(self, threads: int) -> Iterator[None]:
+    def has_room(self, threads: int) -> bool:
+        """Whether a run with so many threads could begin at once."""
+        return self._busy + min(threads or self._cores, self._cores) <= self._cores
+
+    def enter(self, threads: int) -> None:
         """Hold so many cores; 0 stands for all of them, which is what ONNX Runtime takes when it is not told."""
         wanted = min(threads or self._cores, self._cores)
         with self._freed:
-            self._freed.wait_for(lambda: self._busy + wanted <= self._cores)
+            while self._busy + wanted > self._cores:
+                self._freed.wait()
             self._busy += wanted
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._busy -= wanted
-                self._freed.notify_all()
+
+    def leave(self, threads: int) -> None:
+        """Give back what `enter` held."""
+        with self._freed:
+            self._busy -= min(threads or self._cores, self._cores)
+            self._freed.notify_all()

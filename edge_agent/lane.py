@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 
 #: A batch that takes longer hangs.
 HANGS_S = 30.0
+#: A message that comes so long after the one before it is alone.
+ALONE_S = 0.002
+#: A model that takes no longer for a row is quick.
+QUICK_S = 0.001
 
 _encode = msgspec.json.Encoder().encode
 
@@ -78,6 +82,7 @@ class Lane:
         self._wake = threading.Event()
         self._stopping = False
         self._batch_began: float | None = None
+        self._last_came = 0.0
         self._thread = threading.Thread(target=self._run, name=f"lane-{model}", daemon=True)
 
     def start(self) -> None:
@@ -159,18 +164,44 @@ class Lane:
         """Serve one batch of each stream; return whether there was any."""
         served = False
         for stream in self._streams:
-            if not stream.waiting:
-                continue
-            with self._serving:
-                server = self.server
-                if server is not None and not server.halted and stream.reader is not None and stream.waiting:
-                    self._batch_began = self._around.ticks()
-                    try:
-                        self._serve_batch(stream, server, stream.reader)
-                    finally:
-                        self._batch_began = None
-                    served = True
+            if stream.waiting:
+                with self._serving:
+                    served |= self._serve_turn(stream)
         return served
+
+    def _serve_turn(self, stream: Stream) -> bool:
+        """Serve one batch of a stream, if there is one and a release that may serve it."""
+        server = self.server
+        if server is None or server.halted or stream.reader is None or not stream.waiting:
+            return False
+        self._batch_began = self._around.ticks()
+        try:
+            self._serve_batch(stream, server, stream.reader)
+        finally:
+            self._batch_began = None
+        return True
+
+    def serve_alone(self, stream: Stream, now: float) -> bool:
+        """Serve a message that came alone, in the thread that brought it: two changes of thread take longer than it.
+
+        Only a quick model's, where nothing else is at work; returns whether it was served.
+        """
+        quiet_s, self._last_came = now - self._last_came, now
+        server = self.server
+        if quiet_s < ALONE_S or server is None or len(stream.waiting) != 1:
+            return False
+        if not server.costs.one_row_within(QUICK_S) or not self._around.gate.has_room(server.model.plan.threads):
+            return False
+        if not self._serving.acquire(blocking=False):
+            return False
+        try:
+            return self._serve_turn(stream)
+        except Exception:  # as in `_run`
+            self.errors += 1
+            log.exception("a message failed in an unforeseen way")
+            return True
+        finally:
+            self._serving.release()
 
     def _serve_batch(self, stream: Stream, server: Server, reader: RowReader) -> None:
         window = stream.window
@@ -212,12 +243,8 @@ class Lane:
     def _predict(
         self, stream: Stream, server: Server, window: Window, batch: list[SensorMessage], rows: Rows
     ) -> Sequence[SensorMessage]:
-        around = self._around
         try:
-            with around.gate.run(server.model.plan.threads):
-                began = around.ticks()
-                predictions = server.model.predict(rows.columns)
-                took_s = around.ticks() - began
+            predictions, took_s = self._run_model(server.model, rows)
         except ModelRunError as error:
             if len(rows.accepted) == 1:
                 self._fail(stream, server, window, batch[rows.accepted[0]], str(error))
@@ -229,6 +256,17 @@ class Lane:
         self._count(stream, window, rows, predictions, served)
         self._judge(server, predictions, took_s)
         return ()
+
+    def _run_model(self, model: Model, rows: Rows) -> tuple[Predictions, float]:
+        """Return the predictions, and the seconds that the model took for them once it had its cores."""
+        gate, threads = self._around.gate, model.plan.threads
+        gate.enter(threads)
+        try:
+            began = self._around.ticks()
+            predictions = model.predict(rows.columns)
+            return predictions, self._around.ticks() - began
+        finally:
+            gate.leave(threads)
 
     def _count(
         self, stream: Stream, window: Window, rows: Rows, predictions: Predictions, served: Sequence[SensorMessage]

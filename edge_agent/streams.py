@@ -94,7 +94,8 @@ class StreamEngine:
             gone = stream.offer(payload, now, receipt if stream in keepers else None)
             if gone:
                 self._give_way(stream, gone)
-            lane.wake()
+            if not lane.serve_alone(stream, now):
+                lane.wake()
         return bool(streams)
 
     def _give_way(self, stream: Stream, gone: Sequence[SensorMessage]) -> None:

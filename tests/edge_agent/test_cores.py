@@ -26,13 +26,14 @@ def test_no_more_threads_are_at_work_than_there_are_cores() -> None:
 
     def work(threads: int) -> None:
         for _ in range(50):
-            with gate.run(threads):
-                with lock:
-                    busy[0] += min(threads or 3, 3)
-                    most[0] = max(most[0], busy[0])
-                threading.Event().wait(0.0001)
-                with lock:
-                    busy[0] -= min(threads or 3, 3)
+            gate.enter(threads)
+            with lock:
+                busy[0] += min(threads or 3, 3)
+                most[0] = max(most[0], busy[0])
+            threading.Event().wait(0.0001)
+            with lock:
+                busy[0] -= min(threads or 3, 3)
+            gate.leave(threads)
         done.append(threads)
 
     for threads in (1, 2, 2, 3, 0, 9):
@@ -41,11 +42,14 @@ def test_no_more_threads_are_at_work_than_there_are_cores() -> None:
     assert most[0] == 3
 
 
-def test_a_run_that_fails_frees_its_cores() -> None:
-    gate = CoreGate(1)
-    for _ in range(2):
-        with pytest.raises(ValueError, match="it failed"), gate.run(1):
-            raise ValueError("it failed")
+def test_a_gate_says_whether_a_run_could_begin_at_once() -> None:
+    gate = CoreGate(2)
+    gate.enter(1)
+    assert gate.has_room(1)
+    assert not gate.has_room(2)
+    assert not gate.has_room(0)
+    gate.leave(1)
+    assert gate.has_room(0)
 
 
 def test_a_container_s_limit_counts_as_its_cores(tmp_path: Path) -> None:

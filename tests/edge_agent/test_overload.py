@@ -176,3 +176,40 @@ def test_a_lane_ends_with_its_last_stream(held: Held) -> None:
     held.engine.bind([])
     wait_until(lambda: "lane-ccpp" not in [thread.name for thread in threading.enumerate()])
     assert held.engine.healthy
+
+
+def test_a_message_that_comes_alone_is_served_in_the_thread_that_brought_it(held: Held) -> None:
+    model = held.model("ccpp")
+    threads: list[str] = []
+    predict = model.predict
+    model.predict = lambda columns: threads.append(threading.current_thread().name) or predict(columns)  # type: ignore[method-assign, func-returns-value]
+    held.engine.bind([binding()])
+    held.engine.serve("ccpp", model)
+    held.engine.start()
+    for number in range(50):
+        held.send("in/line", number)
+        wait_until(lambda number=number: len(held.out.get("out/line", [])) == number + 1)
+        time.sleep(0.003)  # what comes after a while is alone
+    assert threads[0] == "lane-ccpp", "how quick the model is, is not known yet"
+    assert threads[-1] == threading.current_thread().name
+    assert held.settled == list(range(50))
+
+
+def test_a_model_that_fails_in_that_thread_is_counted_and_others_go_on(held: Held) -> None:
+    model = held.model("ccpp")
+    held.engine.bind([binding()])
+    held.engine.serve("ccpp", model)
+    held.engine.start()
+    for number in range(20):
+        held.send("in/line", number)
+        wait_until(lambda number=number: len(held.out.get("out/line", [])) == number + 1)
+        time.sleep(0.003)
+    predict = model.predict
+    model.predict = lambda columns: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    time.sleep(0.003)
+    held.send("in/line", 20)
+    wait_until(lambda: held.engine.errors == 1)
+    model.predict = predict  # type: ignore[method-assign]
+    held.send("in/line", 21)
+    wait_until(lambda: [answer["key"] for answer in held.out["out/line"]] == [*range(20), 21])
+    assert 20 in held.settled
