@@ -156,7 +156,8 @@ def main(messages: int) -> None:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         for number in range(MODELS):
-            model = regression(bias=float(number)) if number else slow_regression()  # one of them takes 100 times longer
+            # One of them takes 100 times longer.
+            model = regression(bias=float(number)) if number else slow_regression()
             quick = [np.ones((2, 1), np.float32)] * 2
             write_release(folder / f"m{number}", name=f"m{number}", model=model, columns=quick)
         (folder / "mosquitto.conf").write_text(
