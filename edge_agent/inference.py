@@ -1,6 +1,5 @@
 """A release's model in ONNX Runtime: the provider asked for, the provider that really runs, columns to outputs."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from edge_agent.errors import ModelLoadError, ModelRunError
-from edge_agent.session_plan import SessionPlan, provider_name
+from edge_agent.placement import check_placement, read_placement
+from edge_agent.session_plan import SessionPlan
+from edge_agent.sessions import one_line, open_session
 from protocols.manifest import Dtype, Manifest, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -41,9 +42,10 @@ class Model:
     def __init__(self, folder: Path, manifest: Manifest, plan: SessionPlan | None = None) -> None:
         self.manifest = manifest
         self.plan = plan or SessionPlan()
-        self._session = _open(folder / "model.onnx", self.plan)
-        self.placement = _placement(self._session)
-        self.provider = _check_placement(self.placement, self.plan.wanted, allow_fallback=self.plan.allow_fallback)
+        self._session = open_session(folder, manifest, self.plan)
+        placed = read_placement(self._session)
+        self.placement = {provider: len(nodes) for provider, nodes in placed.items()}
+        self.provider = check_placement(placed, self.plan.wanted, allow_fallback=self.plan.allow_fallback)
         _check_side("input", self._session.get_inputs(), manifest.inputs)
         _check_side("output", self._session.get_outputs(), manifest.outputs)
         self._inputs = [spec.name for spec in manifest.inputs]
@@ -58,7 +60,7 @@ class Model:
         try:
             outputs: list[Array] = self._session.run(self._outputs, dict(zip(self._inputs, columns, strict=True)))
         except Exception as error:  # the binding's errors share no root but Exception
-            raise ModelRunError(f"{self.manifest.release}: the model fails: {_one_line(error)}") from error
+            raise ModelRunError(f"{self.manifest.release}: the model fails: {one_line(error)}") from error
         return outputs
 
     def predict(self, columns: Sequence[Array]) -> Predictions:
@@ -67,56 +69,8 @@ class Model:
         return Predictions(outputs["prediction"].reshape(-1), outputs.get("probabilities"))
 
 
-def _open(path: Path, plan: SessionPlan) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = plan.threads
-    # Spinning threads win microseconds and cost a core that the line's other programs need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    available = onnxruntime.get_available_providers()
-    absent = [name for name in map(provider_name, plan.providers) if name not in available]
-    if absent:
-        raise ModelLoadError(f"the installed ONNX Runtime has no {', '.join(absent)}; it has {', '.join(available)}")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(plan.providers))
-    except Exception as error:  # the binding's errors share no root but Exception
-        raise ModelLoadError(f"{path.name}: ONNX Runtime cannot load it: {_one_line(error)}") from error
-    session.disable_fallback()
-    return session
-
-
-def _placement(session: Any) -> dict[str, int]:
-    """Return provider -> number of nodes placed on it; older ONNX Runtimes only name the session's providers."""
-    try:
-        parts = session.get_provider_graph_assignment_info()
-    except (AttributeError, RuntimeError):
-        return {session.get_providers()[0]: 1}
-    counts: Counter[str] = Counter()
-    for part in parts:
-        counts[part.ep_name] += len(part.get_nodes())
-    return dict(counts) or {session.get_providers()[0]: 0}
-
-
-def _check_placement(placement: dict[str, int], wanted: str, *, allow_fallback: bool) -> str:
-    """Return the provider that holds most nodes, if it is the wanted one or another is allowed."""
-    real = max(placement, key=lambda name: (placement[name], name == wanted))
-    if real != wanted and not allow_fallback:
-        shares = ", ".join(f"{name} {count} nodes" for name, count in sorted(placement.items()))
-        raise ModelLoadError(
-            f"{wanted} was asked for, and ONNX Runtime placed {shares}; assign it with allow_fallback to accept that"
-        )
-    return real
-
-
 def _check_side(side: str, found: Sequence[Any], specs: Sequence[TensorSpec]) -> None:
     have = {node.name: node.type for node in found}
     want = {spec.name: _DTYPES[spec.dtype] for spec in specs}
     if have != want:
         raise ModelLoadError(f"model.onnx: its {side}s are {have}, and the manifest says {want}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

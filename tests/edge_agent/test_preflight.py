@@ -106,16 +106,6 @@ def test_a_provider_that_is_not_installed_is_refused(tmp_path: Path) -> None:
         Model(tmp_path, manifest, SessionPlan(providers=("CUDAExecutionProvider", CPU)))
 
 
-def test_a_silent_fall_back_is_refused_unless_the_assignment_allows_it() -> None:
-    from edge_agent.inference import _check_placement
-
-    placement = {"CUDAExecutionProvider": 1, CPU: 9}
-    with pytest.raises(ModelLoadError, match="CPUExecutionProvider 9 nodes, CUDAExecutionProvider 1 nodes"):
-        _check_placement(placement, "CUDAExecutionProvider", allow_fallback=False)
-    assert _check_placement(placement, "CUDAExecutionProvider", allow_fallback=True) == CPU
-    assert _check_placement({"CUDAExecutionProvider": 9, CPU: 1}, "CUDAExecutionProvider", allow_fallback=False)
-
-
 def test_a_graph_that_wants_what_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
     manifest = write_release(tmp_path)
     manifest = write_release_again(tmp_path, manifest, inputs=(TensorSpec("AT", "float32"),))
