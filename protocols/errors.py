@@ -8,11 +8,14 @@ GenbaError                  what the `genba` command shows as one line, in every
     ├── ManifestError           a release manifest that contradicts itself       (publisher)
     ├── BrokerAddressError      a broker's address that cannot be read or is unsafe  (operator)
     ├── PathRefusedError        a JSON path that cannot be parsed                (caller)
+    ├── ImageRefusedError       bytes that are no image, or not one to be decoded (sender)
     ├── SketchError             sketch bytes that cannot be read                 (sender)
     ├── MetadataFormError       signed metadata that is no metadata in form      (attacker or publisher)
     ├── BundleRefusedError      a folder that is no bundle, or not a whole one   (whoever carried it)
     └── DisagreementError       image and director repositories say different things (attacker or publisher)
 """
+
+from typing import Literal
 
 
 class GenbaError(Exception):
@@ -77,6 +80,15 @@ class PathRefusedError(ProtocolError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"JSON path {path!r}: {reason}; write it like $.line.temperature, a[0].b or $['Torque [Nm]']")
         self.path = path
+
+
+class ImageRefusedError(ProtocolError):
+    """Bytes are no image that may be decoded. `reason`: `not-an-image`, `broken-image` or `too-large`."""
+
+    def __init__(self, reason: Literal["not-an-image", "broken-image", "too-large"], text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.text = text
 
 
 class BrokerAddressError(ProtocolError):

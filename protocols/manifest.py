@@ -6,9 +6,13 @@ from typing import Literal
 import msgspec
 
 from protocols.errors import ManifestError
+from protocols.feeding import IMAGE_INPUT, Feeding, Image, StatePair, Window, check_feeding
 from protocols.names import ReleaseRef, check_name
 
-MANIFEST_VERSION = 1
+#: The newest that this release of Genba reads. A table's release is still of the first, so that older agents take it.
+MANIFEST_VERSION = 2
+#: A release with `feeding` or `state`, which an older agent would misread.
+FED_VERSION = 2
 
 Task = Literal["classification", "regression"]
 Dtype = Literal["float32", "string", "int64"]
@@ -17,7 +21,8 @@ Dtype = Literal["float32", "string", "int64"]
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One input or output of the graph.
 
-    An input is one raw column, shape (rows, 1). Missing is NaN for float32 and "" for string.
+    An input is one raw column, shape (rows, 1). Missing is NaN for float32 and "" for string. Where the manifest has a
+    `feeding`, it is what a window is made of, or a figure of an image that monitoring follows.
     `low` and `high` are the range seen in training, in `unit`; `categories` the values seen, most frequent first.
     """
 
@@ -115,6 +120,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `latency_limit_ms` is what its user allows one row to take on the device that serves it: a preflight whose 99th
     percentile is above it refuses the release, and a trial in which more than a few rows are gives it up.
+    `feeding` and `state` say how the graph is fed where it takes more than one row; `v` is 2 with one of them, else 1.
     """
 
     model: str
@@ -139,7 +145,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     author: str | None = None
     profiles: tuple[str, ...] = ()
     latency_limit_ms: float | None = None
-    v: int = MANIFEST_VERSION
+    feeding: Feeding | None = None
+    state: tuple[StatePair, ...] = ()
+    v: int = 1
 
     @property
     def release(self) -> ReleaseRef:
@@ -149,6 +157,30 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     def digest(self) -> str:
         """SHA-256 of model.onnx, as hex."""
         return self.files["model.onnx"].sha256
+
+    @property
+    def graph_inputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph takes: the columns, or the tensor that is made of them, then its state."""
+        feeding = self.feeding
+        if isinstance(feeding, Window):
+            fed: tuple[TensorSpec, ...] = (
+                TensorSpec(feeding.tensor, "float32", (feeding.batch, feeding.rows, len(self.inputs))),
+            )
+        elif isinstance(feeding, Image):
+            fed = (TensorSpec(feeding.tensor, "float32", (feeding.batch, *feeding.shape)),)
+        else:
+            fed = self.inputs
+        return (*fed, *(TensorSpec(pair.input, "float32", pair.shape) for pair in self.state))
+
+    @property
+    def graph_outputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph gives: the outputs, then its new state."""
+        return (*self.outputs, *(TensorSpec(pair.output, "float32", pair.shape) for pair in self.state))
+
+    @property
+    def bound_inputs(self) -> tuple[str, ...]:
+        """What a stream's binding may name: what is read from a message."""
+        return (IMAGE_INPUT,) if isinstance(self.feeding, Image) else tuple(spec.name for spec in self.inputs)
 
 
 _decoder = msgspec.json.Decoder(Manifest)
@@ -169,8 +201,10 @@ def decode_manifest(data: bytes) -> Manifest:
         manifest = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(f"release.json: {error}") from error
-    if manifest.v != MANIFEST_VERSION:
-        raise ManifestError(f"release.json: version {manifest.v}, and this release of Genba reads {MANIFEST_VERSION}")
+    if not 1 <= manifest.v <= MANIFEST_VERSION:
+        raise ManifestError(
+            f"release.json: version {manifest.v}, and this release of Genba reads up to {MANIFEST_VERSION}"
+        )
     _check(manifest)
     return manifest
 
@@ -190,6 +224,11 @@ def _check(manifest: Manifest) -> None:
     limit_ms = manifest.latency_limit_ms
     if limit_ms is not None and not (math.isfinite(limit_ms) and limit_ms > 0):
         raise ManifestError(f"release.json: latency_limit_ms is {limit_ms}; it must be a number above 0, or absent")
+    fed = manifest.feeding is not None or bool(manifest.state)
+    if fed != (manifest.v >= FED_VERSION):
+        what = "with" if fed else "without"
+        raise ManifestError(f"release.json: version {manifest.v} {what} feeding or state, which are of {FED_VERSION}")
+    check_feeding(manifest.feeding, manifest.state, [(spec.name, spec.dtype) for spec in manifest.inputs])
     for spec in manifest.inputs:
         if spec.low is not None and spec.high is not None and not (math.isfinite(spec.low) and spec.low <= spec.high):
             raise ManifestError(f"release.json: input {spec.name!r} has the range {spec.low} to {spec.high}")

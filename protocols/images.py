@@ -1,0 +1,169 @@
+"""Images of sensor messages: what is taken for one, its pixels as a graph takes them, its figures for monitoring.
+
+Pillow does the decoding, by its JPEG and PNG decoders alone. It is imported when the first image comes, so that a
+device without a camera never loads it.
+"""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from protocols.errors import ImageRefusedError
+from protocols.feeding import Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+Array = np.ndarray[Any, Any]
+
+#: A larger file is no image of ours.
+IMAGE_LIMIT_BYTES = 8 * 1024 * 1024
+#: What an image may unfold to, by its own header: 40 million pixels are 120 MB in colour, and larger than any camera
+#: that a line has. A decompression bomb promises more.
+PIXEL_LIMIT = 40_000_000
+
+_MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
+_OTHERS = {
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"II*\x00": "a TIFF",
+    b"MM\x00*": "a TIFF",
+    b"RIFF": "a WebP or another RIFF file",
+    b"%PDF": "a PDF",
+    b"{": "JSON; to read the image out of it, bind its path: --input image=PATH",
+}
+#: EXIF's orientation -> the transposition that makes the image upright, by its name in Pillow.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def read_pixels(data: bytes, image: Image) -> Array:
+    """Decode an image and bring it to the size and colours that a graph takes.
+
+    It is turned upright as its EXIF data say, transparency is left out, 16 bits become 8.
+
+    Returns:
+        uint8, shape (height, width, channels), channels in the order of `image.colours`.
+
+    Raises:
+        ImageRefusedError: it is no JPEG or PNG, too large, or damaged.
+    """
+    form = _form(data)
+    if len(data) > IMAGE_LIMIT_BYTES:
+        raise ImageRefusedError("too-large", f"an image of {len(data)} bytes, and {IMAGE_LIMIT_BYTES} are allowed")
+    try:
+        with _opened(form, data) as picture:
+            width, height = picture.size
+            if width * height <= PIXEL_LIMIT:
+                return _pixels(picture, image)
+    except Exception as error:  # Pillow's decoders share no root but Exception
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ImageRefusedError("broken-image", f"a {form} that cannot be decoded: {reason}") from error
+    raise ImageRefusedError(
+        "too-large", f"a {form} that unfolds to {width} x {height} pixels, and {PIXEL_LIMIT} are allowed"
+    )
+
+
+def to_tensor(pixels: Array, image: Image) -> Array:
+    """Return pixels (..., height, width, channels) as the graph takes them, float32."""
+    values = pixels.astype(np.float32)
+    values *= np.float32(image.scale)
+    if image.mean:
+        values -= np.array(image.mean, dtype=np.float32)
+    if image.deviation:
+        values /= np.array(image.deviation, dtype=np.float32)
+    if image.layout == "NCHW":
+        values = np.moveaxis(values, -1, -3)
+    return np.ascontiguousarray(values)
+
+
+def figures(pixels: Array, image: Image) -> tuple[float, float, float]:
+    """Return what monitoring follows of one image's pixels: brightness, contrast, sharpness.
+
+    Brightness is the mean of the grey levels (0 to 255) and contrast their standard deviation; sharpness is the
+    standard deviation of the Laplacian, which falls as focus is lost.
+    """
+    grey = _grey(pixels, image)
+    inner = grey[1:-1, 1:-1]
+    edges = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    return float(grey.mean()), float(grey.std()), float(edges.std()) if edges.size else 0.0
+
+
+def _grey(pixels: Array, image: Image) -> Array:
+    if image.colours == "L":
+        return pixels[..., 0].astype(np.float32)
+    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+    grey: Array = pixels.astype(np.float32) @ (weights if image.colours == "RGB" else weights[::-1])
+    return grey
+
+
+def _form(data: bytes) -> str:
+    form = next((form for magic, form in _MAGIC.items() if data.startswith(magic)), None)
+    if form is None:
+        found = next((name for magic, name in _OTHERS.items() if data.startswith(magic)), f"begins {data[:16]!r}")
+        raise ImageRefusedError("not-an-image", f"no JPEG or PNG: it is {found}" if data else "no image: it is empty")
+    return form
+
+
+def _opened(form: str, data: bytes) -> "Picture":
+    """Open by one decoder: Pillow's own `open` would try all that it has."""
+    if form == "JPEG":
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        return JpegImageFile(io.BytesIO(data))
+    from PIL.PngImagePlugin import PngImageFile
+
+    return PngImageFile(io.BytesIO(data))
+
+
+def _pixels(picture: "Picture", image: Image) -> Array:
+    picture.load()
+    upright = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+    plain = _eight_bits(picture)
+    if upright is not None:
+        from PIL.Image import Transpose
+
+        plain = plain.transpose(Transpose[upright])
+    pixels = np.asarray(_sized(plain.convert("L" if image.colours == "L" else "RGB"), image))
+    if image.colours == "L":
+        return pixels[:, :, None]
+    return pixels[:, :, ::-1] if image.colours == "BGR" else pixels
+
+
+def _eight_bits(picture: "Picture") -> "Picture":
+    """Pillow clips 16 bits when it converts them; the upper eight are the picture. Transparency becomes a channel."""
+    if not picture.mode.startswith("I"):
+        return picture.convert("RGBA") if "transparency" in picture.info else picture
+    from PIL.Image import fromarray
+
+    return fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
+
+
+def _sized(picture: "Picture", image: Image) -> "Picture":
+    from PIL.Image import Resampling, new
+
+    size, whole = (image.width, image.height), picture.size
+    if whole == size:
+        return picture
+    if image.resize == "stretch":
+        return picture.resize(size, Resampling.BILINEAR)
+    shares = (size[0] / whole[0], size[1] / whole[1])
+    if image.resize == "crop":
+        share = max(shares)
+        width, height = size[0] / share, size[1] / share
+        left, top = (whole[0] - width) / 2, (whole[1] - height) / 2
+        return picture.resize(size, Resampling.BILINEAR, (left, top, left + width, top + height))
+    share = min(shares)
+    inner = (max(1, round(whole[0] * share)), max(1, round(whole[1] * share)))
+    framed = new(picture.mode, size)
+    framed.paste(picture.resize(inner, Resampling.BILINEAR), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return framed
