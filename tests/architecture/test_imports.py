@@ -14,9 +14,11 @@ import pytest
 PROTOCOLS = {"backports", "msgspec", "numpy", "datasketches", "_datasketches", "typing_extensions"}
 DEVICES = PROTOCOLS
 EDGE_AGENT = DEVICES | {
+    "_brotli",  # urllib3 takes it where it is installed
     "_cffi_backend",
     "_openssl",
     "asn1crypto",  # of pkcs11
+    "brotli",
     "cloudpickle",  # pyarrow takes it where it is installed
     "cryptography",
     "dns",  # paho looks brokers up by SRV record where it can; the agent never asks it to
