@@ -1,9 +1,8 @@
 """The bench: where releases are checked, proven and loaded on this device's hardware."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.hardware import Hardware
-from edge_agent.inference import Model
 from edge_agent.preflight import Limits, PreflightReport, prove
 from edge_agent.releases import ReleaseStore, read_release
 from edge_agent.session_plan import SessionPlan
@@ -11,6 +10,9 @@ from edge_agent.settings import AgentHome, Settings
 from edge_agent.verification import check_release
 from protocols.manifest import Manifest
 from protocols.names import ReleaseRef
+
+if TYPE_CHECKING:
+    from edge_agent.inference import Model
 
 
 class Bench:
@@ -45,7 +47,9 @@ class Bench:
             Limits(self._settings.preflight_s, self._settings.preflight_bytes or self.hardware.preflight_bytes()),
         )
 
-    def load(self, ref: ReleaseRef, allow_fallback: bool) -> Model:
+    def load(self, ref: ReleaseRef, allow_fallback: bool) -> "Model":
+        from edge_agent.inference import Model
+
         folder = self._store.path(ref)
         manifest = read_release(folder)
         return Model(folder, manifest, self._plan(manifest, allow_fallback))

@@ -7,13 +7,12 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edge_agent.disk import sweep
 from edge_agent.errors import ReleaseDamagedError
-from edge_agent.inference import Model
 from edge_agent.installer import Downloads, Installer, Outcome, StickLeft, Sync, SyncDone, SyncFailed
 from edge_agent.lifecycle import State, step
 from edge_agent.lifecycle_events import (
@@ -54,6 +53,9 @@ from protocols.names import ReleaseRef
 from protocols.renewal import RenewalReply
 from protocols.topics import DeviceTopics
 
+if TYPE_CHECKING:
+    from edge_agent.inference import Model
+
 log = logging.getLogger(__name__)
 
 _TICK_S = 2.0
@@ -91,7 +93,7 @@ class Parts:
     renew: Callable[..., None]
     memory: Memory
     service: ServiceManager
-    load: Callable[[ReleaseRef, bool], Model]
+    load: "Callable[[ReleaseRef, bool], Model]"
     share: Callable[[int], None]
     facts: Callable[[], dict[str, Any]]
     keep_time: Callable[[], None]

@@ -2,7 +2,7 @@
 
 import re
 
-from edge_agent.rows import Rejection
+from edge_agent.rejections import Rejection
 from protocols.messages import Fault
 
 FAULTS_KEPT = 5

@@ -7,19 +7,20 @@ slow holds up no other model's streams.
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
 from edge_agent.batch_costs import BatchCosts
-from edge_agent.cores import CoreGate
 from edge_agent.errors import ModelRunError
 from edge_agent.inference import Array, Model, Predictions
-from edge_agent.receipts import Receipt, SensorMessage
-from edge_agent.rows import PAYLOAD_LIMIT_BYTES, Rejection, RowReader, Rows
+from edge_agent.receipts import SensorMessage
+from edge_agent.rejections import PAYLOAD_LIMIT_BYTES, Rejection
+from edge_agent.rows import RowReader, Rows
 from edge_agent.stream import Stream, weight
+from edge_agent.surroundings import Surroundings
 from edge_agent.telemetry import Window
 from edge_agent.trial import Trial
 from protocols.names import ReleaseRef
@@ -49,25 +50,6 @@ class Server:
     @property
     def ref(self) -> ReleaseRef:
         return self.model.manifest.release
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all lanes of an engine share; the callables are the engine's own (see StreamEngine)."""
-
-    publish: Callable[[str, bytes], None]
-    failing: Callable[[ReleaseRef, str], None]
-    settle: Callable[[Sequence[Receipt]], None]
-    keep_window: Callable[[Window, float, int], None]
-    clock: Callable[[], float]
-    ticks: Callable[[], float]
-    gate: CoreGate
-
-    def settle_all(self, messages: Iterable[SensorMessage]) -> None:
-        """Settle the receipts of messages that have one."""
-        receipts = [message.receipt for message in messages if message.receipt is not None]
-        if receipts:
-            self.settle(receipts)
 
 
 class Lane:

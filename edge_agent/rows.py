@@ -5,30 +5,18 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from edge_agent.columns import Array, ColumnMaker
+from edge_agent.rejections import Rejection
 from protocols.assignment import StreamBinding
 from protocols.manifest import TensorSpec
 from protocols.payloads import ABSENT, Path, extract, parse_path, quote_name
 
 Key = str | int | float | None
-#: A larger message is refused unread.
-PAYLOAD_LIMIT_BYTES = 256 * 1024
-
-Reason = Literal[
-    "too-large", "not-json", "not-an-object", "missing-feature", "wrong-type", "not-finite", "model-failed", "dropped"
-]
-
-
-class Rejection(NamedTuple):
-    """Why one message was not served; `text` is for a person."""
-
-    reason: Reason
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

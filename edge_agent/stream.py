@@ -2,12 +2,16 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edge_agent.faults import Faults
 from edge_agent.receipts import Receipt, SensorMessage
-from edge_agent.rows import PAYLOAD_LIMIT_BYTES, RowReader
-from edge_agent.telemetry import Window
+from edge_agent.rejections import PAYLOAD_LIMIT_BYTES
 from protocols.assignment import StreamBinding
+
+if TYPE_CHECKING:
+    from edge_agent.rows import RowReader
+    from edge_agent.telemetry import Window
 
 #: Most that one stream's waiting messages may weigh, whatever their number.
 QUEUE_LIMIT_BYTES = 32 * 1024 * 1024

@@ -1,24 +1,30 @@
-"""The streams of a device: which messages go to which stream, and which release serves them, each model in its lane."""
+"""The streams of a device: which messages go to which stream, and which release serves them, each model in its lane.
+
+Lanes, and numpy with them, are imported when the first stream comes: a device that has none keeps the memory.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edge_agent.cores import CoreGate
-from edge_agent.inference import Model
-from edge_agent.lane import Lane, Server, Surroundings
 from edge_agent.receipts import Receipt, SensorMessage
-from edge_agent.rows import RowReader
 from edge_agent.stream import Stream
-from edge_agent.telemetry import Window
+from edge_agent.surroundings import Surroundings
 from edge_agent.trial import Trial
 from protocols.assignment import StreamBinding
 from protocols.manifest import Manifest
 from protocols.messages import ServedStream, Telemetry
 from protocols.names import ReleaseRef
 from protocols.payloads import Prediction, message_id
+
+if TYPE_CHECKING:
+    from edge_agent.inference import Model
+    from edge_agent.lane import Lane, Server
+    from edge_agent.telemetry import Window
 
 Publish = Callable[[str, bytes], None]
 
@@ -139,12 +145,16 @@ class StreamEngine:
     def _new_stream(self, binding: StreamBinding) -> Stream:
         stream, model = Stream(binding), self.active(binding.model)
         if model is not None:
+            from edge_agent.rows import RowReader
+
             stream.reader = RowReader(model.manifest.inputs, binding)
         return stream
 
-    def _lane(self, model: str) -> Lane:
+    def _lane(self, model: str) -> "Lane":
         lane = self._lanes.get(model)
         if lane is None:
+            from edge_agent.lane import Lane
+
             lane = self._lanes[model] = Lane(model, self._around)
             if self._started and not self._stopped:
                 lane.start()
@@ -157,13 +167,15 @@ class StreamEngine:
                 del self._lanes[model]
                 lane.end()
 
-    def serve(self, name: str, model: Model | None, *, on_trial: bool = False) -> None:
+    def serve(self, name: str, model: "Model | None", *, on_trial: bool = False) -> None:
         """Let a release take over its model's streams between two batches; None: nothing serves them."""
         if model is None:
             if name in self._lanes:
                 self._lanes[name].serve(None)
                 self._end_idle_lanes()
             return
+        from edge_agent.lane import Server
+
         self._lane(name).serve(Server(model, Trial(model.manifest.latency_limit_ms) if on_trial else None))
 
     def confirm(self, ref: ReleaseRef) -> None:
@@ -182,16 +194,16 @@ class StreamEngine:
             closed, self._closed = self._closed, []
         return [_summary_of(*window) for window in closed]
 
-    def _keep_window(self, window: Window, end: float, dropped: int) -> None:
+    def _keep_window(self, window: "Window", end: float, dropped: int) -> None:
         with self._closing:
             self._closed.append((window, end, dropped))
 
-    def active(self, name: str) -> Model | None:
+    def active(self, name: str) -> "Model | None":
         """Return what serves a model now."""
         server = self._server(name)
         return server.model if server is not None else None
 
-    def _server(self, name: str) -> Server | None:
+    def _server(self, name: str) -> "Server | None":
         lane = self._lanes.get(name)
         return lane.server if lane is not None else None
 
@@ -236,5 +248,5 @@ class StreamEngine:
         return sum(stream.dropped for stream in list(self._streams.values()))
 
 
-def _summary_of(window: Window, end: float, dropped: int) -> Callable[[int], Telemetry]:
+def _summary_of(window: "Window", end: float, dropped: int) -> Callable[[int], Telemetry]:
     return lambda number: window.summary(number, end, dropped)

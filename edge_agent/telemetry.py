@@ -8,10 +8,12 @@ import numpy as np
 
 from edge_agent.faults import Faults
 from edge_agent.inference import Predictions
-from edge_agent.rows import Rejection, Rows
+from edge_agent.rejections import Rejection
+from edge_agent.rows import Rows
 from protocols.manifest import Manifest, TensorSpec
 from protocols.messages import Telemetry
-from protocols.sketches import CategorySketch, NumericSketch, NumericSummary
+from protocols.sketches import CategorySketch, NumericSketch
+from protocols.summaries import NumericSummary
 
 Array = np.ndarray[Any, Any]
 #: Rows that are buffered before they are sketched: sketching a few thousand at once costs little more than one.

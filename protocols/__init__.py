@@ -28,6 +28,7 @@ __all__ = [
     "signed_request",
     "sketch_bytes",
     "sketches",
+    "summaries",
     "topics",
     "trust",
 ]

@@ -10,7 +10,7 @@ import msgspec
 
 from protocols.errors import MessageRefusedError, UnknownVersionError
 from protocols.renewal import RenewalReply, RenewalRequest
-from protocols.sketches import CategorySummary, NumericSummary
+from protocols.summaries import CategorySummary, NumericSummary
 
 MESSAGE_VERSION = 1
 #: No message of ours is larger; a larger one is refused unread.

@@ -3,7 +3,7 @@
 import msgspec
 
 from protocols.errors import SketchError
-from protocols.sketches import CategorySummary, NumericSummary
+from protocols.summaries import CategorySummary, NumericSummary
 
 REFERENCE_VERSION = 1
 

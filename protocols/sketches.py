@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from typing import Any
 
-import msgspec
 import numpy as np
 from datasketches import (
     PyObjectSerDe,
@@ -22,6 +21,7 @@ from datasketches import (
 
 from protocols.errors import SketchError
 from protocols.sketch_bytes import check_frequent_items, check_kll
+from protocols.summaries import CategorySummary, NumericSummary
 
 #: 1.9 KB at any number of values; rank error under 1.9 % with 99 % confidence.
 KLL_K = 140
@@ -46,26 +46,6 @@ class _Utf8(PyObjectSerDe):  # type: ignore[misc]
         if offset + 2 > len(data) or end > len(data):
             raise IndexError("cut short")
         return bytes(data[offset + 2 : end]).decode(), end - offset
-
-
-class NumericSummary(msgspec.Struct, frozen=True):
-    """A numeric column's window on the wire. `count` counts finite values; `m2` is the sum of squared deviations."""
-
-    kll: bytes
-    count: int
-    missing: int
-    out_of_range: int
-    mean: float
-    m2: float
-
-
-class CategorySummary(msgspec.Struct, frozen=True):
-    """A text column's window on the wire. `unseen` counts values that training never saw."""
-
-    items: bytes
-    count: int
-    missing: int
-    unseen: int
 
 
 class NumericSketch:
@@ -217,5 +197,4 @@ class CategorySketch:
         return sketch
 
 
-Summary = NumericSummary | CategorySummary
 Sketch = NumericSketch | CategorySketch

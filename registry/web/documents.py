@@ -8,7 +8,8 @@ import msgspec
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.manifest import Manifest, Task
 from protocols.messages import Fault, Status
-from protocols.sketches import CategorySketch, CategorySummary, NumericSketch, NumericSummary
+from protocols.sketches import CategorySketch, NumericSketch
+from protocols.summaries import CategorySummary, NumericSummary
 from registry.catalogue.devices import Device
 from registry.catalogue.models import Model
 from registry.catalogue.releases import Release

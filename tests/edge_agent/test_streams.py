@@ -15,7 +15,7 @@ from edge_agent.errors import ModelRunError
 from edge_agent.faults import FAULTS_KEPT
 from edge_agent.inference import Model
 from edge_agent.receipts import Receipt
-from edge_agent.rows import PAYLOAD_LIMIT_BYTES
+from edge_agent.rejections import PAYLOAD_LIMIT_BYTES
 from edge_agent.session_plan import SessionPlan
 from edge_agent.stream import QUEUE_LIMIT_BYTES
 from edge_agent.streams import StreamEngine

@@ -16,7 +16,7 @@ from protocols.messages import (
     Telemetry,
     encode,
 )
-from protocols.sketches import NumericSummary
+from protocols.summaries import NumericSummary
 
 CORPUS = Path(__file__).parents[1] / "protocols" / "corpus"
 HUGE = 2**63

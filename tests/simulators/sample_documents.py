@@ -15,7 +15,8 @@ from protocols.manifest import (
     Tolerance,
 )
 from protocols.reference import ReferenceProfile
-from protocols.sketches import CategorySketch, CategorySummary, NumericSketch, NumericSummary
+from protocols.sketches import CategorySketch, NumericSketch
+from protocols.summaries import CategorySummary, NumericSummary
 
 
 def numeric_summary() -> NumericSummary:

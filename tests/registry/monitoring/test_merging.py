@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from protocols.sketches import NumericSummary
+from protocols.summaries import NumericSummary
 from registry.monitoring.merging import DeviceWindow, intervals, merge
 
 
