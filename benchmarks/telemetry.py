@@ -27,7 +27,7 @@ def main() -> None:
         for rate in RATES_HZ:
             count = rate * WINDOW_S
             payloads = [messages[index % len(messages)] for index in range(count)]
-            window = Window("main", manifest, model.provider, 0.0)
+            window = Window("main", manifest, model.ran, 0.0)
             for first in range(0, count, 256):
                 batch = payloads[first : first + 256]
                 rows = reader.read(batch)

@@ -10,7 +10,7 @@ import msgspec
 from devices.errors import NoProviderError
 from devices.probe import Probe
 from devices.profiles import Profile
-from devices.providers import CPU, choose_providers
+from devices.providers import CPU, choose_providers, proven_providers
 from protocols.manifest import Manifest
 
 _MB = 1024 * 1024
@@ -68,8 +68,8 @@ def machine_warnings(profile: Profile, probe: Probe) -> list[str]:
 def _providers(
     manifest: Manifest, profile: Profile, probe: Probe, *, allow_fallback: bool
 ) -> tuple[tuple[str, ...], list[str], list[str]]:
-    proven = [name for name in profile.providers if name in manifest.providers]
-    if not proven:
+    proven = proven_providers(manifest)
+    if proven is not None and not any(name in proven for name in profile.providers):
         return (
             (),
             [f"proven on {_listed(manifest.providers)}; profile {profile.name} has {_listed(profile.providers)}"],
@@ -78,7 +78,7 @@ def _providers(
     if probe.onnxruntime is None:
         return (), [f"ONNX Runtime: {probe.runtime_fault or 'not installed'}"], []
     try:
-        choice = choose_providers(profile, probe.providers, manifest.providers)
+        choice = choose_providers(profile, probe.providers, proven)
     except NoProviderError as error:
         return (), [str(error)], []
     if not choice.fallback:
@@ -137,7 +137,10 @@ def _dtype_reasons(manifest: Manifest) -> Iterator[str]:
 
 
 def _provider_warnings(manifest: Manifest, profile: Profile, providers: tuple[str, ...]) -> Iterator[str]:
-    if providers and profile.providers[0] not in manifest.providers:
+    unproven = bool(providers) and profile.providers[0] not in manifest.providers
+    if unproven and manifest.elsewhere is not None and providers[0] not in manifest.providers:
+        yield f"its publisher did not prove it on {providers[0]}; this device does, with the golden vectors"
+    elif unproven and manifest.elsewhere is None:
         yield f"not proven on {profile.providers[0]}, so that stays idle and {providers[0]} serves"
     texts = [spec.name for spec in manifest.inputs if spec.dtype == "string"]
     if providers and providers[0] != CPU and texts:

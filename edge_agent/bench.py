@@ -55,5 +55,10 @@ class Bench:
         return Model(folder, manifest, self._plan(manifest, allow_fallback))
 
     def _plan(self, manifest: Manifest, allow_fallback: bool) -> SessionPlan:
-        providers = tuple(self.hardware.providers(manifest))
-        return SessionPlan(providers=providers, allow_fallback=allow_fallback, threads=self.hardware.threads)
+        choice = self.hardware.choose(manifest)
+        return SessionPlan(
+            providers=choice.providers,
+            asked=choice.wanted,
+            allow_fallback=allow_fallback,
+            threads=self.hardware.threads,
+        )

@@ -61,6 +61,7 @@ def examine(
     p50, p99 = _latency_ms(model, golden)
     report = PreflightReport(
         passed=True,
+        asked=model.asked,
         provider=model.provider,
         placement=model.placement,
         rows=len(golden.inputs[0]),
@@ -84,7 +85,7 @@ def _within_latency(report: PreflightReport, limit_ms: float | None) -> Prefligh
 
 
 def _try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> float:
-    tolerance = manifest.providers.get(model.provider)
+    tolerance = manifest.tolerance(model.provider)
     if tolerance is None:
         raise ReleaseRefusedError(
             f"{manifest.release} is not proven on {model.provider}, only on {', '.join(manifest.providers)}"

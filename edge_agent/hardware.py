@@ -10,10 +10,9 @@ from devices.cgroups import read_limits
 from devices.fit import fit
 from devices.probe import Probe, read_probe, usable_cores
 from devices.profiles import load_profile
-from devices.providers import choose_providers
+from devices.providers import Choice, choose_providers, proven_providers
 from edge_agent.cores import share_cores
 from edge_agent.errors import ReleaseRefusedError
-from edge_agent.session_plan import Provider
 from protocols.manifest import Manifest
 
 #: What a process takes before it loads a model: Python, NumPy, ONNX Runtime.
@@ -67,16 +66,13 @@ class Hardware:
         if not answer.fits:
             raise ReleaseRefusedError(f"{manifest.release} does not fit this device: {'; '.join(answer.reasons)}")
 
-    def providers(self, manifest: Manifest) -> list[Provider]:
-        """Return what a session asks for, most wanted first.
+    def choose(self, manifest: Manifest) -> Choice:
+        """Return what a session asks for, most wanted first, and what was wanted.
 
         Raises:
             NoProviderError: the ONNX Runtime here has none that the release is proven on.
         """
-        import onnxruntime
-
-        installed = onnxruntime.get_available_providers()
-        return list(choose_providers(self.profile, installed, manifest.providers).providers)
+        return choose_providers(self.profile, self.probe().providers, proven_providers(manifest))
 
     def preflight_bytes(self) -> int:
         """Most memory that a release's proof may take: what the profile gives a model, or what is free, if less."""

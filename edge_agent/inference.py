@@ -12,6 +12,7 @@ from edge_agent.placement import check_placement, read_placement
 from edge_agent.session_plan import SessionPlan
 from edge_agent.sessions import one_line, open_session
 from protocols.manifest import Dtype, Manifest, TensorSpec
+from protocols.placement import Ran
 
 Array = np.ndarray[Any, Any]
 _DTYPES: dict[Dtype, str] = {"float32": "tensor(float)", "string": "tensor(string)", "int64": "tensor(int64)"}
@@ -46,10 +47,16 @@ class Model:
         placed = read_placement(self._session)
         self.placement = {provider: len(nodes) for provider, nodes in placed.items()}
         self.provider = check_placement(placed, self.plan.wanted, allow_fallback=self.plan.allow_fallback)
+        self.asked = self.plan.asked or self.plan.wanted
         _check_side("input", self._session.get_inputs(), manifest.inputs)
         _check_side("output", self._session.get_outputs(), manifest.outputs)
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
+
+    @property
+    def ran(self) -> Ran:
+        """What was asked for and what runs, without the session that runs it."""
+        return Ran(self.asked, self.provider, self.placement)
 
     def run(self, columns: Sequence[Array]) -> list[Array]:
         """Return the manifest's outputs for (rows, 1) columns in the order of the manifest's inputs.

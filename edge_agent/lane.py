@@ -188,7 +188,7 @@ class Lane:
     def _serve_batch(self, stream: Stream, server: Server, reader: RowReader) -> None:
         window = stream.window
         if window is None:
-            window = Window(stream.binding.name, server.model.manifest, server.model.provider, self._around.clock())
+            window = Window(stream.binding.name, server.model.manifest, server.model.ran, self._around.clock())
             stream.window = window
         taken = stream.take(self._batch_size(stream, server))
         back: Sequence[SensorMessage] = ()

@@ -43,7 +43,8 @@ _CAUSES = {
 
 
 class PreflightReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the child found. `placement`: provider -> nodes; times in ms for one row; memory is the peak's growth.
+    """What the child found. `asked`: the provider that was wanted, `provider` the one that ran most nodes, `placement`
+    provider -> nodes; times in ms for one row; memory is the peak's growth.
 
     Where it did not pass, `check` is what failed, and `figure` and `limit` what was measured beside what is
     allowed, in the check's unit: bytes (memory), ms (latency), s (time).
@@ -54,6 +55,7 @@ class PreflightReport(msgspec.Struct, frozen=True, omit_defaults=True):
     check: Check | None = None
     figure: float | None = None
     limit: float | None = None
+    asked: str | None = None
     provider: str | None = None
     placement: dict[str, int] = {}
     rows: int = 0

@@ -23,7 +23,8 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     Attributes:
         providers: most wanted first; the first is the one that must really do the work.
-        allow_fallback: put up with the CPU doing it.
+        asked: what this device wanted, where it had to be another first one; empty: the first one itself.
+        allow_fallback: put up with another doing it.
         threads: for one run; 0 leaves it to ONNX Runtime.
         optimization: how far ONNX Runtime rewrites the graph.
         memory_mapped: map the model's file instead of reading it.
@@ -32,6 +33,7 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """
 
     providers: tuple[Provider, ...] = (CPU,)
+    asked: str = ""
     allow_fallback: bool = False
     threads: int = 0
     optimization: Optimization = "all"

@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 
 from edge_agent.status import StatusPage
-from protocols.messages import HeldRelease, ReleaseState, ServedStream
+from protocols.messages import Building, HeldRelease, ReleaseState, ServedStream
+from protocols.placement import describe_run
 
 #: What happens next with a release that does not serve yet, by the state that it is in.
 _NEXT: dict[ReleaseState, str] = {
@@ -31,12 +32,12 @@ def describe(page: StatusPage, now: float) -> str:
         *_unserved(page),
         "",
         *_table(
-            ("STREAM", "RELEASE", "PROVIDER", "PREDICTIONS", "REJECTED"),
+            ("STREAM", "RELEASE", "RUNS ON", "PREDICTIONS", "REJECTED"),
             [
                 (
                     row.stream,
                     f"{row.model}@{row.version}" if row.version else f"{row.model}: none yet",
-                    row.provider.removesuffix("ExecutionProvider") or "-",
+                    describe_run(row.asked, row.provider, row.placement) or "-",
                     str(row.predictions),
                     str(row.rejected),
                 )
@@ -46,7 +47,10 @@ def describe(page: StatusPage, now: float) -> str:
         "",
         *_table(
             ("RELEASE", "STATE", "REASON"),
-            [(f"{row.model}@{row.version}", row.state, row.reason or "") for row in page.releases],
+            [
+                (f"{row.model}@{row.version}", "building" if row.building else row.state, row.reason or "")
+                for row in page.releases
+            ],
         ),
         *_faults(page.streams),
     ]
@@ -97,11 +101,18 @@ def _next(page: StatusPage, release: HeldRelease) -> str:
     if release.state in _GIVEN_UP:
         again = f"genba assign {release.model}@{release.version} {page.device}"
         return f"it is not tried again until somebody asks for it: `{again}`"
+    if release.building is not None:
+        return f"its engine is being compiled, {_progress(release.building)}"
     if release.state != "assigned":
         return _NEXT[release.state]
     if not page.connected:
         return "it is fetched as soon as the broker answers"
     return "it is being fetched; a try that fails is repeated by itself"
+
+
+def _progress(building: Building) -> str:
+    share = f", about {building.share:.0%} done" if building.share is not None else ""
+    return f"for {building.seconds:.0f} s now, of {building.limit_s:.0f} s at most{share}"
 
 
 def _faults(streams: tuple[ServedStream, ...]) -> list[str]:

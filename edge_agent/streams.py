@@ -218,6 +218,8 @@ class StreamEngine:
                     model=stream.binding.model,
                     version=server.ref.version if server else 0,
                     provider=server.model.provider if server else "",
+                    asked=server.model.asked if server else "",
+                    placement=server.model.placement if server else {},
                     predictions=stream.predictions,
                     rejected=stream.rejected,
                     dropped=stream.dropped,

@@ -12,6 +12,7 @@ from edge_agent.rejections import Rejection
 from edge_agent.rows import Rows
 from protocols.manifest import Manifest, TensorSpec
 from protocols.messages import Telemetry
+from protocols.placement import Ran
 from protocols.sketches import CategorySketch, NumericSketch
 from protocols.summaries import NumericSummary
 
@@ -40,11 +41,11 @@ class _Buffer:
 class Window:
     """Accumulates one window of one stream served by one release. Not thread-safe."""
 
-    def __init__(self, stream: str, manifest: Manifest, provider: str, start: float) -> None:
+    def __init__(self, stream: str, manifest: Manifest, ran: Ran, start: float) -> None:
         self.stream, self.start = stream, start
         self.predictions = 0
         self.rejected: Counter[str] = Counter()
-        self._manifest, self._provider = manifest, provider
+        self._manifest, self._ran = manifest, ran
         self._bytes_in = 0
         self.late = 0
         self._rows = 0
@@ -127,7 +128,9 @@ class Window:
             stream=self.stream,
             model=self._manifest.model,
             version=self._manifest.version,
-            provider=self._provider,
+            provider=self._ran.provider,
+            asked=self._ran.asked,
+            placement=self._ran.placement,
             start=self.start,
             end=end,
             predictions=self.predictions,

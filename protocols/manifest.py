@@ -121,6 +121,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     `latency_limit_ms` is what its user allows one row to take on the device that serves it: a preflight whose 99th
     percentile is above it refuses the release, and a trial in which more than a few rows are gives it up.
     `feeding` and `state` say how the graph is fed where it takes more than one row; `v` is 2 with one of them, else 1.
+
+    `providers` are those that the publisher proved it on. `elsewhere` is how far another's outputs may lie from the
+    golden ones, so that a device which has one can prove the release on it by itself; None: it may not.
     """
 
     model: str
@@ -147,11 +150,16 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     latency_limit_ms: float | None = None
     feeding: Feeding | None = None
     state: tuple[StatePair, ...] = ()
+    elsewhere: Tolerance | None = None
     v: int = 1
 
     @property
     def release(self) -> ReleaseRef:
         return ReleaseRef(self.model, self.version)
+
+    def tolerance(self, provider: str) -> Tolerance | None:
+        """Return how far outputs on that provider may lie from the golden ones; None: it is not to run there."""
+        return self.providers.get(provider, self.elsewhere)
 
     @property
     def digest(self) -> str:

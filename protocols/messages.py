@@ -32,7 +32,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One stream as it runs now. `provider` is what ONNX Runtime really placed the nodes on.
+    """One stream as it runs now. `provider` is what ONNX Runtime really placed most nodes on.
+
+    `asked`: the provider that this device wanted; `placement`: provider -> nodes, as ONNX Runtime gave them out.
 
     `dropped`: messages that found no room in the queue; `late`: predictions that missed the stream's latency budget.
     `faults`: the last few different ones since the agent started, the newest first.
@@ -47,15 +49,29 @@ class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
     faults: tuple[Fault, ...] = ()
     dropped: int = 0
     late: int = 0
+    asked: str = ""
+    placement: dict[str, int] = {}
+
+
+class Building(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An engine that a provider compiles of a release: for how long already, of how long at most, in seconds.
+
+    `share`: how much of it is done, by how long the last one of this model took; None: there was none.
+    """
+
+    seconds: float
+    limit_s: float
+    share: float | None = None
 
 
 class HeldRelease(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One release on the device and how far it has come."""
+    """One release on the device and how far it has come. `building`: its engine, while one is compiled."""
 
     model: str
     version: int
     state: ReleaseState
     reason: str | None = None
+    building: Building | None = None
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,7 +114,8 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     `latency` sketches milliseconds from a message's arrival to its prediction's hand-over. `rejected` counts the
     messages that were not served, by reason; `dropped` those that no longer fitted the queue; `late` the predictions
     that missed the stream's latency budget. `bytes_in` is what the served and rejected sensor messages weighed.
-    `faults`: the last few different ones of the window, the newest first, for a person; `sample` quotes one.
+    `asked` and `placement` as in ServedStream. `faults`: the last few different ones of the window, the newest first,
+    for a person; `sample` quotes one.
     `instance` is that of the agent that made it (see Status).
     """
 
@@ -121,6 +138,8 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     faults: tuple[Fault, ...] = ()
     instance: str = ""
     late: int = 0
+    asked: str = ""
+    placement: dict[str, int] = {}
     v: int = MESSAGE_VERSION
 
 

@@ -13,7 +13,7 @@ from edge_agent.hardware import Hardware
 from edge_agent.inference import Array, Model
 from edge_agent.preflight import PreflightReport
 from edge_agent.releases import ReleaseStore, read_release
-from edge_agent.session_plan import CPU, Provider, SessionPlan
+from edge_agent.session_plan import CPU, SessionPlan
 from edge_agent.settings import AgentHome, Settings
 from edge_agent.verification import check_release
 from protocols.manifest import Manifest
@@ -49,9 +49,6 @@ class BoardHardware(Hardware):
         self._probe = board(self.profile)
         return self._probe
 
-    def providers(self, manifest: Manifest) -> list[Provider]:
-        return [CPU]
-
 
 class RecordedModel(Model):
     """Answers any rows with the golden vectors' outputs in turn: no session, so no memory and no time."""
@@ -59,7 +56,7 @@ class RecordedModel(Model):
     def __init__(self, manifest: Manifest, golden: GoldenVectors) -> None:
         self.manifest = manifest
         self.placement = {CPU: len(manifest.operators)}
-        self.provider = CPU
+        self.provider = self.asked = CPU
         self.plan = SessionPlan(threads=1)
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]

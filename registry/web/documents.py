@@ -185,7 +185,10 @@ class CategoryDocument(msgspec.Struct, frozen=True):
 
 
 class WindowDocument(msgspec.Struct, frozen=True):
-    """One telemetry window. Latencies in milliseconds; `size_bytes` is what the window itself weighed on the wire."""
+    """One telemetry window. Latencies in milliseconds; `size_bytes` is what the window itself weighed on the wire.
+
+    `asked` is the provider that the device wanted, `provider` the one that took most nodes, `placement` all of them.
+    """
 
     device: str
     site: str
@@ -208,6 +211,8 @@ class WindowDocument(msgspec.Struct, frozen=True):
     numeric: dict[str, NumericDocument]
     categories: dict[str, CategoryDocument]
     outputs: dict[str, NumericDocument]
+    asked: str = ""
+    placement: dict[str, int] = {}
 
 
 def model_document(model: Model, drifted: bool | None, labelled_rows: int) -> ModelDocument:
@@ -276,6 +281,8 @@ def window_document(window: Window) -> WindowDocument:
         _numeric(telemetry.numeric),
         {name: _category(summary) for name, summary in telemetry.categories.items()},
         _numeric(telemetry.outputs),
+        telemetry.asked,
+        telemetry.placement,
     )
 
 

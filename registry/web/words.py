@@ -7,6 +7,8 @@ from typing import Any
 from flask import Flask, request
 from markupsafe import Markup
 
+from protocols.messages import Building, ServedStream, Telemetry
+from protocols.placement import describe_run, short_name
 from registry.web.context import context
 
 _STEPS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
@@ -125,7 +127,18 @@ def plain(name: str) -> str:
 
 def provider(name: str) -> str:
     """An execution provider's name without its ending: `CPU`, `CUDA`, `OpenVINO`."""
-    return name.removesuffix("ExecutionProvider") or "not known"
+    return short_name(name) or "not known"
+
+
+def ran(told: ServedStream | Telemetry) -> str:
+    """What was asked for and what runs, with its share of the nodes."""
+    return describe_run(told.asked, told.provider, told.placement) or "not known"
+
+
+def progress(building: Building) -> str:
+    """How long an engine is being compiled already, and how long it may take."""
+    share = f", about {building.share:.0%} done" if building.share is not None else ""
+    return f"for {span(building.seconds)} now, of {span(building.limit_s)} at most{share}"
 
 
 def quantity(value: float | None, unit: str | None, digits: int = 4) -> str:
@@ -147,6 +160,8 @@ FILTERS = {
     "kind": kind,
     "plain": plain,
     "provider": provider,
+    "ran": ran,
+    "progress": progress,
     "quantity": quantity,
 }
 

@@ -107,3 +107,17 @@ def test_text_inputs_on_an_accelerator_are_warned_of(pi):
     answer = fit(release(providers={CUDA: TIGHT, CPU: TIGHT}), load_profile("x86-cuda"), machine)
     assert answer.providers == (CUDA, CPU)
     assert any("text inputs (shift) are encoded on the CPU" in text for text in answer.warnings)
+
+
+def test_a_provider_that_the_publisher_had_not_is_proven_by_the_device_where_the_release_says_how_far(pi):
+    machine = pi(arch="x86_64", memory_bytes=16_000 * MB, providers=(CUDA, CPU))
+    answer = fit(release(providers={CPU: TIGHT}, elsewhere=TIGHT), load_profile("x86-cuda"), machine)
+    assert answer.fits
+    assert answer.providers == (CUDA, CPU)
+    assert any("did not prove it on CUDAExecutionProvider; this device does" in text for text in answer.warnings)
+
+
+def test_what_may_be_proven_elsewhere_is_still_a_fall_back_where_the_provider_is_not_installed(pi):
+    answer = fit(release(providers={CPU: TIGHT}, elsewhere=TIGHT), load_profile("x86-cuda"), pi(providers=(CPU,)))
+    assert not answer.fits
+    assert "CUDAExecutionProvider is wanted" in answer.reasons[0]

@@ -5,7 +5,7 @@ import pytest
 
 from edge_agent.status import StatusPage
 from edge_agent.status_text import describe
-from protocols.messages import Fault, HeldRelease, ServedStream
+from protocols.messages import Building, Fault, HeldRelease, ServedStream
 
 NOW = 1_800_000_000.0
 IDLE = ServedStream("main", "ccpp", 0, "")
@@ -35,6 +35,14 @@ def said(**changes: object) -> str:
         ({"releases": (HeldRelease("ccpp", 2, "assigned"),)}, "a try that fails is repeated by itself"),
         ({"releases": (HeldRelease("ccpp", 2, "preflight"),)}, "it is being proven on this machine"),
         (
+            {"releases": (HeldRelease("ccpp", 2, "preflight", building=Building(75.0, 1800.0)),)},
+            "its engine is being compiled, for 75 s now, of 1800 s at most",
+        ),
+        (
+            {"releases": (HeldRelease("ccpp", 2, "preflight", building=Building(75.0, 1800.0, 0.25)),)},
+            "of 1800 s at most, about 25% done",
+        ),
+        (
             {
                 "releases": (
                     HeldRelease("ccpp", 1, "rolled-back", "NaN"),
@@ -52,6 +60,31 @@ def test_why_nothing_is_served_and_what_happens_next(changes: dict[str, object],
 @pytest.mark.parametrize("fault", ["broker b:1883: the connection is lost", "the connection is lost"])
 def test_why_there_is_no_connection_is_said_once(fault: str) -> None:
     assert "\nbroker    mqtt://b:1883: the connection is lost\n" in said(connected=False, link=fault)
+
+
+@pytest.mark.parametrize(
+    ("asked", "placement", "says"),
+    [
+        ("CPUExecutionProvider", {"CPUExecutionProvider": 6}, "CPU: all 6 nodes"),
+        ("CPUExecutionProvider", {"CPUExecutionProvider": 1}, "CPU: its one node"),
+        (
+            "TensorrtExecutionProvider",
+            {"TensorrtExecutionProvider": 1, "CPUExecutionProvider": 9},
+            "asked Tensorrt, ran CPU: 9 of 10 nodes (Tensorrt 1)",
+        ),
+        ("CUDAExecutionProvider", {"CPUExecutionProvider": 0}, "asked CUDA, ran CPU  "),
+        ("", {}, "CPU  "),
+    ],
+)
+def test_a_stream_says_what_was_asked_and_what_runs(asked: str, placement: dict[str, int], says: str) -> None:
+    served = ServedStream("main", "ccpp", 2, "CPUExecutionProvider", asked=asked, placement=placement)
+    assert f"ccpp@2   {says}" in said(streams=(served,))
+
+
+def test_a_release_whose_engine_is_compiled_is_shown_as_building_while_another_serves() -> None:
+    served = ServedStream("main", "ccpp", 1, "CPUExecutionProvider")
+    held = HeldRelease("ccpp", 2, "preflight", building=Building(75.0, 1800.0))
+    assert "ccpp@2   building" in said(streams=(served,), releases=(held,))
 
 
 def test_what_is_served_needs_no_excuse() -> None:

@@ -8,7 +8,7 @@ import pytest
 from simulators.plant_history import write_history
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
-from protocols.messages import Status
+from protocols.messages import Building, HeldRelease, Status
 from registry.assigning import assign
 
 PAGES = ("/", "/devices", "/jobs", "/login")
@@ -103,6 +103,20 @@ def test_the_device_page_shows_what_runs_and_what_was_refused(client, filled):
     assert "ccpp@1 on CPU" in text
     assert "3 × not json" in text
     assert "not-json: expecting value at byte 0" in text
+
+
+def test_the_device_page_shows_what_was_asked_what_ran_and_what_is_being_compiled(client, catalogue, filled):
+    status = catalogue.devices.get("unit-a").status
+    served = msgspec.structs.replace(
+        status.streams[0],
+        asked="CUDAExecutionProvider",
+        placement={"CPUExecutionProvider": 9, "CUDAExecutionProvider": 1},
+    )
+    built = HeldRelease("ccpp", 2, "preflight", building=Building(90.0, 1800.0, 0.5))
+    catalogue.devices.update_status("unit-a", msgspec.structs.replace(status, streams=(served,), releases=(built,)))
+    text = check(client.get("/devices/unit-a"))
+    assert "asked CUDA, ran CPU: 9 of 10 nodes (CUDA 1)" in text
+    assert "compiled for 1 minute now, of 30 minutes at most, about 50% done; what served before serves on" in text
 
 
 def test_the_overview_says_what_runs_where(client, filled):
