@@ -1,6 +1,7 @@
 """What this device can do for a release: does it fit, on which providers, with how many threads and how much memory."""
 
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,16 @@ class Hardware:
         Raises:
             NoProviderError: the ONNX Runtime here has none that the release is proven on.
         """
-        return choose_providers(self.profile, self.probe().providers, proven_providers(manifest))
+        return choose_providers(self.profile, self._installed(), proven_providers(manifest))
+
+    def _installed(self) -> Collection[str]:
+        """Return the providers that are installed, without waiting for a look at the machine."""
+        if self._probe is not None:
+            return self._probe.providers
+        import onnxruntime
+
+        available: list[str] = onnxruntime.get_available_providers()
+        return available
 
     def preflight_bytes(self) -> int:
         """Most memory that a release's proof may take: what the profile gives a model, or what is free, if less."""

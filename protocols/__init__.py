@@ -21,6 +21,7 @@ __all__ = [
     "names",
     "patches",
     "payloads",
+    "placement",
     "reference",
     "renewal",
     "resources",
