@@ -3,4 +3,4 @@
 One module per idea; import from the module that owns the name (`from devices.fit import fit`).
 """
 
-__all__ = ["accelerators", "cgroups", "cli", "errors", "fit", "probe", "profiles", "providers", "runtime"]
+__all__ = ["accelerators", "cgroups", "cli", "errors", "fit", "probe", "processors", "profiles", "providers", "runtime"]

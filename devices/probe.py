@@ -8,6 +8,7 @@ import msgspec
 
 from devices.accelerators import read_accelerators
 from devices.cgroups import Limits, read_limits, read_text
+from devices.processors import processor_name
 from devices.runtime import Runtime, ask_runtime
 
 _ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -25,7 +26,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         arch: as `uname -m` says it: x86_64, aarch64.
         system: the distribution's name and version.
         board: the board's model, where the firmware says it (Raspberry Pi, Jetson); else None.
-        cpu: the processor's name.
+        cpu: the processor's name; on Arm that of its cores.
         cores: usable by this process, after affinity and container limits; a part of one counts as one.
         memory_bytes, memory_free_bytes: of the machine or the container, whichever is less.
         disk_free_bytes: where the agent's folder is or will be.
@@ -68,15 +69,16 @@ def read_probe(folder: Path = Path(), *, root: Path = Path("/"), runtime: Runtim
     """
     runtime = ask_runtime() if runtime is None else runtime
     limits = read_limits(root)
-    cpuinfo = _fields(read_text(root / "proc/cpuinfo"))
+    cores = [_fields(block) for block in read_text(root / "proc/cpuinfo").split("\n\n")]
+    cpuinfo = {name: value for core in reversed(cores) for name, value in core.items()}
     memory, free = _memory(root, limits)
     machine = os.uname().machine
-    board = read_text(root / "proc/device-tree/model").strip("\x00\n ") or None
+    board = read_text(root / "proc/device-tree/model").strip("\x00\n ") or cpuinfo.get("Model")
     return Probe(
         arch=_ARCH.get(machine, machine),
         system=_fields(read_text(root / "etc/os-release"), "=").get("PRETTY_NAME", os.uname().sysname).strip('"'),
         board=board,
-        cpu=cpuinfo.get("model name") or cpuinfo.get("Model") or board or machine,
+        cpu=processor_name(cores) or board or machine,
         cores=usable_cores(limits),
         memory_bytes=memory,
         memory_free_bytes=free,

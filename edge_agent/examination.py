@@ -5,6 +5,7 @@ does is confined to its own process; `edge_agent.preflight` judges what becomes 
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import resource
@@ -19,6 +20,7 @@ import msgspec
 from edge_agent.errors import AgentError, ModelLoadError, ModelRunError, ReleaseRefusedError
 from edge_agent.golden import GoldenVectors, compare, read_golden
 from edge_agent.inference import Model
+from edge_agent.peak_memory import PeakMemory, peak_bytes
 from edge_agent.preflight import Check, Order, PreflightReport, Step, too_much_memory
 from edge_agent.releases import read_release
 from edge_agent.session_plan import CPU, SessionPlan, provider_name
@@ -50,8 +52,7 @@ def examine(
     manifest = read_release(folder)
     golden = read_golden(folder / "golden.npz", manifest)
     begin("load")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew here
-    before = _memory_bytes("VmRSS")
+    memory = PeakMemory()
     start = time.perf_counter()
     model = Model(folder, manifest, plan)
     load_s = time.perf_counter() - start
@@ -66,7 +67,7 @@ def examine(
         placement=model.placement,
         rows=len(golden.inputs[0]),
         largest_difference=largest,
-        memory_bytes=max(0, _memory_bytes("VmHWM") - before),
+        memory_bytes=memory.growth_bytes(),
         load_s=round(load_s, 4),
         latency_p50_ms=p50,
         latency_p99_ms=p99,
@@ -113,17 +114,12 @@ def _latency_ms(model: Model, golden: GoldenVectors) -> tuple[float, float]:
     return round(float(p50), 4), round(float(p99), 4)
 
 
-def _memory_bytes(field: str) -> int:
-    """Return VmRSS or VmHWM of this process; getrusage's peak would include the parent's, from before the exec."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
-
-
 def _confine(order: Order) -> None:
     """Die with the parent, give way to what serves, be the first that a full memory takes, keep to the limit."""
     os.nice(5)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):  # not there in every container; the limits below are
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     on_cpu = all(provider_name(provider) == CPU for provider in order.plan.providers)
     if order.memory_bytes and on_cpu:  # accelerators reserve address space far beyond what they use
@@ -144,7 +140,7 @@ def _report(order: Order) -> PreflightReport:
         report = _refusal(error, begun[-1], order)
     except MemoryError:
         report = _starved(order)
-    peak = _memory_bytes("VmHWM")
+    peak = peak_bytes()
     if report.passed and order.memory_bytes and peak > order.memory_bytes:
         return too_much_memory(peak, order.memory_bytes)
     return report

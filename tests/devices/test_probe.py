@@ -38,16 +38,40 @@ def test_a_raspberry_pi_is_known_by_its_device_tree(machine, runtime):
     root = machine(
         {
             "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.5\x00",
-            "proc/cpuinfo": f"processor\t: 0\nFeatures\t: {features}\n\nprocessor\t: 1\nFeatures\t: fp\n",
+            "proc/cpuinfo": f"processor\t: 0\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\n"
+            "processor\t: 1\nFeatures\t: fp\n\nModel\t: Raspberry Pi\n",
             "proc/meminfo": MEMINFO,
             "etc/os-release": 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
         }
     )
     probe = read_probe(root=root, runtime=runtime)
-    assert probe.board == probe.cpu == "Raspberry Pi 4 Model B Rev 1.5"
+    assert (probe.board, probe.cpu) == ("Raspberry Pi 4 Model B Rev 1.5", "Arm Cortex-A72")
     assert probe.cpu_features == ("asimd",)
     assert (probe.memory_bytes, probe.memory_free_bytes) == (4_000_000 * 1024, 3_000_000 * 1024)
     assert probe.system == "Debian GNU/Linux 12 (bookworm)"
+
+
+@pytest.mark.parametrize(
+    ("cores", "name"),
+    [
+        (["model name\t: AMD EPYC"] * 2, "AMD EPYC"),
+        (["CPU implementer\t: 0x41\nCPU part\t: 0xd0b"] * 4, "Arm Cortex-A76"),
+        (
+            ["CPU implementer\t: 0x41\nCPU part\t: 0xd03"] * 4 + ["CPU implementer\t: 0x41\nCPU part\t: 0xd09"] * 2,
+            "Arm Cortex-A53 + Arm Cortex-A73",
+        ),
+        (["CPU implementer\t: 0x70\nCPU part\t: 0x662"], "maker 0x70 part 0x662"),
+        (["CPU implementer\t: soon\nCPU part\t: 0x662"], os.uname().machine),
+    ],
+)
+def test_a_processor_is_named_by_each_kind_of_its_cores(machine, runtime, cores, name):
+    assert read_probe(root=machine({"proc/cpuinfo": "\n\n".join(cores)}), runtime=runtime).cpu == name
+
+
+def test_a_container_on_a_board_learns_its_name_from_the_cores(machine, runtime):
+    root = machine({"proc/cpuinfo": "processor\t: 0\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n"})
+    probe = read_probe(root=root, runtime=runtime)
+    assert probe.board == probe.cpu == "Raspberry Pi 5 Model B Rev 1.0"
 
 
 def test_a_machine_that_shows_nothing_is_still_probed(machine, runtime):

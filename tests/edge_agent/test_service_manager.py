@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simulators.notify_socket import Manager
 from simulators.registry_side import RegistrySide, SignedReleases
 from simulators.small_models import write_release
 
@@ -30,41 +30,12 @@ ONE = ReleaseRef("ccpp", 1)
 STREAM = StreamBinding("line", "ccpp", "plant/sensors", "plant/predictions", key="$.id")
 
 
-class Manager:
-    """A service manager's end of the socket."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        self.socket.settimeout(20)
-
-    def heard(self) -> list[str]:
-        """Return the lines of the next datagram."""
-        return self.socket.recv(4096).decode().splitlines()
-
-    def wait_for(self, line: str) -> None:
-        while line not in self.heard():
-            pass
-
-    def drain(self) -> list[str]:
-        """Return every line that waits."""
-        self.socket.setblocking(False)
-        lines: list[str] = []
-        try:
-            while True:
-                lines += self.heard()
-        except BlockingIOError:
-            self.socket.settimeout(20)
-            return lines
-
-
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
     address = str(tmp_path / "notify") if request.param == "path" else f"@genba-test-{os.getpid()}-{id(request)}"
     manager = Manager(address)
     yield manager
-    manager.socket.close()
+    manager.close()
 
 
 def page(*, version: int = 1, state: str = "confirmed", connected: bool = True) -> StatusPage:
@@ -123,7 +94,7 @@ def test_a_manager_that_went_away_is_no_fault_and_hears_all_of_it_when_it_is_bac
     back = Manager(address)
     service.heed(page(), healthy=True)
     assert back.drain() == ["READY=1", "STATUS=connected; serves ccpp@1", "WATCHDOG=1"]
-    back.socket.close()
+    back.close()
 
 
 def test_with_no_manager_nothing_happens() -> None:
@@ -207,7 +178,7 @@ class Watched:
         self.loop.open()
         self.daemon.stop()
         self._thread.join(20)
-        self.manager.socket.close()
+        self.manager.close()
         assert not self._thread.is_alive()
 
 

@@ -1,103 +1,32 @@
 """The whole loop under mutual TLS: real registry, real mosquitto, real agents, each in a process of its own."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from simulators.broker_process import wait_until
+from simulators.factory import Factory, Programs
 from simulators.secure_broker import SecureBroker
-from simulators.small_models import write_release
 
 from genba import main
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
-from protocols.names import ReleaseRef
 from registry.assigning import assign
 from registry.catalogue import Catalogue
-from registry.enrolment import create_token
-from registry.publication import publish
 
-ROOT = Path(__file__).parents[3]
 STREAM = StreamBinding("main", "ccpp", "plant/press-a/sensors", "plant/press-a/predictions", key="$.id")
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Run `genba` with these words; its output is in NAME.log."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(name: str, *words: str) -> subprocess.Popen[bytes]:
-        with (tmp_path / f"{name}.log").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "genba", *words],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-        started.append(child)
-        return child
-
-    yield start
-    for child in started:
-        child.send_signal(signal.SIGTERM)
-    for child in started:
-        child.wait(20)
-
-
-class Factory:
-    """One registry with its broker, and what can be done there."""
-
-    def __init__(self, home: Path, broker: SecureBroker, catalogue: Catalogue, program: Any, folder: Path) -> None:
-        self.home, self.broker, self.catalogue, self.folder = home, broker, catalogue, folder
-        self._program = program
-        program("registry", "registry", "serve", "--home", str(home), "--port", "0", "--broker", broker.url)
-        wait_until(lambda: "registry: http" in self.log("registry"), 40, "the registry")
-        self.url = json.loads((home / "run" / "serve.json").read_text())["url"]
-
-    def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()
-
-    def enrol(self, device: str) -> Path:
-        token = create_token(self.home, self.catalogue, device, "osaka", 60.0, time.time)
-        home = self.folder / device
-        words = ["--registry", self.url, "--token", token, "--device", device, "--site", "osaka", "--profile", "x86"]
-        assert main(["agent", "enrol", "--home", str(home), *words]) == 0
-        return home
-
-    def run(self, home: Path, name: str = "") -> subprocess.Popen[bytes]:
-        child: subprocess.Popen[bytes] = self._program(name or home.name, "agent", "run", "--home", str(home))
-        return child
-
-    def status(self, home: Path) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads((home / "status.json").read_text())
-        except FileNotFoundError:
-            return {"connected": False}
-        return found
-
-    def online(self, device: str) -> bool:
-        return self.catalogue.devices.get(device).online
-
-    def publish(self) -> ReleaseRef:
-        folder = self.folder / "candidate"
-        write_release(folder, version=0)
-        (folder / "report.json").write_text("{}")
-        return publish(self.home, self.catalogue, folder, time.time, published_by="test").release
-
-
-@pytest.fixture
-def factory(
-    home: Path, broker: SecureBroker, catalogue: Catalogue, program: Any, tmp_path: Path, request: Any
-) -> Factory:
+def factory(home: Path, broker: SecureBroker, catalogue: Catalogue, tmp_path: Path, request: Any) -> Iterator[Factory]:
     (home / "registry.toml").write_text(getattr(request, "param", ""))
-    return Factory(home, broker, catalogue, program, tmp_path)
+    programs = Programs(tmp_path)
+    yield Factory(home, broker, catalogue, programs, tmp_path)
+    programs.close()
 
 
 def test_enrol_pull_serve_and_report_over_mutual_tls(factory, connect, system):
