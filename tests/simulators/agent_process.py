@@ -25,12 +25,14 @@ STREAM = StreamBinding("line", "ccpp", "plant/sensors", "plant/predictions", key
 
 
 class Agent:
-    """An agent's process; `environment` is what it finds beside ours."""
+    """An agent's process; `environment` is what it finds beside ours, `python` the interpreter that runs it."""
 
-    def __init__(self, home: AgentHome, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: AgentHome, environment: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "genba", "agent", "run", "--home", str(home.folder)],
+            [python, "-m", "genba", "agent", "run", "--home", str(home.folder)],
             cwd=ROOT,
             stderr=self._errors,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
