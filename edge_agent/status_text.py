@@ -32,7 +32,7 @@ def describe(page: StatusPage, now: float) -> str:
         *_unserved(page),
         "",
         *_table(
-            ("STREAM", "RELEASE", "RUNS ON", "PREDICTIONS", "REJECTED"),
+            ("STREAM", "RELEASE", "RUNS ON", "PREDICTIONS", "REJECTED", "DROPPED", "LATE"),
             [
                 (
                     row.stream,
@@ -40,6 +40,8 @@ def describe(page: StatusPage, now: float) -> str:
                     describe_run(row.asked, row.provider, row.placement) or "-",
                     str(row.predictions),
                     str(row.rejected),
+                    str(row.dropped),
+                    str(row.late),
                 )
                 for row in page.streams
             ],

@@ -57,6 +57,12 @@ def test_why_nothing_is_served_and_what_happens_next(changes: dict[str, object],
     assert says in said(**changes)
 
 
+def test_what_was_dropped_or_late_stands_beside_its_stream() -> None:
+    busy = msgspec.structs.replace(IDLE, predictions=7, rejected=1, dropped=12345, late=678)
+    row = next(line for line in said(streams=(busy,)).splitlines() if line.startswith("main "))
+    assert row.split()[-4:] == ["7", "1", "12345", "678"]
+
+
 @pytest.mark.parametrize("fault", ["broker b:1883: the connection is lost", "the connection is lost"])
 def test_why_there_is_no_connection_is_said_once(fault: str) -> None:
     assert "\nbroker    mqtt://b:1883: the connection is lost\n" in said(connected=False, link=fault)
