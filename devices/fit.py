@@ -12,6 +12,7 @@ from devices.probe import Probe
 from devices.profiles import Profile
 from devices.providers import CPU, choose_providers, proven_providers
 from protocols.manifest import Manifest
+from protocols.onnx_file import custom_operators
 
 _MB = 1024 * 1024
 _OPSET_FIELDS = {"": "opset", "ai.onnx": "opset", "ai.onnx.ml": "opset_ml"}
@@ -37,6 +38,8 @@ def fit(manifest: Manifest, profile: Profile, probe: Probe, *, allow_fallback: b
     reasons += [
         *_profile_reasons(manifest, profile),
         *_opset_reasons(manifest, probe),
+        *_operator_reasons(manifest),
+        *_processor_reasons(manifest, probe),
         *_memory_reasons(manifest, profile, probe),
         *_disk_reasons(manifest, profile, probe),
         *_dtype_reasons(manifest),
@@ -106,6 +109,18 @@ def _opset_reasons(manifest: Manifest, probe: Probe) -> Iterator[str]:
                 f"opset {version} of {domain or 'ai.onnx'}, and the installed ONNX Runtime {probe.onnxruntime} "
                 f"reads up to {getattr(probe, field)}; update it"
             )
+
+
+def _operator_reasons(manifest: Manifest) -> Iterator[str]:
+    custom = custom_operators(manifest.operators)
+    if custom:
+        yield f"needs the custom operators {_listed(custom[:5])}, which no ONNX Runtime has by itself"
+
+
+def _processor_reasons(manifest: Manifest, probe: Probe) -> Iterator[str]:
+    lacking = [name for name in manifest.cpu_features if name not in probe.cpu_features]
+    if lacking:
+        yield f"needs a processor with {_listed(lacking)}, and this one ({probe.cpu}) has {_listed(probe.cpu_features)}"
 
 
 def _memory_reasons(manifest: Manifest, profile: Profile, probe: Probe) -> Iterator[str]:

@@ -13,7 +13,7 @@ from devices.runtime import Runtime, ask_runtime
 
 _ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
 #: CPU features that change how fast a model runs; the kernel lists a hundred others.
-_FEATURES = frozenset(
+CPU_FEATURES = frozenset(
     {"sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16"}
     | {"amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "fphp", "sve", "sve2", "i8mm", "bf16"}
 )
@@ -105,7 +105,7 @@ def _fields(text: str, sign: str = ":") -> dict[str, str]:
 
 def _features(cpuinfo: dict[str, str]) -> tuple[str, ...]:
     words = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
-    return tuple(sorted(_FEATURES.intersection(words)))
+    return tuple(sorted(CPU_FEATURES.intersection(words)))
 
 
 def usable_cores(limits: Limits) -> int:

@@ -115,6 +115,7 @@ def build_parts(
         bench.prove,
         inbox.put,
         downloads,
+        admit=bench.admit,
         leave=lambda stick: leave_stick(home, stick),
         look=bench.look,
     )

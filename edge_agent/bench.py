@@ -35,6 +35,10 @@ class Bench:
         """From now on so many models share the cores; those that are loaded keep the threads that they have."""
         self.hardware.models = models
 
+    def admit(self, manifest: Manifest, allow_fallback: bool) -> None:
+        """Return if it fits this device, as far as its manifest tells; raises DoesNotFitError."""
+        self.hardware.check_fit(manifest, allow_fallback=allow_fallback)
+
     def check(self, ref: ReleaseRef) -> Manifest:
         return check_release(ref, self._store)
 

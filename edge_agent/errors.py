@@ -10,6 +10,7 @@ AgentError
 │   └── ResourceFinalError  the registry does not have it (404, 410)            (publisher)
 ├── TrustError          signed metadata is refused for now (expired, unsigned)  (publisher or attacker)
 ├── ReleaseRefusedError a release that must not run on this device              (publisher)
+│   ├── DoesNotFitError     this device cannot serve it, as its manifest tells  (operator)
 │   ├── ReleaseDamagedError its files are not those that were signed            (publisher or disk)
 │   └── ModelLoadError      ONNX Runtime cannot load or run it here             (publisher or device)
 ├── ModelRunError       ONNX Runtime fails on a batch                           (publisher)
@@ -72,6 +73,10 @@ class TrustError(AgentError):
 
 class ReleaseRefusedError(AgentError):
     """A release must not run on this device."""
+
+
+class DoesNotFitError(ReleaseRefusedError):
+    """A release asks for what this device does not have; the text gives every reason."""
 
 
 class ReleaseDamagedError(ReleaseRefusedError):

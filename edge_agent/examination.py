@@ -20,6 +20,7 @@ import msgspec
 from edge_agent.errors import AgentError, ModelLoadError, ModelRunError, ReleaseRefusedError
 from edge_agent.golden import GoldenVectors, compare, read_golden
 from edge_agent.inference import Model
+from edge_agent.model_file import check_model_file
 from edge_agent.peak_memory import PeakMemory, peak_bytes
 from edge_agent.preflight import Check, Order, PreflightReport, Step, too_much_memory
 from edge_agent.releases import read_release
@@ -37,11 +38,13 @@ def examine(
     plan: SessionPlan,
     *,
     begin: Callable[[Check], None] = lambda check: None,
+    memory_bytes: int = 0,
 ) -> PreflightReport:
     """Load and try a release in this process.
 
     Args:
         begin: told which check comes next.
+        memory_bytes: most that it may take; 0: no limit.
 
     Raises:
         GenbaError: it must not run here; the text says why.
@@ -51,6 +54,7 @@ def examine(
     begin("files")
     manifest = read_release(folder)
     golden = read_golden(folder / "golden.npz", manifest)
+    check_model_file(folder / "model.onnx", memory_bytes)
     begin("load")
     memory = PeakMemory()
     start = time.perf_counter()
@@ -135,7 +139,7 @@ def _report(order: Order) -> PreflightReport:
         _say(Step(check))
 
     try:
-        report = examine(order.folder, order.plan, begin=begin)
+        report = examine(order.folder, order.plan, begin=begin, memory_bytes=order.memory_bytes)
     except GenbaError as error:
         report = _refusal(error, begun[-1], order)
     except MemoryError:

@@ -13,7 +13,7 @@ from devices.probe import Probe, read_probe, usable_cores
 from devices.profiles import load_profile
 from devices.providers import Choice, choose_providers, proven_providers
 from edge_agent.cores import share_cores
-from edge_agent.errors import ReleaseRefusedError
+from edge_agent.errors import DoesNotFitError
 from protocols.manifest import Manifest
 
 #: What a process takes before it loads a model: Python, NumPy, ONNX Runtime.
@@ -61,11 +61,11 @@ class Hardware:
         """Return if this device can serve the release, as far as its manifest tells.
 
         Raises:
-            ReleaseRefusedError: it cannot; the text gives every reason.
+            DoesNotFitError: it cannot; the text gives every reason.
         """
         answer = fit(manifest, self.profile, self.probe(), allow_fallback=allow_fallback)
         if not answer.fits:
-            raise ReleaseRefusedError(f"{manifest.release} does not fit this device: {'; '.join(answer.reasons)}")
+            raise DoesNotFitError(f"{manifest.release} does not fit this device: {'; '.join(answer.reasons)}")
 
     def choose(self, manifest: Manifest) -> Choice:
         """Return what a session asks for, most wanted first, and what was wanted.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from edge_agent.errors import ReleaseRefusedError, TransferError, TrustError
+from edge_agent.errors import DoesNotFitError, ReleaseRefusedError, TransferError, TrustError
 from edge_agent.lifecycle_events import (
     Assigned,
     Collect,
@@ -83,7 +83,7 @@ class Verification(Protocol):
 
     def assignment(self) -> Assignment | None: ...
 
-    def fetch(self, ref: ReleaseRef, store: ReleaseStore) -> None: ...
+    def fetch(self, ref: ReleaseRef, store: ReleaseStore, admit: Callable[[Manifest], None]) -> None: ...
 
 
 class Downloads(Protocol):
@@ -108,6 +108,7 @@ class Installer:
         downloads: what an urgent job interrupts.
         check: returns a fetched release's manifest, or raises ReleaseRefusedError.
         prove: runs a release's preflight, or raises a GenbaError (it does not fit this device).
+        admit: judges a manifest before the files that it names are fetched, and raises ReleaseRefusedError.
         tell: takes each outcome; called in the installer's thread.
         leave: deletes a bundle that was read.
         look: what takes a while and is wanted soon, such as probing the machine; called first.
@@ -122,12 +123,13 @@ class Installer:
         tell: Callable[[Outcome], None],
         downloads: Downloads,
         *,
+        admit: Callable[[Manifest, bool], None] = lambda manifest, allow_fallback: None,
         leave: Callable[[int], None] = lambda stick: None,
         look: Callable[[], object] = lambda: None,
     ) -> None:
         self._verification, self._store = verification, store
         self._check, self._prove, self._tell, self._leave, self._look = check, prove, tell, leave, look
-        self._downloads = downloads
+        self._admit, self._downloads = admit, downloads
         self._jobs: deque[Job | None] = deque()
         self._changed = threading.Condition()
         self._in_hand: Job | None = None
@@ -221,7 +223,10 @@ class Installer:
 
     def _fetch(self, job: Fetch) -> None:
         try:
-            self._verification.fetch(job.ref, self._store)
+            self._verification.fetch(job.ref, self._store, lambda manifest: self._admit(manifest, job.allow_fallback))
+        except DoesNotFitError as error:
+            report = PreflightReport(False, str(error), "fit")
+            self._tell(Refused(job.ref, job.attempt, f"preflight: {error}", msgspec.to_builtins(report)))
         except ReleaseRefusedError as error:
             self._tell(Refused(job.ref, job.attempt, str(error)))
         except (TransferError, TrustError, OSError) as error:

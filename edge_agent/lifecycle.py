@@ -202,9 +202,13 @@ def _confirmed(state: State, event: ConfirmDue) -> tuple[State, list[Action]]:
     return state, [Settle(event.ref), _said("release-confirmed", event.ref)]
 
 
+def _fetch(held: Held) -> Fetch:
+    return Fetch(held.ref, held.attempt, held.tries, held.allow_fallback)
+
+
 def _resume(held: Held) -> list[Action]:
     if held.state == "assigned":
-        return [Fetch(held.ref, held.attempt, held.tries)]
+        return [_fetch(held)]
     if held.state == "fetched":
         return [Verify(held.ref, held.attempt)]
     if held.state in ("verified", "preflight"):
@@ -236,14 +240,14 @@ def _want(state: State, release: AssignedRelease) -> tuple[State, list[Action]]:
     held = state.find(release.ref)
     anew = Held(release.model, release.version, release.attempt, release.allow_fallback)
     if held is None:
-        return _put(state, anew), [Fetch(anew.ref, anew.attempt)]
+        return _put(state, anew), [_fetch(anew)]
     if held.state in _FINAL:
         if release.attempt > held.attempt:
-            return _put(state, anew), [Fetch(anew.ref, anew.attempt)]
+            return _put(state, anew), [_fetch(anew)]
         text = f"{held.ref} was {held.state} before ({held.reason}); raise its attempt to try it again"
         return state, [Report("release-skipped", "warning", text, held.ref)]
     if held.state in ("active", "confirmed") and state.active.get(held.model) != held.version:
-        return _put(state, anew), [Fetch(anew.ref, anew.attempt)]
+        return _put(state, anew), [_fetch(anew)]
     return _put(state, msgspec.structs.replace(held, allow_fallback=release.allow_fallback)), []
 
 
@@ -264,7 +268,7 @@ def _postponed(state: State, event: Postponed) -> tuple[State, list[Action]]:
     if held is None:
         return state, []
     later = msgspec.structs.replace(held, tries=held.tries + 1, reason=event.reason)
-    actions: list[Action] = [Fetch(held.ref, held.attempt, later.tries)]
+    actions: list[Action] = [_fetch(later)]
     if held.reason != event.reason:
         actions.append(_waits(held.ref, event.reason))
     return _put(state, later), actions
@@ -349,7 +353,7 @@ def _damaged(state: State, held: Held, reason: str) -> tuple[State, list[Action]
     if not _is_assigned(state, held.ref):
         return state, actions
     again = Held(held.model, held.version, held.attempt, held.allow_fallback, damage=reason)
-    return _put(state, again), [*actions, Fetch(held.ref, held.attempt)]
+    return _put(state, again), [*actions, _fetch(again)]
 
 
 def _is_assigned(state: State, ref: ReleaseRef) -> bool:

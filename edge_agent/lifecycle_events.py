@@ -133,11 +133,12 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Bring its files here; after `tries` failures, not at once."""
+    """Bring its files here, if it fits; after `tries` failures, not at once."""
 
     ref: ReleaseRef
     attempt: int
     tries: int = 0
+    allow_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ import msgspec
 
 from edge_agent.session_plan import SessionPlan
 
-#: In this order: files read, session made on the right provider, golden vectors, latency, memory; `start` is the
-#: child's own beginning, and `time` the limit on all of it.
-Check = Literal["start", "files", "load", "golden", "latency", "memory", "time"]
+#: In this order: does it fit (before it is fetched), files read, session made on the right provider, golden vectors,
+#: latency, memory; `start` is the child's own beginning, and `time` the limit on all of it.
+Check = Literal["fit", "start", "files", "load", "golden", "latency", "memory", "time"]
 
 _POLL_S = 0.02
 _OUT_LIMIT_BYTES = 100_000

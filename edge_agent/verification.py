@@ -7,7 +7,7 @@ then the comparison, target by target.
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -30,8 +30,8 @@ from edge_agent.releases import ReleaseStore, read_release
 from edge_agent.trusted_time import TrustedTime
 from edge_agent.updater import MetadataUpdater
 from protocols.assignment import Assignment, decode_assignment
-from protocols.errors import DisagreementError, MetadataFormError, ProtocolError
-from protocols.manifest import Manifest
+from protocols.errors import DisagreementError, ManifestError, MetadataFormError, ProtocolError
+from protocols.manifest import Manifest, decode_manifest
 from protocols.names import ReleaseRef
 from protocols.resources import (
     ASSIGNMENT_TARGET,
@@ -108,11 +108,16 @@ class Verifier:
             raise TrustError(f"the director's assignment is for device {assignment.device!r}, not {self._device!r}")
         return assignment
 
-    def fetch(self, ref: ReleaseRef, store: ReleaseStore) -> None:
+    def fetch(
+        self, ref: ReleaseRef, store: ReleaseStore, admit: Callable[[Manifest], None] = lambda manifest: None
+    ) -> None:
         """Bring a release into the store, each file as both repositories signed it.
 
+        Args:
+            admit: judges the manifest, which comes first, before anything large is fetched; raises ReleaseRefusedError.
+
         Raises:
-            ReleaseRefusedError: the repositories disagree, or a file is not what they signed.
+            ReleaseRefusedError: the repositories disagree, a file is not what they signed, or it was not admitted.
             TrustError, TransferError: not now.
         """
         image, targets = self._wanted(ref)
@@ -121,11 +126,13 @@ class Verifier:
         staged = store.staging(ref)
         missing = [target for target in targets if not _intact(staged / Path(target.path).name, target)]
         self._check_room(store, sum(target.length for target in missing))
-        for target in missing:
+        for target in targets:
             path = staged / Path(target.path).name
-            if not self.patching.make(ref, target, store, path, self._fetcher.download_file):
+            if target in missing and not self.patching.make(ref, target, store, path, self._fetcher.download_file):
                 with self._download(image, target) as source:
                     _keep(source, path)
+            if path.name == "release.json":
+                admit(_believed(path))
         store.commit(ref)
 
     def check(self, ref: ReleaseRef) -> None:
@@ -249,6 +256,13 @@ def _keep(source: IO[bytes], path: Path) -> None:
     os.fsync(source.fileno())
     os.replace(source.name, path)  # noqa: PTH105 - an open file's name
     sync_folder(path.parent)
+
+
+def _believed(path: Path) -> Manifest:
+    try:
+        return decode_manifest(path.read_bytes())
+    except ManifestError as error:
+        raise ReleaseRefusedError(str(error)) from error
 
 
 def _complete(folder: Path, targets: list[TargetFile]) -> bool:

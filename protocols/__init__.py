@@ -19,6 +19,8 @@ __all__ = [
     "messages",
     "metadata_form",
     "names",
+    "onnx_file",
+    "onnx_wire",
     "patches",
     "payloads",
     "placement",

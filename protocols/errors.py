@@ -6,6 +6,7 @@ GenbaError                  what the `genba` command shows as one line, in every
     ├── MessageRefusedError     bytes that are not a message we speak            (sender)
     │   └── UnknownVersionError a message of a version newer than ours           (sender)
     ├── ManifestError           a release manifest that contradicts itself       (publisher)
+    ├── OnnxRefusedError        bytes that are no ONNX model that a device could run  (publisher)
     ├── BrokerAddressError      a broker's address that cannot be read or is unsafe  (operator)
     ├── PathRefusedError        a JSON path that cannot be parsed                (caller)
     ├── ImageRefusedError       bytes that are no image, or not one to be decoded (sender)
@@ -72,6 +73,10 @@ class UnknownVersionError(MessageRefusedError):
 
 class ManifestError(ProtocolError):
     """A release manifest is unreadable or contradicts itself or its files."""
+
+
+class OnnxRefusedError(ProtocolError):
+    """Bytes are not an ONNX model, not a whole one, or one that no device could run."""
 
 
 class PathRefusedError(ProtocolError):

@@ -121,6 +121,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     `latency_limit_ms` is what its user allows one row to take on the device that serves it: a preflight whose 99th
     percentile is above it refuses the release, and a trial in which more than a few rows are gives it up.
     `feeding` and `state` say how the graph is fed where it takes more than one row; `v` is 2 with one of them, else 1.
+    `cpu_features` are those that a processor must have to serve it, as the kernel calls them (avx2, asimddp).
 
     `providers` are those that the publisher proved it on. `elsewhere` is how far another's outputs may lie from the
     golden ones, so that a device which has one can prove the release on it by itself; None: it may not.
@@ -151,6 +152,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     feeding: Feeding | None = None
     state: tuple[StatePair, ...] = ()
     elsewhere: Tolerance | None = None
+    cpu_features: tuple[str, ...] = ()
     v: int = 1
 
     @property

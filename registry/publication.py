@@ -2,14 +2,16 @@
 
 import hashlib
 import io
+import mmap
 from pathlib import Path
 
 import msgspec
 from filelock import FileLock
 
-from protocols.errors import ManifestError, SketchError
+from protocols.errors import ManifestError, OnnxRefusedError, SketchError
 from protocols.manifest import FileInfo, Manifest, decode_manifest, encode_manifest
 from protocols.names import ReleaseRef
+from protocols.onnx_file import check_onnx, read_onnx
 from protocols.reference import decode_reference
 from protocols.resources import RELEASE_FILES
 from registry.blobs import Blobs
@@ -93,6 +95,7 @@ def check_candidate(candidate: Path) -> Manifest:
         )
     for name, info in manifest.files.items():
         _check_file(candidate, name, info)
+    _check_graph(candidate)
     return manifest
 
 
@@ -125,6 +128,16 @@ def _check_file(candidate: Path, name: str, info: FileInfo) -> None:
             f"{name} is not the file that release.json describes (SHA-256 {sha256[:12]}… and {info.sha256[:12]}…): "
             "it was edited or damaged; make the candidate again",
         )
+
+
+def _check_graph(candidate: Path) -> None:
+    """Refuse a model that no device could run; whoever made the candidate may not have used our trainer."""
+    with (candidate / "model.onnx").open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if file.seek(0, 2) else b""
+    try:
+        check_onnx(read_onnx(data))
+    except OnnxRefusedError as error:
+        raise CandidateRefusedError(candidate.name, f"model.onnx: {error}") from error
 
 
 def _read(candidate: Path, name: str) -> bytes:

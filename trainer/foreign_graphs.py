@@ -6,12 +6,10 @@ the columns in their order. Outputs: one number a row, or a label and probabilit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from protocols.manifest import Task
@@ -39,21 +37,6 @@ class ForeignGraph:
     kinds: tuple[Kind, ...]
     classes: tuple[str, ...]
     integers: bool
-
-
-def load_graph(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file, with the weights that lie beside it.
-
-    Raises:
-        ImportRefusedError: it cannot be read or is no valid ONNX.
-    """
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except (OSError, DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ImportRefusedError(f"{path.name} is not a valid ONNX model: {reason}") from error
-    return model
 
 
 def adopt(model: onnx.ModelProto, columns: Sequence[str], names_of: Mapping[str, str] | None = None) -> ForeignGraph:

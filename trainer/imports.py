@@ -19,8 +19,10 @@ from trainer.cases import Case, make_cases
 from trainer.challenge import score
 from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
-from trainer.foreign_graphs import ForeignGraph, adopt, load_graph
+from trainer.foreign_files import load_graph
+from trainer.foreign_graphs import ForeignGraph, adopt
 from trainer.foreign_pipelines import answer, export_foreign, load_pipeline, model_columns
+from trainer.foreign_trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.guardrails.rail import Guardrail
 from trainer.lineage import code_version, pins
@@ -170,6 +172,7 @@ def _read_onnx(request: ImportRequest, table: pd.DataFrame) -> Foreign:
     model = load_graph(request.file)
     graph = adopt(model, _columns(request, table))
     features = tuple(_typed(name, kind, table[name]) for name, kind in zip(graph.columns, graph.kinds, strict=True))
+    try_graph(graph.data, {column.name: column.values.reshape(-1, 1) for column in features})
     plain = ort.SessionOptions()
     # The graph as its maker wrote it, without the optimizations that a device's session makes.
     plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -45,6 +45,8 @@ def test_a_release_that_fits_has_nothing_against_it(pi):
         ),
         ({"providers": {CUDA: TIGHT}}, {}, "proven on CUDAExecutionProvider; profile raspberry-pi-4 has CPUExecution"),
         ({"inputs": (TensorSpec("n", "int64"),)}, {}, "input 'n' is int64"),
+        ({"operators": ("Add", "acme.press.Fold")}, {}, r"custom operators acme\.press\.Fold, which no"),
+        ({"cpu_features": ("asimd", "sve")}, {"cpu_features": ("asimd",)}, r"with sve, and this one \(.*\) has asimd"),
         ({}, {"providers": ()}, "none of CPUExecutionProvider can be used here"),
         ({}, {"onnxruntime": None, "runtime_fault": "not installed"}, "ONNX Runtime: not installed"),
     ],

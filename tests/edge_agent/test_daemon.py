@@ -235,6 +235,23 @@ def test_a_release_that_fails_its_preflight_leaves_the_one_before_it_serving(
     assert "preflight" in held[0].reason
 
 
+def test_what_does_not_fit_is_refused_with_every_reason_before_the_model_is_fetched(
+    agent: Agent, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    wants = {"cpu_features": ("a_feature_of_tomorrow",), "operators": ("MatMul", "acme.press.Fold"), "opset": {"": 99}}
+    published(signed, tmp_path, ONE, **wants)
+    assign(signed, registry_side, ONE)
+    registry_side.wait_for(lambda: "release-refused" in registry_side.kinds())
+    refused = next(event for event in registry_side.events.values() if event.kind == "release-refused")
+    for reason in ("a processor with a_feature_of_tomorrow", "the custom operators acme.press.Fold", "opset 99"):
+        assert reason in refused.text
+    assert refused.text.startswith("ccpp@1 is refused in state assigned: preflight: ccpp@1 does not fit this device")
+    assert refused.detail["check"] == "fit"
+    asked = [request.resource for request in registry_side.requests if "targets/ccpp" in request.resource]
+    assert asked
+    assert not [resource for resource in asked if not resource.endswith("release.json")]
+
+
 def test_the_old_release_serves_on_while_one_bad_release_after_another_is_refused(
     agent: Agent, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
 ) -> None:

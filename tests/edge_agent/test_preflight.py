@@ -1,18 +1,22 @@
 """The preflight: a release proves itself in a process of its own; a crash, a hang and a lie are reports."""
 
+import re
 import signal
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from simulators.bad_graphs import BAD, huge_inside
 from simulators.small_models import (
     CPU,
     TOLERANCE,
     classification,
     crashing_regression,
+    file_info,
     hungry_regression,
     nan_regression,
     picky_regression,
@@ -75,8 +79,6 @@ def test_a_model_that_fails_on_its_golden_vectors_is_refused(tmp_path: Path) -> 
     manifest = write_release(tmp_path, model=picky_regression(), columns=INSIDE)
     arrays = dict(np.load(tmp_path / "golden.npz"))
     np.savez(tmp_path / "golden.npz", **{**arrays, "input_0": arrays["input_0"] + 100})
-    from simulators.small_models import file_info
-
     files = {**manifest.files, "golden.npz": file_info(tmp_path / "golden.npz")}
     manifest = write_release_again(tmp_path, manifest, files=files)
     report = prove(tmp_path, SessionPlan(), LIMITS)
@@ -155,6 +157,52 @@ def test_each_way_to_die_is_told_with_the_check_that_was_running(
     assert report.reason is not None
     assert text in report.reason
     assert report.reason.endswith("while it ran its golden vectors")
+
+
+def test_an_instruction_that_this_processor_lacks_is_a_report(tmp_path: Path) -> None:
+    """A real child, whose model executes what no processor has (ud2, udf) when it is loaded."""
+    write_release(tmp_path)
+    code = """
+        import ctypes, mmap, platform, sys
+        import edge_agent.examination as examination
+
+        def load(*_):
+            lacking = bytes.fromhex("0f0b" if platform.machine() == "x86_64" else "00000000")
+            page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+            page.write(lacking)
+            ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+
+        examination.Model = load
+        sys.exit(examination.main([]))"""
+    report = prove(tmp_path, SessionPlan(), LIMITS, command=child(code))
+    assert (report.passed, report.check) == (False, "load")
+    assert report.reason == (
+        "the model killed its process (SIGILL: an instruction that this processor does not have; it was built for "
+        "another) while the model was loaded"
+    )
+
+
+@pytest.mark.parametrize(("make", "says"), BAD)
+def test_a_file_that_no_device_could_run_is_a_report_of_one_line(
+    tmp_path: Path, make: Callable[[], bytes], says: str
+) -> None:
+    manifest = write_release(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(make())
+    write_release_again(tmp_path, manifest, files={**manifest.files, "model.onnx": file_info(tmp_path / "model.onnx")})
+    report = prove(tmp_path, SessionPlan(), LIMITS)
+    assert (report.passed, report.check) == (False, "files")
+    assert report.reason is not None
+    assert re.search(f"model.onnx: .*{says}", report.reason)
+    assert "\n" not in report.reason
+
+
+def test_a_tensor_that_alone_is_larger_than_the_memory_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(huge_inside())
+    write_release_again(tmp_path, manifest, files={**manifest.files, "model.onnx": file_info(tmp_path / "model.onnx")})
+    report = prove(tmp_path, SessionPlan(), LIMITS)
+    assert (report.passed, report.check) == (False, "files")
+    assert report.reason == ("model.onnx: its tensor 'row' alone takes 4194304 MiB, and 600 MiB are allowed here")
 
 
 def test_a_model_that_hangs_is_killed(tmp_path: Path) -> None:

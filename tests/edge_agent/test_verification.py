@@ -9,12 +9,12 @@ from simulators.registry_side import SignedReleases
 from simulators.small_models import write_release
 from tuf.api.exceptions import DownloadError
 
-from edge_agent.errors import ReleaseRefusedError, TransferError, TrustError
+from edge_agent.errors import DoesNotFitError, ReleaseRefusedError, TransferError, TrustError
 from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.releases import ReleaseStore
 from edge_agent.verification import PinnedRoots, Verifier, check_release
 from protocols.assignment import AssignedRelease, Assignment
-from protocols.manifest import FileInfo
+from protocols.manifest import FileInfo, Manifest
 from protocols.names import ReleaseRef
 from protocols.resources import RELEASE_FILES, target_path
 
@@ -65,6 +65,26 @@ def test_files_that_an_earlier_try_has_brought_are_kept(bench: Bench) -> None:
     bench.wire.asked.clear()
     bench.verifier.fetch(ONE, bench.store)
     assert len([url for url in bench.wire.asked if "image/targets" in url]) == 1
+
+
+def test_the_manifest_is_judged_before_anything_else_is_fetched_and_again_on_another_try(bench: Bench) -> None:
+    bench.publish()
+    bench.signed.assign("press-1", ONE)
+    judged: list[str] = []
+
+    def admit(manifest: Manifest) -> None:
+        judged.append(str(manifest.release))
+        raise DoesNotFitError("too large for this device")
+
+    for _ in range(2):
+        with pytest.raises(DoesNotFitError):
+            bench.verifier.fetch(ONE, bench.store, admit)
+    assert judged == ["ccpp@1", "ccpp@1"]
+    assert {url.rpartition(".")[2] for url in bench.wire.asked if "image/targets" in url} == {"json"}
+    assert not bench.store.path(ONE).exists()
+    bench.verifier.fetch(ONE, bench.store, lambda manifest: judged.append("admitted"))
+    assert judged[2:] == ["admitted"]
+    assert check_release(ONE, bench.store).release == ONE
 
 
 def test_a_stolen_director_key_alone_installs_nothing(bench: Bench) -> None:

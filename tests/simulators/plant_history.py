@@ -39,7 +39,7 @@ class History:
 
     def publish(self, temperature: float, **changes: object) -> ReleaseRef:
         folder = self._workshop / f"made-{temperature}"
-        made = write_candidate(folder, onnx=f"graph {temperature}".encode(), temperature=temperature, **changes)
+        made = write_candidate(folder, named=f"graph {temperature}".encode(), temperature=temperature, **changes)
         return publish(self._home, self._catalogue, made, self._clock, published_by="anna").release
 
     def enrol(self, device: str, site: str, profile: str) -> None:

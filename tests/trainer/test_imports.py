@@ -10,6 +10,8 @@ import onnx
 import pandas as pd
 import pytest
 from onnx import TensorProto, helper
+from simulators.bad_graphs import BAD, hungry_matrix, outside, put_weights
+from simulators.small_models import crashing_regression
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.compose import ColumnTransformer
@@ -21,6 +23,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from protocols.manifest import Manifest
+from protocols.onnx_file import read_onnx
 from trainer.candidate import read_candidate
 from trainer.errors import ImportRefusedError, MissingColumnError, ParityError
 from trainer.imports import ImportRequest, import_file
@@ -147,6 +150,53 @@ def test_what_cannot_be_taken_in_is_one_clear_line(tmp_path: Path, whole: pd.Dat
         assert "\n" not in str(caught.value)
     with pytest.raises(MissingColumnError):
         take(tmp_path, "ridge.joblib", whole, trusted=True, target="none")
+
+
+@pytest.mark.parametrize(("make", "says"), BAD)
+def test_a_file_that_no_device_could_run_is_refused_in_one_line(
+    tmp_path: Path, whole: pd.DataFrame, make: Callable[[], bytes], says: str
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(make())
+    with pytest.raises(ImportRefusedError, match=f"m.onnx is not a valid ONNX model: .*{says}") as caught:
+        take(tmp_path, "m.onnx", whole)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_in_a_file_beside_the_model_are_taken_in(tmp_path: Path, whole: pd.DataFrame) -> None:
+    table = whole.rename(columns={"wear": "AT", "Torque [Nm]": "V"})
+    (tmp_path / "m.onnx").write_bytes(outside("weights.bin"))
+    with pytest.raises(ImportRefusedError, match=r"'weights\.bin', which is not beside it"):
+        take(tmp_path, "m.onnx", table)
+    put_weights(tmp_path, "weights.bin")
+    manifest = take(tmp_path, "m.onnx", table)
+    assert read_onnx((tmp_path / "out" / "model.onnx").read_bytes()).external == ()
+    assert [spec.name for spec in manifest.inputs] == ["AT", "V"]
+
+
+def test_weights_that_a_link_takes_outside_are_not_read(tmp_path: Path, whole: pd.DataFrame) -> None:
+    (tmp_path / "secret").mkdir()
+    put_weights(tmp_path / "secret", "weights.bin")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "m.onnx").write_bytes(outside("weights.bin"))
+    (tmp_path / "model" / "weights.bin").symlink_to(tmp_path / "secret" / "weights.bin")
+    with pytest.raises(ImportRefusedError, match="outside the model's folder, and are not read"):
+        take(tmp_path, "model/m.onnx", whole)
+
+
+def test_a_model_that_asks_for_memory_without_end_is_refused_in_one_line(tmp_path: Path, whole: pd.DataFrame) -> None:
+    onnx.save(hungry_matrix(1e13), tmp_path / "m.onnx")
+    with pytest.raises(ImportRefusedError, match=r"asks for more than \d+ MiB of memory on the sample") as caught:
+        take(tmp_path, "m.onnx", whole[SENSORS[:2]])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_crashes_its_process_is_refused_in_one_line(tmp_path: Path, whole: pd.DataFrame) -> None:
+    onnx.save(crashing_regression(), tmp_path / "m.onnx")
+    table = whole.rename(columns={"wear": "AT", "Torque [Nm]": "V"})
+    with pytest.raises(ImportRefusedError, match=r"kills the process that runs it \(SIGSEGV\)"):
+        take(tmp_path, "m.onnx", table)
 
 
 def test_a_graph_that_a_device_could_not_feed_is_refused(tmp_path: Path, whole: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ import shlex
 import socket
 
 import pytest
+from simulators.candidates import named_graph
 
 from registry.catalogue import Catalogue
 
@@ -18,9 +19,9 @@ def test_publish_prints_the_release(command, make_candidate):
 
 def test_a_large_candidate_is_streamed_whole(command, make_candidate, home):
     graph = bytes(range(256)) * 20_000
-    assert command("publish", make_candidate(model="large", onnx=graph))[1] == "large@1\n"
+    assert command("publish", make_candidate(model="large", named=graph))[1] == "large@1\n"
     release = Catalogue.open(home).releases.latest("large")
-    assert release.manifest.files["model.onnx"].size_bytes == len(graph)
+    assert release.manifest.files["model.onnx"].size_bytes == len(named_graph(graph))
 
 
 def test_assign_binds_streams_by_selector(command, make_candidate, devices):
@@ -41,7 +42,7 @@ def test_assign_swaps_and_keeps_streams_and_other_models(command, make_candidate
         command("publish", make_candidate(model=model))
         topics = ("--topic", f"{model}/in", "--output-topic", f"{model}/out", "--stream", model)
         assert command("assign", f"{model}@1", "oven-1", *topics)[0] == 0
-    command("publish", make_candidate(model="moved", onnx=b"better"))
+    command("publish", make_candidate(model="moved", named=b"better"))
     assert command("assign", "moved@latest", "oven-1")[0] == 0
     assignment = devices.assignments.get("oven-1")
     assert {str(release.ref) for release in assignment.releases} >= {"kept@1", "moved@2"}

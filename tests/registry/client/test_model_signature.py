@@ -267,7 +267,7 @@ def test_a_folder_that_was_fetched_before_is_signed_by_the_registry_too(command:
 
 def test_the_registry_signs_no_other_release_of_that_name(command: Command, tmp_path: Path) -> None:
     command("publish", write_candidate(tmp_path / "candidate", model="doubled"))
-    other = write_candidate(tmp_path / "other", model="doubled", version=1, onnx=b"from another registry")
+    other = write_candidate(tmp_path / "other", model="doubled", version=1, named=b"from another registry")
     (other / "report.json").unlink()
     status, out, err = command("export-signature", other)
     assert (status, out) == (1, "")

@@ -6,6 +6,7 @@ import stat
 
 import msgspec
 import pytest
+from simulators.bad_graphs import BAD
 
 import genba
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding, decode_assignment
@@ -80,8 +81,16 @@ class TestPublication:
         assert targets["ccpp/1/release.json"]["hashes"]["sha256"] == release.files["release.json"].sha256
         assert catalogue.models.champion("ccpp") == manifest.release
 
+    @pytest.mark.parametrize(("make", "says"), BAD)
+    def test_a_model_that_no_device_could_run_is_refused_in_one_line(self, home, catalogue, make_candidate, make, says):
+        with pytest.raises(CandidateRefusedError, match=rf"model\.onnx: .*{says}") as caught:
+            publish(home, catalogue, make_candidate(onnx=make()), clock)
+        assert "\n" not in str(caught.value)
+        assert catalogue.models.list() == []
+        assert not [path for path in (home / "blobs").rglob("*") if path.is_file()]
+
     def test_a_second_release_leaves_the_champion(self, home, catalogue, published, make_candidate):
-        assert publish(home, catalogue, make_candidate(onnx=b"other"), clock).version == 2
+        assert publish(home, catalogue, make_candidate(named=b"other"), clock).version == 2
         assert catalogue.models.champion("ccpp") == published
 
     @pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "reference", "release.json"])
@@ -100,7 +109,7 @@ class TestPublication:
             publish(home, catalogue, folder, clock)
 
     def test_a_link_is_not_followed(self, home, catalogue, make_candidate, tmp_path):
-        folder = make_candidate(onnx=b"outside")
+        folder = make_candidate(named=b"outside")
         (tmp_path / "outside").write_bytes(b"outside")
         (folder / "model.onnx").unlink()
         (folder / "model.onnx").symlink_to(tmp_path / "outside")
@@ -187,7 +196,7 @@ class TestAssigning:
 
     def test_a_swap_keeps_what_else_the_device_runs(self, home, catalogue, published, make_candidate):
         other = publish(home, catalogue, make_candidate(model="other"), clock).release
-        better = publish(home, catalogue, make_candidate(onnx=b"better"), clock).release
+        better = publish(home, catalogue, make_candidate(named=b"better"), clock).release
         add_devices(catalogue, "press-1")
         both = msgspec.structs.replace(
             wanted("press-1", allow_fallback=True),

@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from simulators.candidates import named_graph
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def test_a_candidate_becomes_a_release(upload, api, make_candidate):
     assert made.location == "/api/v1/models/ccpp/releases/1"
     assert (made.json["version"], made.json["champion"], made.json["published_by"]) == (1, True, "operator")
     assert api("GET", "/models/ccpp").json["champion"] == 1
-    assert upload(make_candidate(onnx=b"another")).json["version"] == 2
+    assert upload(make_candidate(named=b"another")).json["version"] == 2
     assert [one["version"] for one in api("GET", "/models/ccpp/releases").json] == [2, 1]
 
 
 def test_a_released_file_comes_back_as_it_was_signed(upload, api, make_candidate):
-    upload(make_candidate(onnx=b"the graph"))
+    upload(make_candidate(named=b"the graph"))
     response = api("GET", "/models/ccpp/releases/1/files/model.onnx")
-    assert response.data == b"the graph"
+    assert response.data == named_graph(b"the graph")
     assert json.loads(api("GET", "/models/ccpp/releases/1/files/release.json").data)["version"] == 1
     missing = api("GET", "/models/ccpp/releases/1/files/weights.bin")
     assert missing.status_code == 404
@@ -112,7 +113,7 @@ def test_a_stream_that_contradicts_itself_is_refused(api, published, enrol, chan
 
 def test_a_release_is_swapped_by_selector(api, upload, make_candidate, enrol):
     upload(make_candidate())
-    upload(make_candidate(onnx=b"better"))
+    upload(make_candidate(named=b"better"))
     for device, site in (("a", "osaka"), ("b", "osaka"), ("c", "nagoya"), ("idle", "osaka")):
         enrol(device, site)
     for device in "abc":

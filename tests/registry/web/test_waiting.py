@@ -22,7 +22,7 @@ def waiting(home, catalogue, published, make_candidate, clock, enrol):
     catalogue.jobs.add("retrain", {"model": "ccpp"}, "drift")
     job = catalogue.jobs.claim("worker").id
     catalogue.jobs.finish(job, {"release": None, "reason": f"it waits: `genba publish --job {job}` releases it"})
-    made = make_candidate(onnx=b"challenger")
+    made = make_candidate(named=b"challenger")
     manifest = decode_manifest((made / "release.json").read_bytes())
     lineage = msgspec.structs.replace(manifest.lineage, parent="ccpp@1")
     (made / "release.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, lineage=lineage)))
