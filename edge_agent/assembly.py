@@ -15,6 +15,7 @@ from edge_agent.http_transfer import RangeClient, RequestSigner
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
+from edge_agent.local_endpoint import LocalEndpoint
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.pacing import Bounds
@@ -38,21 +39,23 @@ from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.topics import DeviceTopics
 
 
-def build_daemon(home: AgentHome, service: ServiceManager | None = None) -> Daemon:
+def build_daemon(home: AgentHome, service: ServiceManager | None = None, http_port: int | None = None) -> Daemon:
     """Return a daemon for an enrolled home, ready to run; raises as `build_parts`."""
-    return Daemon(build_parts(home, service))
+    return Daemon(build_parts(home, service, http_port=http_port))
 
 
 def build_parts(
     home: AgentHome,
     service: ServiceManager | None = None,
     make_bench: Callable[[AgentHome, Settings, ReleaseStore], Bench] = Bench,
+    http_port: int | None = None,
 ) -> Parts:
     """Return what a daemon is made of.
 
     Args:
         service: is told that the daemon lives.
         make_bench: makes what checks, proves and loads releases.
+        http_port: in the place of the settings'; 0: no endpoint.
 
     Raises:
         HomeError, LinkError, BrokerAddressError: the home is not in order; the text says what to do.
@@ -121,6 +124,7 @@ def build_parts(
     )
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic, instance=instance)
     renew = _build_renewal(home, settings, link, reporter)
+    port = settings.http_port if http_port is None else http_port
     return Parts(
         home=home,
         settings=settings,
@@ -136,6 +140,7 @@ def build_parts(
         renew=renew,
         memory=Memory(home.state),
         service=service or ServiceManager(),
+        endpoint=LocalEndpoint(port, engine, reporter, version),
         load=bench.load,
         share=bench.share,
         facts=lambda: bench.facts,

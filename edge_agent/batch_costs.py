@@ -23,6 +23,11 @@ class BatchCosts:
         """Whether a row alone is known to take no longer."""
         return self._seconds.get(0, seconds + 1) <= seconds
 
+    def within(self, rows: int, seconds: float) -> bool:
+        """Whether so many rows, of which as many or fewer were measured, should take no longer."""
+        size = (rows - 1).bit_length()
+        return any(known <= size for known in self._seconds) and self._expected(size) <= seconds
+
     def largest(self, limit: int, left_s: float) -> int:
         """Return the most rows, up to `limit`, that should be done within `left_s`.
 

@@ -28,6 +28,12 @@ def agent(argv: list[str]) -> int:
         if name == "enrol":
             _add_enrol(command)
         elif name == "run":
+            command.add_argument(
+                "--http-port",
+                type=_port,
+                metavar="N",
+                help="serve predictions and metrics over HTTP on 127.0.0.1; 0: do not; default http_port in agent.toml",
+            )
             command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
         else:
             command.add_argument("--json", action="store_true", help="for a machine")
@@ -38,6 +44,12 @@ def agent(argv: list[str]) -> int:
 
 def _folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
 
 
 def _add_enrol(command: argparse.ArgumentParser) -> None:
@@ -87,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
     home.settings()
     lock = HomeLock(home)
     start_logs(arguments.log_level)
-    daemon = build_daemon(home, ServiceManager.of_environment(os.environ))
+    daemon = build_daemon(home, ServiceManager.of_environment(os.environ), arguments.http_port)
 
     def stop(*_: Any) -> None:
         daemon.stop()

@@ -34,6 +34,14 @@ class CoreGate:
                 self._freed.wait()
             self._busy += wanted
 
+    def enter_at_once(self, threads: int) -> bool:
+        """Hold so many cores if they are free now; return whether they were."""
+        with self._freed:
+            if not self.has_room(threads):
+                return False
+            self._busy += min(threads or self._cores, self._cores)
+            return True
+
     def leave(self, threads: int) -> None:
         """Give back what `enter` held."""
         with self._freed:

@@ -35,6 +35,7 @@ from edge_agent.lifecycle_events import (
     Verify,
 )
 from edge_agent.link import Link
+from edge_agent.local_endpoint import LocalEndpoint
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.reporting import Reporter
@@ -93,6 +94,7 @@ class Parts:
     renew: Callable[..., None]
     memory: Memory
     service: ServiceManager
+    endpoint: LocalEndpoint
     load: "Callable[[ReleaseRef, bool], Model]"
     share: Callable[[int], None]
     facts: Callable[[], dict[str, Any]]
@@ -165,6 +167,7 @@ class Daemon:
         self._parts.reporter.event("agent-started", "info", f"agent {self._parts.agent_version} started")
         self._timers.after(_STEADY_S, lambda: self._apply(Steady()))
         self._open_windows()
+        self._parts.endpoint.begin(lambda: self._page)
         self._tick()
         self._poll()
 
@@ -375,6 +378,7 @@ class Daemon:
         if self._page is not None:
             self._parts.service.heed(self._page, healthy=self._parts.engine.healthy)
         self._check_disk()
+        self._parts.endpoint.tick()
         self._parts.reporter.pump()
         self._show()
 
@@ -413,6 +417,7 @@ class Daemon:
             disk_fault=self._disk_fault or "",
             refused=self._parts.switchboard.counts,
             dropped=self._parts.engine.dropped,
+            endpoint=self._parts.endpoint.says,
             errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,
         )
         before = self._page
@@ -427,6 +432,7 @@ class Daemon:
         """Serve what waits, send what there is, say goodbye."""
         parts = self._parts
         parts.service.stopping()
+        parts.endpoint.close()
         parts.link.pause()
         if not parts.engine.stop(_DRAIN_S):
             log.warning("some messages were still waiting when the agent stopped")

@@ -15,6 +15,8 @@ AgentError
 │   └── ModelLoadError      ONNX Runtime cannot load or run it here             (publisher or device)
 ├── ModelRunError       ONNX Runtime fails on a batch                           (publisher)
 ├── BundleNotInstalledError a bundle that is not for this device, or finds no room  (operator)
+├── EndpointError       the HTTP endpoint's port cannot be had                  (operator)
+├── CallRefusedError    an HTTP request that cannot be answered                 (caller)
 └── ScoreError          a file that cannot be scored                            (caller)
 """
 
@@ -93,6 +95,18 @@ class ModelRunError(AgentError):
 
 class BundleNotInstalledError(AgentError):
     """A bundle is for another device, or finds no room; nothing was changed."""
+
+
+class EndpointError(AgentError):
+    """The HTTP endpoint's port cannot be had."""
+
+
+class CallRefusedError(AgentError):
+    """An HTTP request that cannot be answered; `status` is HTTP's."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class ScoreError(AgentError):

@@ -57,7 +57,8 @@ class Lane:
 
     def __init__(self, model: str, around: Surroundings) -> None:
         self.server: Server | None = None
-        self.errors = 0
+        #: Unforeseen faults that were outlived, and how often a release took over from another.
+        self.errors = self.swaps = 0
         self._around = around
         self._streams: tuple[Stream, ...] = ()
         self._serving = threading.Lock()
@@ -111,6 +112,7 @@ class Lane:
                 stream.reader = RowReader(server.model.manifest.inputs, stream.binding) if server else None
                 if server is None:
                     self._around.settle_all(list(stream.waiting))
+            self.swaps += self.server is not None and server is not None
             self.server = server
         self._wake.set()
 
@@ -254,11 +256,13 @@ class Lane:
         self, stream: Stream, window: Window, rows: Rows, predictions: Predictions, served: Sequence[SensorMessage]
     ) -> None:
         arrived = np.array([message.arrived for message in served])
-        latency_ms = ((self._around.ticks() - arrived) * 1000).astype(np.float32)
+        latency_s = self._around.ticks() - arrived
+        latency_ms = (latency_s * 1000).astype(np.float32)
         budget_ms = stream.binding.latency_budget_ms
         late = 0 if budget_ms is None else int(np.count_nonzero(latency_ms > budget_ms))
         stream.predictions += len(served)
         stream.late += late
+        stream.durations.add_all(latency_s.tolist())
         window.add(rows, predictions, latency_ms, sum(weight(message.payload) for message in served), late)
 
     def _one_by_one(

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         poll_s: how often the registry is asked without a nudge.
         block_bytes: the largest block that releases travel in, in bytes; a broker's limit on messages bounds it.
         patch_bytes: most memory that making a file from the release before it may take; 0: files always come whole.
+        http_port: where predictions and metrics are served over HTTP, on 127.0.0.1 alone; 0: nowhere.
         window_bytes: most of a download that may be on its way at once; within both, a download fits the link.
     """
 
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     poll_s: float = 600.0
     block_bytes: Annotated[int, msgspec.Meta(ge=UNIT_BYTES, le=MAX_BLOCK)] = 64 * 1024
     patch_bytes: int = 256 * 1024 * 1024
+    http_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     window_bytes: Annotated[int, msgspec.Meta(ge=MAX_BLOCK, le=64 * MAX_BLOCK)] = 4 * 1024 * 1024
 
 

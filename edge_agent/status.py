@@ -14,6 +14,7 @@ _STALE_S = 60.0
 class StatusPage(msgspec.Struct, frozen=True):
     """status.json. `dropped`: sensor messages that no longer fitted a queue; `errors`: unforeseen faults outlived.
 
+    `endpoint`: the address of the HTTP endpoint, or why it is not open; empty where there is to be none.
     `disk_fault`: why the disk takes nothing now; empty while it does. `refused`: messages on the registry's topics
     that were of no use, by reason.
     """
@@ -33,6 +34,7 @@ class StatusPage(msgspec.Struct, frozen=True):
     dropped: int
     errors: int
     disk_fault: str = ""
+    endpoint: str = ""
     refused: dict[str, int] = {}
     running: bool = True
     process: int | None = None

@@ -29,6 +29,7 @@ def describe(page: StatusPage, now: float) -> str:
         f"broker    {page.broker_url}: {'connected' if page.connected else _fault(page)}",
         f"outbox    {page.outbox_waiting} waiting, {page.outbox_dropped} dropped",
         f"revision  {page.revision}",
+        *([f"http      {page.endpoint}"] if page.endpoint else []),
         *_unserved(page),
         "",
         *_table(

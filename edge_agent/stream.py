@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edge_agent.faults import Faults
 from edge_agent.receipts import Receipt, SensorMessage
 from edge_agent.rejections import PAYLOAD_LIMIT_BYTES
+from edge_agent.tally import Durations
 from protocols.assignment import StreamBinding
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Stream:
         self.dropped = self.late = 0
         self.predictions = self.rejected = 0
         self.faults = Faults()
+        #: From a message's arrival to its answer.
+        self.durations = Durations()
         self.reader: RowReader | None = None
         self.window: Window | None = None
         self._dropped_before = 0

@@ -198,6 +198,24 @@ class StreamEngine:
         with self._closing:
             self._closed.append((window, end, dropped))
 
+    def servers(self) -> "dict[str, Server | None]":
+        """Return what serves each model now; None: nothing yet, or nothing any more."""
+        bound: dict[str, Server | None] = {stream.binding.model: None for stream in self.streams()}
+        return bound | {name: lane.server for name, lane in list(self._lanes.items())}
+
+    def swaps(self) -> dict[str, int]:
+        """Return how often a release of each model took over from another."""
+        return {name: lane.swaps for name, lane in list(self._lanes.items())}
+
+    def streams(self) -> list[Stream]:
+        """Return the streams, to be read and not to be changed."""
+        return list(self._streams.values())
+
+    @property
+    def gate(self) -> CoreGate:
+        """What every run of a model goes through."""
+        return self._around.gate
+
     def active(self, name: str) -> "Model | None":
         """Return what serves a model now."""
         server = self._server(name)

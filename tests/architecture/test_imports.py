@@ -23,6 +23,7 @@ EDGE_AGENT = DEVICES | {
     "cryptography",
     "dns",  # paho looks brokers up by SRV record where it can; the agent never asks it to
     "google",  # securesystemslib looks for the cloud's key service; an empty namespace of protobuf answers
+    "httptools",
     "idna",  # of dns
     "paho",
     "pkcs11",  # securesystemslib takes it where it is installed

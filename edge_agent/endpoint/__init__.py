@@ -1,0 +1,19 @@
+"""A local HTTP endpoint beside MQTT: the Open Inference Protocol and Prometheus metrics, on loopback alone.
+
+Nothing of it is imported while `http_port` is 0.
+"""
+
+__all__ = [
+    "answers",
+    "assembly",
+    "calls",
+    "connection",
+    "exchange",
+    "guard",
+    "intake",
+    "metrics",
+    "routes",
+    "server",
+    "tensors",
+    "workers",
+]
