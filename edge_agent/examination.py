@@ -19,6 +19,7 @@ import msgspec
 
 from edge_agent.errors import AgentError, ModelLoadError, ModelRunError, ReleaseRefusedError
 from edge_agent.golden import GoldenVectors, compare, read_golden
+from edge_agent.golden_kinds import check_pictures, make_runner, single_rows
 from edge_agent.inference import Model
 from edge_agent.model_file import check_model_file
 from edge_agent.peak_memory import PeakMemory, peak_bytes
@@ -95,22 +96,22 @@ def _try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> floa
         raise ReleaseRefusedError(
             f"{manifest.release} is not proven on {model.provider}, only on {', '.join(manifest.providers)}"
         )
-    together = model.run(golden.inputs)
-    alone = model.run([column[:1] for column in golden.inputs])
+    check_pictures(manifest, golden)
+    together = make_runner(model)(golden.inputs)
+    alone = make_runner(model)([column[:1] for column in golden.inputs])
     compare(manifest, [output[:1] for output in golden.outputs], alone, tolerance)
     return compare(manifest, golden.outputs, together, tolerance)
 
 
 def _latency_ms(model: Model, golden: GoldenVectors) -> tuple[float, float]:
-    """Return the 50th and 99th percentile of one row's run."""
+    """Return the 50th and 99th percentile of one row's run; of an image's with its decoding."""
     import numpy as np
 
     times, deadline = [], time.perf_counter() + _LATENCY_S
-    rows = len(golden.inputs[0])
-    for index in range(_LATENCY_RUNS):
-        row = [column[index % rows : index % rows + 1] for column in golden.inputs]
+    run = make_runner(model)
+    for _, row in zip(range(_LATENCY_RUNS), single_rows(model.manifest, golden), strict=False):
         start = time.perf_counter()
-        model.run(row)
+        run(row())
         times.append(time.perf_counter() - start)
         if time.perf_counter() > deadline:
             break

@@ -15,10 +15,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class GoldenVectors:
-    """Columns (rows, 1) in the order of the manifest's inputs, outputs in the order of its outputs."""
+    """Columns (rows, 1) in the order of the manifest's inputs, outputs in the order of its outputs.
+
+    Where the manifest has a feeding, the one input is its tensor; `pictures[i]` is the file that row i was decoded
+    from, as far as there are any. With state, the rows follow one another.
+    """
 
     inputs: list[Array]
     outputs: list[Array]
+    pictures: tuple[bytes, ...] = ()
 
 
 def read_golden(path: Path, manifest: Manifest) -> GoldenVectors:
@@ -30,17 +35,33 @@ def read_golden(path: Path, manifest: Manifest) -> GoldenVectors:
     try:
         # Opened here, since NumPy leaves a file open that turns out to be no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            inputs = [arrays[f"input_{index}"] for index in range(len(manifest.inputs))]
+            fed = 1 if manifest.feeding is not None else len(manifest.inputs)
+            inputs = [arrays[f"input_{index}"] for index in range(fed)]
             outputs = [arrays[f"output_{index}"] for index in range(len(manifest.outputs))]
+            pictures = tuple(arrays[name].tobytes() for name in arrays.files if name.startswith("picture_"))
     except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ReleaseRefusedError(f"{path.name}: {error}; the release must be built again") from error
-    columns = [
+    columns = _fed(path, manifest, inputs[0]) if manifest.feeding is not None else _columns(manifest, inputs)
+    if len({len(array) for array in (*columns, *outputs)}) != 1 or not len(columns[0]):
+        raise ReleaseRefusedError(f"{path.name}: its arrays differ in length, or are empty; build the release again")
+    return GoldenVectors(columns, outputs, pictures[: len(columns[0])])
+
+
+def _columns(manifest: Manifest, inputs: list[Array]) -> list[Array]:
+    return [
         array.astype(object if spec.dtype == "string" else spec.dtype).reshape(-1, 1)
         for spec, array in zip(manifest.inputs, inputs, strict=True)
     ]
-    if len({len(array) for array in (*columns, *outputs)}) != 1 or not len(columns[0]):
-        raise ReleaseRefusedError(f"{path.name}: its arrays differ in length, or are empty; build the release again")
-    return GoldenVectors(columns, outputs)
+
+
+def _fed(path: Path, manifest: Manifest, tensor: Array) -> list[Array]:
+    wanted = manifest.graph_inputs[0].shape[1:]
+    if tensor.dtype != np.float32 or tensor.shape[1:] != wanted:
+        raise ReleaseRefusedError(
+            f"{path.name}: input_0 is {tensor.dtype} {tensor.shape[1:]} a row, and release.json says float32 {wanted}; "
+            "build the release again"
+        )
+    return [tensor]
 
 
 def compare(manifest: Manifest, want: list[Array], got: list[Array], tolerance: Tolerance) -> float:

@@ -48,10 +48,11 @@ class Model:
         self.placement = {provider: len(nodes) for provider, nodes in placed.items()}
         self.provider = check_placement(placed, self.plan.wanted, allow_fallback=self.plan.allow_fallback)
         self.asked = self.plan.asked or self.plan.wanted
-        _check_side("input", self._session.get_inputs(), manifest.inputs)
-        _check_side("output", self._session.get_outputs(), manifest.outputs)
-        self._inputs = [spec.name for spec in manifest.inputs]
-        self._outputs = [spec.name for spec in manifest.outputs]
+        _check_side("input", self._session.get_inputs(), manifest.graph_inputs)
+        _check_side("output", self._session.get_outputs(), manifest.graph_outputs)
+        self._inputs = [spec.name for spec in manifest.graph_inputs]
+        self._outputs = [spec.name for spec in manifest.graph_outputs]
+        self._most = manifest.feeding.batch if manifest.feeding is not None and not manifest.state else None
 
     @property
     def ran(self) -> Ran:
@@ -59,11 +60,17 @@ class Model:
         return Ran(self.asked, self.provider, self.placement)
 
     def run(self, columns: Sequence[Array]) -> list[Array]:
-        """Return the manifest's outputs for (rows, 1) columns in the order of the manifest's inputs.
+        """Return the graph's outputs, in the manifest's order, for what the graph takes.
+
+        Args:
+            columns: (rows, 1) in the order of the manifest's inputs; or the tensor that its feeding says; then state.
 
         Raises:
             ModelRunError: ONNX Runtime fails on them.
         """
+        if self._most is not None and len(columns[0]) > self._most:
+            parts = [self.run([columns[0][at : at + self._most]]) for at in range(0, len(columns[0]), self._most)]
+            return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
         try:
             outputs: list[Array] = self._session.run(self._outputs, dict(zip(self._inputs, columns, strict=True)))
         except Exception as error:  # the binding's errors share no root but Exception
@@ -71,9 +78,13 @@ class Model:
         return outputs
 
     def predict(self, columns: Sequence[Array]) -> Predictions:
-        """Return predictions for (rows, 1) columns in the order of the manifest's inputs."""
-        outputs = dict(zip(self._outputs, self.run(columns), strict=True))
-        return Predictions(outputs["prediction"].reshape(-1), outputs.get("probabilities"))
+        """Return predictions for what `run` takes; a model with state has a StateCarrier that asks it."""
+        return self.predictions(self.run(columns))
+
+    def predictions(self, outputs: Sequence[Array]) -> Predictions:
+        """Return the manifest's outputs as predictions."""
+        named = dict(zip(self._outputs, outputs, strict=False))
+        return Predictions(named["prediction"].reshape(-1), named.get("probabilities"))
 
 
 def _check_side(side: str, found: Sequence[Any], specs: Sequence[TensorSpec]) -> None:

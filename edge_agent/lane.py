@@ -16,9 +16,10 @@ import numpy as np
 from edge_agent.batch_costs import BatchCosts
 from edge_agent.errors import ModelRunError
 from edge_agent.inference import Array, Model, Predictions
+from edge_agent.readers import Reader
 from edge_agent.receipts import SensorMessage
-from edge_agent.rejections import PAYLOAD_LIMIT_BYTES, Rejection
-from edge_agent.rows import RowReader, Rows
+from edge_agent.rejections import Rejection
+from edge_agent.rows import Rows
 from edge_agent.stream import Stream, weight
 from edge_agent.surroundings import Surroundings
 from edge_agent.telemetry import Window
@@ -109,7 +110,7 @@ class Lane:
         with self._serving:
             for stream in self._streams:
                 self._close_window(stream)
-                stream.reader = RowReader(server.model.manifest.inputs, stream.binding) if server else None
+                stream.serve(server.model.manifest if server else None)
                 if server is None:
                     self._around.settle_all(list(stream.waiting))
             self.swaps += self.server is not None and server is not None
@@ -172,7 +173,8 @@ class Lane:
         """
         quiet_s, self._last_came = now - self._last_came, now
         server = self.server
-        if quiet_s < ALONE_S or server is None or len(stream.waiting) != 1:
+        reader = stream.reader
+        if quiet_s < ALONE_S or server is None or reader is None or not reader.quick or len(stream.waiting) != 1:
             return False
         if not server.costs.one_row_within(QUICK_S) or not self._around.gate.has_room(server.model.plan.threads):
             return False
@@ -187,34 +189,34 @@ class Lane:
         finally:
             self._serving.release()
 
-    def _serve_batch(self, stream: Stream, server: Server, reader: RowReader) -> None:
+    def _serve_batch(self, stream: Stream, server: Server, reader: Reader) -> None:
         window = stream.window
         if window is None:
             window = Window(stream.binding.name, server.model.manifest, server.model.ran, self._around.clock())
             stream.window = window
-        taken = stream.take(self._batch_size(stream, server))
+        taken = stream.take(self._batch_size(stream, server, reader))
         back: Sequence[SensorMessage] = ()
         try:
             back = self._answer(stream, server, window, reader, taken)
         finally:
             self._around.settle_all(message for message in taken if message not in back)
 
-    def _batch_size(self, stream: Stream, server: Server) -> int:
+    def _batch_size(self, stream: Stream, server: Server, reader: Reader) -> int:
         """Return the most messages that one batch may take, so that the oldest is answered within its budget."""
         binding = stream.binding
         if binding.latency_budget_ms is None or len(stream.waiting) == 1:
-            return binding.max_batch
+            return reader.most_rows
         waited_s = self._around.ticks() - stream.waiting[0].arrived
-        return server.costs.largest(binding.max_batch, binding.latency_budget_ms / 1000 - waited_s)
+        return server.costs.largest(reader.most_rows, binding.latency_budget_ms / 1000 - waited_s)
 
     def _answer(
-        self, stream: Stream, server: Server, window: Window, reader: RowReader, taken: list[SensorMessage]
+        self, stream: Stream, server: Server, window: Window, reader: Reader, taken: list[SensorMessage]
     ) -> Sequence[SensorMessage]:
         """Answer or refuse each message; return those that were put back for another release."""
         batch, payloads = [], []
         for message in taken:
             if isinstance(message.payload, int):
-                text = f"{message.payload} bytes, and {PAYLOAD_LIMIT_BYTES} are allowed"
+                text = f"{message.payload} bytes, and {stream.payload_limit_bytes} are allowed"
                 self._reject(stream, window, Rejection("too-large", text), message.payload)
             else:
                 batch.append(message)
@@ -222,13 +224,16 @@ class Lane:
         rows = reader.read(payloads)
         for index, rejection in rows.rejected:
             self._reject(stream, window, rejection, len(payloads[index]))
+        if rows.warming:
+            stream.warming += len(rows.warming)
+            window.warm(len(rows.warming), sum(len(payloads[index]) for index in rows.warming))
         return self._predict(stream, server, window, batch, rows) if rows.accepted else ()
 
     def _predict(
         self, stream: Stream, server: Server, window: Window, batch: list[SensorMessage], rows: Rows
     ) -> Sequence[SensorMessage]:
         try:
-            predictions, took_s = self._run_model(server.model, rows)
+            predictions, took_s = self._run_model(stream, server.model, rows)
         except ModelRunError as error:
             if len(rows.accepted) == 1:
                 self._fail(stream, server, window, batch[rows.accepted[0]], str(error))
@@ -236,18 +241,18 @@ class Lane:
             return self._one_by_one(stream, server, window, batch, rows)
         served = batch if len(rows.accepted) == len(batch) else [batch[index] for index in rows.accepted]
         self._hand_over(stream, server, predictions, rows, served)
-        server.costs.learn(len(served), took_s)
+        server.costs.learn(len(served), took_s + rows.reading_s)
         self._count(stream, window, rows, predictions, served)
         self._judge(server, predictions, took_s)
         return ()
 
-    def _run_model(self, model: Model, rows: Rows) -> tuple[Predictions, float]:
+    def _run_model(self, stream: Stream, model: Model, rows: Rows) -> tuple[Predictions, float]:
         """Return the predictions, and the seconds that the model took for them once it had its cores."""
-        gate, threads = self._around.gate, model.plan.threads
+        gate, threads, carrier = self._around.gate, model.plan.threads, stream.carrier
         gate.enter(threads)
         try:
             began = self._around.ticks()
-            predictions = model.predict(rows.columns)
+            predictions = carrier.predict(model, rows.columns) if carrier else model.predict(rows.columns)
             return predictions, self._around.ticks() - began
         finally:
             gate.leave(threads)
@@ -273,6 +278,8 @@ class Lane:
             if server.halted:  # the release that takes over serves the rest
                 rest = [batch[other] for other in rows.accepted[row:]]
                 stream.put_back(rest)
+                if stream.reader is not None:
+                    stream.reader.begin_anew()  # it has read them already
                 return rest
             self._predict(stream, server, window, batch, rows.only(row))
         return ()

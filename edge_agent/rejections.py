@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 PAYLOAD_LIMIT_BYTES = 256 * 1024
 
 Reason = Literal[
-    "too-large", "not-json", "not-an-object", "missing-feature", "wrong-type", "not-finite", "model-failed", "dropped"
-]
+    "too-large", "not-json", "not-an-object", "missing-feature", "wrong-type", "not-finite", "model-failed", "dropped",
+    "not-an-image", "broken-image",
+]  # fmt: skip
 
 
 class Rejection(NamedTuple):

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from edge_agent.columns import Array, ColumnMaker
-from edge_agent.rejections import Rejection
+from edge_agent.rejections import PAYLOAD_LIMIT_BYTES, Rejection
 from protocols.assignment import StreamBinding
 from protocols.manifest import TensorSpec
 from protocols.payloads import ABSENT, Path, extract, parse_path, quote_name
@@ -21,14 +21,21 @@ Key = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch that can be served. `accepted[i]` is the place in the given payloads of row i."""
+    """A batch that can be served. `accepted[i]` is the place in the given payloads of row i.
+
+    `columns` are what the graph takes; rows are their first axis. `warming` are the places of rows that no answer
+    belongs to, since they only fill a window.
+    """
 
     columns: list[Array]
     keys: Sequence[Key]
     accepted: Sequence[int]
     rejected: list[tuple[int, Rejection]]
-    #: float32, (columns, rows): the inputs that are numbers, float32 before int64.
+    #: float32, (columns, rows): the inputs that are numbers, float32 before int64. Of a window, its newest row.
     numbers: Array
+    warming: Sequence[int] = ()
+    #: What reading took, where that is more than microseconds.
+    reading_s: float = 0.0
 
     def only(self, row: int) -> "Rows":
         """Return one row alone."""
@@ -44,8 +51,13 @@ class RowReader:
     field by field, for the reason.
     """
 
+    quick = True
+    payload_limit_bytes = PAYLOAD_LIMIT_BYTES
+    held = needed = 0
+
     def __init__(self, inputs: Sequence[TensorSpec], binding: StreamBinding) -> None:
         self._inputs = inputs
+        self.most_rows = binding.max_batch
         texts = [binding.inputs.get(spec.name) or quote_name(spec.name) for spec in inputs]
         self._paths = [parse_path(text) for text in texts]
         self._key = parse_path(binding.key) if binding.key else None
@@ -69,12 +81,15 @@ class RowReader:
             accepted.append(index)
         return self._made(rows, accepted, rejected)
 
+    def begin_anew(self) -> None:
+        """Nothing is kept from one row to the next."""
+
     def key_of(self, payload: bytes) -> Key:
         """Return the key of a message that is not read further; None where it has none."""
         if self._key is None:
             return None
         try:
-            return _as_key(extract(msgspec.json.decode(payload), self._key))
+            return as_key(extract(msgspec.json.decode(payload), self._key))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
@@ -94,7 +109,7 @@ class RowReader:
             made = self._columns.picked(made, good)
             accepted = list(itertools.compress(accepted, good))
             keys = tuple(itertools.compress(keys, good))
-        named = [_as_key(key) for key in keys] if self._key else keys
+        named = [as_key(key) for key in keys] if self._key else keys
         numbers = made.numbers
         if made.counts.size:
             numbers = np.concatenate([numbers, made.counts], dtype=np.float32)
@@ -122,7 +137,8 @@ class RowReader:
 
 def _check(spec: TensorSpec, value: Any, path: Path) -> Rejection | None:
     if value is ABSENT:
-        return Rejection("missing-feature", f"{spec.name}: nothing at {_show(path)} (null would mean: not measured)")
+        where = show_path(path)
+        return Rejection("missing-feature", f"{spec.name}: nothing at {where} (null would mean: not measured)")
     if spec.dtype == "float32":
         wrong = value is not None and (isinstance(value, bool) or not isinstance(value, int | float))
         wanted = "a number"
@@ -133,13 +149,13 @@ def _check(spec: TensorSpec, value: Any, path: Path) -> Rejection | None:
         wrong = value is not None and not isinstance(value, str)
         wanted = "text"
     if wrong:
-        return Rejection("wrong-type", f"{spec.name}: {_kind(value)} at {_show(path)}, expected {wanted}")
+        return Rejection("wrong-type", f"{spec.name}: {_kind(value)} at {show_path(path)}, expected {wanted}")
     if isinstance(value, int) and abs(value) > 10**300:
         return Rejection("not-finite", f"{spec.name}: the number is beyond what a float32 can hold")
     return None
 
 
-def _as_key(value: Any) -> Key:
+def as_key(value: Any) -> Key:
     return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
@@ -150,7 +166,7 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "a number")
 
 
-def _show(path: Path) -> str:
+def show_path(path: Path) -> str:
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 

@@ -87,6 +87,11 @@ def _unserved(page: StatusPage) -> list[str]:
         f"serving   nothing on stream {stream.stream!r}: {_why(page, stream)}"
         for stream in page.streams
         if not stream.version
+    ] + [
+        f"serving   nothing yet on stream {stream.stream!r}: its window is warming, {stream.window[0]} of "
+        f"{stream.window[1]} rows"
+        for stream in page.streams
+        if stream.version and stream.window
     ]
 
 

@@ -9,9 +9,11 @@ from edge_agent.receipts import Receipt, SensorMessage
 from edge_agent.rejections import PAYLOAD_LIMIT_BYTES
 from edge_agent.tally import Durations
 from protocols.assignment import StreamBinding
+from protocols.manifest import Manifest
 
 if TYPE_CHECKING:
-    from edge_agent.rows import RowReader
+    from edge_agent.feeding import StateCarrier
+    from edge_agent.readers import Reader
     from edge_agent.telemetry import Window
 
 #: Most that one stream's waiting messages may weigh, whatever their number.
@@ -27,11 +29,15 @@ class Stream:
         self.waiting: deque[SensorMessage] = deque()
         #: Messages that found no room (`dropped`), and predictions that were later than the latency budget (`late`).
         self.dropped = self.late = 0
+        #: Messages that only filled a window.
+        self.warming = 0
         self.predictions = self.rejected = 0
         self.faults = Faults()
         #: From a message's arrival to its answer.
         self.durations = Durations()
-        self.reader: RowReader | None = None
+        self.reader: Reader | None = None
+        self.carrier: StateCarrier | None = None
+        self.payload_limit_bytes = PAYLOAD_LIMIT_BYTES
         self.window: Window | None = None
         self._dropped_before = 0
         # Bytes that came and bytes that went, each written by one thread alone.
@@ -42,10 +48,20 @@ class Stream:
         """Whether a message stays the broker's until it was answered."""
         return self.reader is not None and self.binding.delivery == "at-least-once"
 
+    def serve(self, manifest: Manifest | None) -> None:
+        """Read for a release from now on, with nothing kept of what went before; None: nothing serves."""
+        if manifest is None:
+            self.reader = self.carrier = None
+            return
+        from edge_agent.readers import make_carrier, make_reader  # by now there is a model, and it has loaded NumPy
+
+        self.reader, self.carrier = make_reader(manifest, self.binding), make_carrier(manifest)
+        self.payload_limit_bytes = self.reader.payload_limit_bytes
+
     def offer(self, payload: bytes, now: float, receipt: Receipt | None) -> list[SensorMessage]:
         """Queue one message; return those that find no room, by count or by bytes: the oldest or this one."""
         size = len(payload)
-        message = SensorMessage(payload if size <= PAYLOAD_LIMIT_BYTES else size, now, receipt)
+        message = SensorMessage(payload if size <= self.payload_limit_bytes else size, now, receipt)
         if self.binding.overflow != "drop-oldest" and self._full(weight(message.payload)):
             self.dropped += 1
             return [message]

@@ -145,9 +145,7 @@ class StreamEngine:
     def _new_stream(self, binding: StreamBinding) -> Stream:
         stream, model = Stream(binding), self.active(binding.model)
         if model is not None:
-            from edge_agent.rows import RowReader
-
-            stream.reader = RowReader(model.manifest.inputs, binding)
+            stream.serve(model.manifest)
         return stream
 
     def _lane(self, model: str) -> "Lane":
@@ -229,7 +227,8 @@ class StreamEngine:
         """Return what serves each stream now, for the status."""
         rows = []
         for stream in list(self._streams.values()):
-            server = self._server(stream.binding.model)
+            server, reader = self._server(stream.binding.model), stream.reader
+            filling = reader is not None and reader.held < reader.needed
             rows.append(
                 ServedStream(
                     stream=stream.binding.name,
@@ -242,6 +241,8 @@ class StreamEngine:
                     rejected=stream.rejected,
                     dropped=stream.dropped,
                     late=stream.late,
+                    warming=stream.warming,
+                    window=(reader.held, reader.needed) if filling and reader is not None else None,
                     faults=stream.faults.listed(),
                 )
             )

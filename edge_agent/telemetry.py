@@ -48,6 +48,7 @@ class Window:
         self._manifest, self._ran = manifest, ran
         self._bytes_in = 0
         self.late = 0
+        self.warming = 0
         self._rows = 0
         self._faults = Faults()
         self._latency = _Buffer([(None, None)])
@@ -69,7 +70,7 @@ class Window:
 
     @property
     def empty(self) -> bool:
-        return not self.predictions and not self.rejected
+        return not self.predictions and not self.rejected and not self.warming
 
     def add(self, rows: Rows, predictions: Predictions, latency_ms: Array, bytes_in: int, late: int = 0) -> None:
         """Add one served batch: its rows, its predictions, each row's latency in ms, and how many were late."""
@@ -107,6 +108,11 @@ class Window:
         self._bytes_in += size_bytes
         self._faults.add(rejection, at)
 
+    def warm(self, messages: int, bytes_in: int) -> None:
+        """Count messages that no prediction belongs to, since they only filled a window of rows."""
+        self.warming += messages
+        self._bytes_in += bytes_in
+
     def _drain(self) -> None:
         if self._rows:
             self._latency.drain(self._rows)
@@ -138,6 +144,7 @@ class Window:
             dropped=dropped,
             bytes_in=self._bytes_in,
             late=self.late,
+            warming=self.warming,
             latency=self._latency.sketches[0].summary(),
             numeric=_summaries(self._numeric_names, self._numeric),
             categories={inputs[index].name: sketch.summary() for index, sketch in self._categories.items()},

@@ -169,6 +169,11 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.files["model.onnx"].sha256
 
     @property
+    def fed(self) -> bool:
+        """Whether one row alone is not what the graph takes."""
+        return self.feeding is not None or bool(self.state)
+
+    @property
     def graph_inputs(self) -> tuple[TensorSpec, ...]:
         """What the graph takes: the columns, or the tensor that is made of them, then its state."""
         feeding = self.feeding
@@ -234,9 +239,8 @@ def _check(manifest: Manifest) -> None:
     limit_ms = manifest.latency_limit_ms
     if limit_ms is not None and not (math.isfinite(limit_ms) and limit_ms > 0):
         raise ManifestError(f"release.json: latency_limit_ms is {limit_ms}; it must be a number above 0, or absent")
-    fed = manifest.feeding is not None or bool(manifest.state)
-    if fed != (manifest.v >= FED_VERSION):
-        what = "with" if fed else "without"
+    if manifest.fed != (manifest.v >= FED_VERSION):
+        what = "with" if manifest.fed else "without"
         raise ManifestError(f"release.json: version {manifest.v} {what} feeding or state, which are of {FED_VERSION}")
     check_feeding(manifest.feeding, manifest.state, [(spec.name, spec.dtype) for spec in manifest.inputs])
     for spec in manifest.inputs:

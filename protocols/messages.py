@@ -37,7 +37,9 @@ class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
     `asked`: the provider that this device wanted; `placement`: provider -> nodes, as ONNX Runtime gave them out.
 
     `dropped`: messages that found no room in the queue; `late`: predictions that missed the stream's latency budget.
-    `faults`: the last few different ones since the agent started, the newest first.
+    `faults`: the last few different ones since the agent started, the newest first. `warming`: messages that no
+    prediction belongs to, since they only filled the window of a model that looks back; `window`, while it fills: rows
+    that it has, and rows that it needs before the first prediction.
     """
 
     stream: str
@@ -51,6 +53,8 @@ class ServedStream(msgspec.Struct, frozen=True, omit_defaults=True):
     late: int = 0
     asked: str = ""
     placement: dict[str, int] = {}
+    warming: int = 0
+    window: tuple[int, int] | None = None
 
 
 class Building(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -116,7 +120,7 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     that missed the stream's latency budget. `bytes_in` is what the served and rejected sensor messages weighed.
     `asked` and `placement` as in ServedStream. `faults`: the last few different ones of the window, the newest first,
     for a person; `sample` quotes one.
-    `instance` is that of the agent that made it (see Status).
+    `instance` is that of the agent that made it (see Status). `warming`: messages that only filled a window of rows.
     """
 
     id: int
@@ -140,6 +144,7 @@ class Telemetry(msgspec.Struct, frozen=True, omit_defaults=True):
     late: int = 0
     asked: str = ""
     placement: dict[str, int] = {}
+    warming: int = 0
     v: int = MESSAGE_VERSION
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from protocols.assignment import AssignedRelease, Assignment, check_assignment
+from protocols.feeding import Image
 from protocols.manifest import FileInfo
 from protocols.names import ReleaseRef
 from protocols.payloads import quote_name
@@ -117,8 +118,15 @@ def _facts(device: Device) -> Facts:
 
 def _no_stream(release: Release, who: str, devices: str) -> str:
     """A whole command to copy: with this model's own inputs, so that only topics and paths are left to adapt."""
-    names = [spec.name for spec in release.manifest.inputs]
+    names = release.manifest.bound_inputs
     path = f"{names[0]}={quote_name(names[0])}"
+    if isinstance(release.manifest.feeding, Image):
+        return (
+            f"{who} stream of model {release.model!r} yet; say where its images are and where predictions go: "
+            f"`genba assign {release.ref} {shlex.quote(devices)} --topic 'plant/{{device}}/camera' "
+            f"--output-topic 'plant/{{device}}/predictions'` (each message is a JPEG or PNG file; with --input "
+            f"{shlex.quote(path)}, a JSON object that holds one as base64)"
+        )
     more = f" and {len(names) - _NAMED_INPUTS} more" if len(names) > _NAMED_INPUTS else ""
     return (
         f"{who} stream of model {release.model!r} yet; say where its sensors are and where predictions go: "
@@ -158,7 +166,7 @@ def _check_fit(device: Device, release: Release) -> None:
 
 
 def _check_inputs(assignment: Assignment, releases: Sequence[Release]) -> None:
-    known = {release.model: [spec.name for spec in release.manifest.inputs] for release in releases}
+    known = {release.model: release.manifest.bound_inputs for release in releases}
     for stream in assignment.streams:
         unknown = [name for name in stream.inputs if name not in known[stream.model]]
         if unknown:

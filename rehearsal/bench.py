@@ -60,6 +60,7 @@ class RecordedModel(Model):
         self.plan = SessionPlan(threads=1)
         self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = [spec.name for spec in manifest.outputs]
+        self._state = [np.zeros(pair.shape, dtype=np.float32) for pair in manifest.state]
         self._recorded = golden.outputs
         self._place = 0
 
@@ -67,7 +68,7 @@ class RecordedModel(Model):
         rows = len(columns[0])
         picked = (self._place + np.arange(rows)) % len(self._recorded[0])
         self._place = int(picked[-1]) + 1 if rows else self._place
-        return [output[picked] for output in self._recorded]
+        return [*(output[picked] for output in self._recorded), *self._state]
 
 
 class Recordings:

@@ -1,5 +1,7 @@
 """Readings for simulated sensors: rows of a table, or values inside the ranges that a release names."""
 
+import base64
+import io
 import itertools
 import random
 from collections.abc import Mapping, Sequence
@@ -10,6 +12,7 @@ import msgspec
 
 from edge_agent.score_files import open_reader
 from protocols.assignment import StreamBinding
+from protocols.feeding import IMAGE_INPUT, Image
 from protocols.manifest import Manifest, TensorSpec
 from protocols.payloads import parse_path
 
@@ -39,6 +42,8 @@ class Readings:
         if self._table:
             row = self._table[self._place % len(self._table)]
             self._place += 1
+        if isinstance(manifest.feeding, Image):
+            return _picture(self._value(manifest.inputs[0], row), binding)
         document: dict[str, Any] = {}
         for spec in manifest.inputs:
             path = parse_path(binding.inputs[spec.name]) if spec.name in binding.inputs else (spec.name,)
@@ -58,6 +63,19 @@ class Readings:
 
     def _category(self, spec: TensorSpec) -> str:
         return self._random.choice(spec.categories) if spec.categories else ""
+
+
+def _picture(brightness: float, binding: StreamBinding) -> bytes:
+    """Return a message with a small picture of that brightness."""
+    from PIL import Image as Pictures
+
+    file = io.BytesIO()
+    Pictures.new("L", (16, 16), round(min(max(brightness, 0), 255))).save(file, "PNG")
+    if IMAGE_INPUT not in binding.inputs:
+        return file.getvalue()
+    document: dict[str, Any] = {}
+    _plant(document, parse_path(binding.inputs[IMAGE_INPUT]), base64.b64encode(file.getvalue()).decode())
+    return msgspec.json.encode(document)
 
 
 def _number(value: Any) -> float | None:

@@ -134,6 +134,9 @@ class Task:
         if champion is None:
             raise RequestRefusedError("model", f"{model!r} has no champion to challenge; train it first")
         manifest = self._catalogue.releases.get(champion).manifest
+        if manifest.fed:
+            way_out = "import the better model with `genba import` and publish it"
+            raise RequestRefusedError("model", f"{champion} takes windows, images or state, not rows; {way_out}")
         with self._timed("data", 0.02, "gathering the newest labelled rows"):
             newest = frames.labelled_frame(self._catalogue.rows.newest(model, NEWEST_ROWS), manifest)
             learn, unseen = retraining.hold_out(range(len(newest)), policy.holdout_share)

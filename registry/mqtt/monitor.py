@@ -110,6 +110,9 @@ class Monitor:
 
     def _decide(self, model: str, policy: Policy) -> None:
         champion = self._catalogue.models.champion(model)
+        if champion is not None and self._catalogue.releases.get(champion).manifest.fed:
+            log.info("no retraining: what takes windows, images or state is not trained here", extra={"model": model})
+            return
         with self._catalogue.transaction():
             last = next(iter(self._catalogue.jobs.list(kind="retrain", model=model, limit=1)), None)
             if last is not None and last.state in ("waiting", "running"):
