@@ -37,6 +37,19 @@ def read_limits(root: Path = Path("/")) -> Limits:
     return Limits(cores, *(memory or (None, 0)))
 
 
+def counts_memory(root: Path = Path("/")) -> bool | None:
+    """Return whether the kernel counts memory per group, without which no limit of it holds; None: it does not say.
+
+    Raspberry Pi OS boots with `cgroup_disable=memory`. /proc/cgroups lists controllers of version 1 alone, which newer
+    kernels may be built without.
+    """
+    controllers = read_text(root / "sys/fs/cgroup/cgroup.controllers").split()
+    if controllers:
+        return "memory" in controllers
+    lines = [line.split() for line in read_text(root / "proc/cgroups").splitlines()]
+    return next((words[-1] == "1" for words in lines if words[:1] == ["memory"]), None)
+
+
 def _folders(root: Path) -> Iterator[Path]:
     """Yield the folders of this process's groups, innermost first, those of each version 1 controller in turn."""
     mount = root / "sys/fs/cgroup"

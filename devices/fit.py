@@ -65,7 +65,14 @@ def machine_warnings(profile: Profile, probe: Probe) -> list[str]:
         )
     if probe.disk_free_bytes < profile.disk_bytes:
         found.append(f"profile {profile.name} wants {profile.disk_mb} MB disk, {_mb(probe.disk_free_bytes)} are free")
+    if probe.memory_limits is False:
+        found.append(f"the kernel counts no memory per service, so no limit of it holds{_remedy(probe)}")
     return found
+
+
+def _remedy(probe: Probe) -> str:
+    on_a_pi = "Raspberry Pi" in (probe.board or "")
+    return "; add cgroup_enable=memory to /boot/firmware/cmdline.txt and reboot" if on_a_pi else ""
 
 
 def _providers(

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from devices.accelerators import read_accelerators
-from devices.cgroups import Limits, read_limits, read_text
+from devices.cgroups import Limits, counts_memory, read_limits, read_text
 from devices.processors import processor_name
 from devices.runtime import Runtime, ask_runtime
 
@@ -35,6 +35,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         onnxruntime: version of the installed ONNX Runtime; None: none that loads, and `runtime_fault` says why.
         providers: execution providers that it was built with; whether one works shows in preflight.
         opset, opset_ml: highest operator sets of ai.onnx and ai.onnx.ml that it reads.
+        memory_limits: whether the kernel holds a service to a memory limit; None: it does not say.
     """
 
     arch: str
@@ -52,6 +53,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[str, ...] = ()
     opset: int = 0
     opset_ml: int = 0
+    memory_limits: bool | None = None
 
     def flat(self) -> dict[str, bool | int | float | str | list[str] | None]:
         """Return the probe as JSON takes it; `msgspec.convert(..., Probe)` reads it back."""
@@ -90,6 +92,7 @@ def read_probe(folder: Path = Path(), *, root: Path = Path("/"), runtime: Runtim
         providers=runtime.providers,
         opset=runtime.opset,
         opset_ml=runtime.opset_ml,
+        memory_limits=counts_memory(root),
     )
 
 

@@ -53,6 +53,7 @@ def render(profile: Profile) -> dict[str, str]:
     build = runtime_of(profile)
     values = _values(profile, build)
     values["accelerator"] = _fill(build.note, values).strip()
+    values["kernel"] = _fill(_kernel_note(profile), values).strip()
     names = ["README.md", "genba-agent.service", "Dockerfile", "wheelhouse.sh", *([build.rules] if build.rules else [])]
     return {name: _fill(name, values) for name in names}
 
@@ -84,6 +85,11 @@ def _values(profile: Profile, build: RuntimeBuild) -> dict[str, str]:
         "memory_max": f"{most}",
         "disk": f"{profile.disk_mb}",
     }
+
+
+def _kernel_note(profile: Profile) -> str:
+    """The README's paragraph about what the memory limits need of the kernel, a template's name."""
+    return "kernel-raspberry-pi.md" if profile.name.startswith("raspberry-pi") else "kernel.md"
 
 
 def _packages(names: str) -> str:

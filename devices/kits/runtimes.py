@@ -1,6 +1,6 @@
 """Which build of ONNX Runtime a profile needs, and what that build asks of the system around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devices.profiles import Profile
 
@@ -35,6 +35,8 @@ class RuntimeBuild:
 
 
 CPU = RuntimeBuild("cpu", "onnxruntime", "3.12", "docker.io/library/python:3.12-slim-bookworm", "accelerator-none.md")
+#: Raspberry Pi OS has the Python of its Debian.
+CPU_BOARD = replace(CPU, python="3.13", image="docker.io/library/python:3.13-slim-trixie")
 OPENVINO = RuntimeBuild(
     "openvino",
     "onnxruntime-openvino",
@@ -83,4 +85,4 @@ def runtime_of(profile: Profile) -> RuntimeBuild:
         return OPENVINO
     if wanted in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         return JETSON if profile.arch == "aarch64" else CUDA
-    return CPU
+    return CPU_BOARD if profile.arch == "aarch64" else CPU

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 import pytest
-from simulators.board import REPOSITORY, Board
+from simulators.board import OTHER_PROCESSOR, REPOSITORY, Board
 from simulators.small_models import classification, regression, write_release
 from simulators.trained_models import CLASSES, trained
 
@@ -86,6 +86,8 @@ from edge_agent.session_plan import SessionPlan
 command = [sys.executable, "-c", {DOT_PRODUCT!r}]
 print(prove(Path(sys.argv[1]), SessionPlan(), Limits(60, 0), command=command).reason)
 """
+    newer = board.run("-c", DOT_PRODUCT, environment={OTHER_PROCESSOR: "cortex-a76"})
+    assert newer.returncode == 0, newer.stderr
     done = board.run("-c", code, tmp_path / "release")
     assert "SIGILL: an instruction that this processor does not have" in done.stdout, done.stderr
 

@@ -25,6 +25,14 @@ def test_a_release_that_fits_has_nothing_against_it(pi):
     assert (answer.reasons, answer.warnings, answer.providers) == ((), (), (CPU,))
 
 
+def test_a_kernel_that_holds_no_memory_limit_is_warned_of_with_the_boards_own_remedy(pi):
+    profile = load_profile("raspberry-pi-4")
+    assert "cgroup_enable=memory" in fit(release(), profile, pi(memory_limits=False)).warnings[0]
+    elsewhere = fit(release(), profile, pi(memory_limits=False, board=None)).warnings[0]
+    assert elsewhere.endswith("so no limit of it holds")
+    assert not fit(release(), profile, pi(memory_limits=True)).warnings
+
+
 @pytest.mark.parametrize(
     ("fields", "machine", "reason"),
     [

@@ -96,6 +96,20 @@ def test_only_an_accelerator_opens_device_files():
 
 
 @pytest.mark.parametrize("name", PROFILES)
+def test_the_readme_says_what_the_memory_limits_need_of_the_kernel(name):
+    text = render(load_profile(name))["README.md"]
+    assert "/sys/fs/cgroup/cgroup.controllers" in text
+    assert ("cgroup_enable=memory" in text) == name.startswith("raspberry-pi")
+
+
+def test_a_raspberry_pi_gets_wheels_for_its_own_python():
+    kit = render(load_profile("raspberry-pi-5"))
+    assert "python_version=${PYTHON_VERSION:-3.13}" in kit["wheelhouse.sh"]
+    assert "python:3.13-slim-trixie" in kit["Dockerfile"]
+    assert "needs Python 3.13" in kit["README.md"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
 def test_the_memory_limit_holds_a_model_and_its_proof_and_leaves_the_machine_some(name):
     profile = load_profile(name)
     assert profile.model_memory_mb + 512 < memory_limit_mb(profile) < profile.memory_mb
@@ -129,6 +143,21 @@ def test_the_script_says_what_is_missing(kit, tmp_path):
     assert done.returncode == 1
     assert "wheelhouse.sh download" in done.stderr or "no wheels for" in done.stderr
     assert subprocess.run([kit / "wheelhouse.sh"], capture_output=True).returncode == 2
+
+
+def test_the_script_says_which_python_is_missing(tmp_path):
+    write_kit(load_profile("x86"), tmp_path / "kit")
+    for arch in ("amd64", "arm64"):
+        (tmp_path / "kit" / "wheelhouse" / arch).mkdir(parents=True)
+        (tmp_path / "kit" / "wheelhouse" / arch / "requirements.txt").touch()
+    command, environment = (
+        [tmp_path / "kit" / "wheelhouse.sh", "install", tmp_path / "venv"],
+        {"PYTHON_VERSION": "3.99"},
+    )
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 1
+    assert "no python3.99 here" in done.stderr
+    assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from devices.accelerators import read_accelerators
-from devices.cgroups import Limits, read_limits
+from devices.cgroups import Limits, counts_memory, read_limits
 from devices.probe import Probe, read_probe
 from devices.runtime import Runtime, ask_runtime, identity_model, read_runtime
 from protocols.enrolment import EnrolmentRequest
@@ -136,6 +136,23 @@ def test_a_probe_travels_in_an_enrolment_and_comes_back(pi):
 )
 def test_a_containers_limits_are_found(machine, files, limits):
     assert read_limits(machine(files)) == limits
+
+
+@pytest.mark.parametrize(
+    ("files", "counted"),
+    [
+        ({}, None),
+        ({"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n"}, True),
+        ({"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n", "proc/cgroups": "memory\t0\t1\t1\n"}, False),
+        ({"proc/cgroups": "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t43\t1\n"}, True),
+        ({"proc/cgroups": "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t1\t0\n"}, False),
+        ({"proc/cgroups": "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\n"}, None),
+    ],
+)
+def test_a_kernel_that_counts_no_memory_is_found(machine, runtime, files, counted):
+    root = machine(files)
+    assert counts_memory(root) is counted
+    assert read_probe(root=root, runtime=runtime).memory_limits is counted
 
 
 def test_a_containers_limits_bound_the_probe(machine, runtime):

@@ -20,8 +20,10 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "requirements" / "dev.txt"
 PROCESSOR = "cortex-a72"
+#: Name of the variable by which one process on the board gets another processor.
+OTHER_PROCESSOR = "GENBA_BOARD_PROCESSOR"
 #: Raised when what `_build` makes changes.
-_FORMAT = 1
+_FORMAT = 2
 _MODEL = "Raspberry Pi 4 Model B Rev 1.5"
 #: What a 64-bit Raspberry Pi OS says of each of the four cores; no aes, no asimddp: a Cortex-A72 has neither.
 _CORE = """\
@@ -137,7 +139,7 @@ def _write_python(made: Path, folder: Path, name: str) -> None:
     (made / "bin").mkdir()
     script = made / "bin" / "python"
     root, itself = folder / "root", folder / "bin" / "python"
-    command = f"{emulator()} -cpu {PROCESSOR} -L {root} -0 {itself} {root}/usr/bin/{name}"
+    command = f"{emulator()} -cpu ${{{OTHER_PROCESSOR}:-{PROCESSOR}}} -L {root} -0 {itself} {root}/usr/bin/{name}"
     script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     script.chmod(0o755)
     (made / "pyvenv.cfg").write_text(f"home = {folder}/root/usr/bin\ninclude-system-site-packages = false\n")

@@ -64,6 +64,11 @@ install() {
         echo "wheelhouse.sh: $folder is empty; run './wheelhouse.sh download' where there is a network" >&2
         exit 1
     fi
+    if ! command -v "python$python_version" >/dev/null; then
+        echo "wheelhouse.sh: no python$python_version here, which these wheels are for; install it, or download again" \
+            "with PYTHON_VERSION=3.N of the $(python3 --version 2>/dev/null || echo Python) that is here" >&2
+        exit 1
+    fi
     "python$python_version" -I -m venv "$venv"
     "$venv/bin/python" -I -m pip install --quiet --no-index --no-deps --require-hashes \
         --find-links "$folder" -r "$folder/requirements.txt"
