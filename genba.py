@@ -98,10 +98,10 @@ def bundle(argv: list[str]) -> int:
 
 def score(argv: list[str]) -> int:
     """Score a file; a release that a registry has is fetched first, by the side that knows registries."""
-    from edge_agent import cli
+    from edge_agent import score_cli
     from registry.client.cached_bundle import bring
 
-    return cli.score(argv, bring)
+    return score_cli.score(argv, bring)
 
 
 class MissingExtraError(GenbaError):

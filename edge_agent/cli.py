@@ -1,11 +1,10 @@
-"""`genba agent` and `genba score`."""
+"""`genba agent`."""
 
 import argparse
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,35 +121,3 @@ def _status(arguments: argparse.Namespace) -> int:
     else:
         print(describe(page, time.time()))
     return 0 if is_alive(page, time.time()) or not arguments.check else 1
-
-
-#: Brings MODEL@VERSION from a registry (its URL) as a bundle, and returns where it lies.
-Bring = Callable[[str, str], Path]
-
-
-def score(argv: list[str], bring: Bring | None = None) -> int:
-    """Score a file with a release, offline; say what proves the release."""
-    from edge_agent.proof import proven
-    from edge_agent.scoring import score_file
-    from edge_agent.settings import AgentHome
-
-    parser = argparse.ArgumentParser(prog="genba score", description="score a file with a release, offline")
-    parser.add_argument(
-        "release", help="a candidate's folder, a bundle, or MODEL@VERSION or MODEL@latest with --home or --registry"
-    )
-    parser.add_argument("input", type=Path, help="CSV, Parquet or JSON Lines (.csv .parquet .jsonl, also .gz)")
-    parser.add_argument("--out", type=Path, required=True, help="the same three forms, by its name")
-    parser.add_argument("--home", type=_folder, help="an agent's home: its releases, and the root that it trusts")
-    parser.add_argument("--registry", metavar="URL", help="where to fetch the release; the API token is in GENBA_TOKEN")
-    parser.add_argument("--keep", nargs="+", metavar="COL", help="input columns to copy; default all")
-    arguments = parser.parse_args(argv)
-    release, home = arguments.release, AgentHome(arguments.home) if arguments.home else None
-    registry = ""
-    if arguments.registry and bring and "@" in release and not Path(release).exists():
-        registry = arguments.registry
-        release = str(bring(registry, release))
-    with proven(release, home, registry) as found:
-        rows = score_file(found.folder, arguments.input, arguments.out, keep=arguments.keep)
-    print(found.note, file=sys.stderr)
-    print(f"{rows} rows scored into {arguments.out}")
-    return 0

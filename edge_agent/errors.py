@@ -18,6 +18,7 @@ AgentError
 ├── EndpointError       the HTTP endpoint's port cannot be had                  (operator)
 ├── CallRefusedError    an HTTP request that cannot be answered                 (caller)
 └── ScoreError          a file that cannot be scored                            (caller)
+    └── ResultNotWrittenError   there is no room for the result, or no right to it  (caller)
 """
 
 from protocols.errors import GenbaError
@@ -111,3 +112,7 @@ class CallRefusedError(AgentError):
 
 class ScoreError(AgentError):
     """An input file that cannot be scored."""
+
+
+class ResultNotWrittenError(ScoreError):
+    """A result cannot be written where it is wanted."""

@@ -10,6 +10,8 @@ __all__ = [
     "broker",
     "bundles",
     "card",
+    "distances",
+    "drift",
     "enrolment",
     "errors",
     "feeding",

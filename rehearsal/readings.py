@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.score_files import open_reader
+from edge_agent.scoring.formats import first_rows
 from protocols.assignment import StreamBinding
 from protocols.feeding import IMAGE_INPUT, Image
 from protocols.manifest import Manifest, TensorSpec
@@ -107,10 +107,4 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     Raises:
         ScoreError: it cannot be read.
     """
-    rows: list[dict[str, Any]] = []
-    with open_reader(path) as reader:
-        for batch in reader.batches:
-            rows += batch.to_pylist()
-            if len(rows) >= _TABLE_ROWS:
-                break
-    return rows[:_TABLE_ROWS]
+    return first_rows(path, _TABLE_ROWS)

@@ -1,7 +1,7 @@
 """Monitoring: how far live data lies from the training data, and what follows. Pure: sketches in, decisions out.
 
-`merging` joins windows, `distances` measures, `reports` judges, `policy` says what
-matters, `decision` decides.
+`merging` joins windows, `reports` judges them, `policy` says what matters, `decision` decides. The distances themselves
+are `protocols.distances`, since a device measures by the same.
 """
 
-__all__ = ["decision", "distances", "merging", "policy", "reports"]
+__all__ = ["decision", "merging", "policy", "reports"]

@@ -13,7 +13,7 @@ import pytest
 from simulators.small_models import classification, write_release
 
 from edge_agent.errors import ScoreError
-from edge_agent.scoring import score_file
+from edge_agent.scoring import Options, score_file
 from genba import main
 
 CSV = 'id,AT,V,note\n007,1,2,a\n008,,3,"b, c"\n009,NA,4,NA\n'
@@ -33,7 +33,7 @@ def write(path: Path, text: str) -> Path:
 def test_csv_keeps_its_columns_to_the_letter_and_gains_predictions(release: Path, tmp_path: Path, capsys: Any) -> None:
     source, out = write(tmp_path / "in.csv", CSV), tmp_path / "out.csv"
     assert main(["score", str(release), str(source), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"3 rows scored into {out}\n"
+    assert capsys.readouterr().out.startswith(f"3 rows scored into {out}\n")
     assert out.read_text().splitlines() == [
         "id,AT,V,note,prediction",
         "007,1,2,a,10",
@@ -44,7 +44,7 @@ def test_csv_keeps_its_columns_to_the_letter_and_gains_predictions(release: Path
 
 def test_keep_names_the_columns_to_copy(release: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    score_file(release, write(tmp_path / "in.csv", CSV), out, keep=["id"])
+    score_file(release, write(tmp_path / "in.csv", CSV), out, Options(keep=["id"]))
     assert out.read_text().splitlines()[0] == "id,prediction"
 
 
@@ -62,7 +62,7 @@ def test_every_form_gives_the_same_predictions(release: Path, tmp_path: Path, su
         source.write_bytes(gzip.compress(text[suffix.removesuffix(".gz")].encode()))
     else:
         source.write_text(text[suffix])
-    assert score_file(release, source, out) == 3
+    assert score_file(release, source, out).rows == 3
     found: Any
     if suffix == "parquet":
         found = pyarrow.parquet.read_table(out)["prediction"].to_pylist()
@@ -132,7 +132,7 @@ def test_a_long_file_streams(release: Path, tmp_path: Path) -> None:
     values = np.arange(30_000) % 40
     source, out = tmp_path / "in.csv", tmp_path / "out.parquet"
     source.write_text("AT,V\n" + "".join(f"{value},0\n" for value in values))
-    assert score_file(release, source, out) == 30_000
+    assert score_file(release, source, out).rows == 30_000
     found = pyarrow.parquet.read_table(out)["prediction"].to_numpy()
     np.testing.assert_allclose(found, 10 + 2 * values)
 
@@ -204,4 +204,4 @@ def test_the_input_is_never_overwritten_and_a_missing_one_is_named(release: Path
     with pytest.raises(ScoreError, match="no such file"):
         score_file(release, tmp_path / "none.csv", tmp_path / "o.csv")
     with pytest.raises(ScoreError, match="--keep 'X'"):
-        score_file(release, source, tmp_path / "o.csv", keep=["X"])
+        score_file(release, source, tmp_path / "o.csv", Options(keep=["X"]))

@@ -2,10 +2,11 @@
 
 import pytest
 
+from protocols.drift import FeatureDrift
 from protocols.errors import MessageRefusedError
 from registry.monitoring.decision import Retrain, Wait, decide
 from registry.monitoring.policy import Policy, decode_policy
-from registry.monitoring.reports import DriftReport, FeatureDrift
+from registry.monitoring.reports import DriftReport
 
 
 def report(drifted, version=1):

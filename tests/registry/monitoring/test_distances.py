@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from protocols import distances
 from protocols.sketches import CategorySketch, NumericSketch
-from registry.monitoring import distances
 
 
 def test_distances_agree_with_the_exact_ones(ccpp, sketched):

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from registry.monitoring.reports import DriftReport, FeatureDrift
+from protocols.drift import FeatureDrift
+from registry.monitoring.reports import DriftReport
 from registry.web import words
 from registry.web.plot import COLOURED, HEIGHT, WIDTH, drift_plot
 
