@@ -74,6 +74,13 @@ def test_the_container_runs_as_nobody_special_without_a_compiler(kit):
     assert not re.search(r"gcc|build-essential|g\+\+|python3-dev", text)
 
 
+def test_each_architecture_of_an_image_gets_its_own_wheels(kit):
+    """A default for TARGETARCH would hold for every platform that is built, whatever it is."""
+    text = (kit / "Dockerfile").read_text()
+    assert "ARG TARGETARCH" not in text
+    assert 'wheels="/wheelhouse/$(dpkg --print-architecture)"' in text
+
+
 @pytest.mark.parametrize(
     ("profile", "build"),
     [
