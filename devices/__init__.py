@@ -3,4 +3,17 @@
 One module per idea; import from the module that owns the name (`from devices.fit import fit`).
 """
 
-__all__ = ["accelerators", "cgroups", "cli", "errors", "fit", "probe", "processors", "profiles", "providers", "runtime"]
+__all__ = [
+    "accelerators",
+    "cgroups",
+    "cli",
+    "drivers",
+    "errors",
+    "fit",
+    "probe",
+    "processors",
+    "profiles",
+    "provider_options",
+    "providers",
+    "runtime",
+]

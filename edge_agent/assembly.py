@@ -121,6 +121,7 @@ def build_parts(
         admit=bench.admit,
         leave=lambda stick: leave_stick(home, stick),
         look=bench.look,
+        keep_engines=bench.keep_engines,
     )
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic, instance=instance)
     renew = _build_renewal(home, settings, link, reporter)
@@ -144,6 +145,7 @@ def build_parts(
         load=bench.load,
         share=bench.share,
         facts=lambda: bench.facts,
+        building=bench.building,
         keep_time=trusted_time.keep,
         agent_version=version,
         instance=instance,

@@ -5,14 +5,14 @@ import logging
 import queue
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edge_agent.disk import sweep
-from edge_agent.errors import ReleaseDamagedError
+from edge_agent.errors import EngineMissingError, ReleaseDamagedError
 from edge_agent.installer import Downloads, Installer, Outcome, StickLeft, Sync, SyncDone, SyncFailed
 from edge_agent.lifecycle import State, step
 from edge_agent.lifecycle_events import (
@@ -49,7 +49,7 @@ from edge_agent.switchboard import Heard, LinkDown, LinkUp, Switchboard
 from edge_agent.timers import Timers
 from protocols.assignment import Assignment
 from protocols.errors import GenbaError, ManifestError
-from protocols.messages import Ack, AssignmentChanged, HeldRelease, Status
+from protocols.messages import Ack, AssignmentChanged, Building, HeldRelease, Status
 from protocols.names import ReleaseRef
 from protocols.renewal import RenewalReply
 from protocols.topics import DeviceTopics
@@ -98,6 +98,7 @@ class Parts:
     load: "Callable[[ReleaseRef, bool], Model]"
     share: Callable[[int], None]
     facts: Callable[[], dict[str, Any]]
+    building: Callable[[], Mapping[ReleaseRef, Building]]
     keep_time: Callable[[], None]
     agent_version: str
     instance: str
@@ -277,7 +278,8 @@ class Daemon:
             model = self._parts.load(action.ref, action.allow_fallback)
         except GenbaError as error:
             damaged = isinstance(error, ReleaseDamagedError | ManifestError)
-            self._parts.inbox.put(ActivationFailed(action.ref, action.attempt, str(error), damaged))
+            unbuilt = isinstance(error, EngineMissingError)
+            self._parts.inbox.put(ActivationFailed(action.ref, action.attempt, str(error), damaged, unbuilt))
             return
         self._parts.engine.serve(action.ref.model, model, on_trial=on_trial)
         self._parts.inbox.put(Activated(action.ref, action.attempt))
@@ -383,7 +385,7 @@ class Daemon:
         self._show()
 
     def _status(self, *, online: bool = True) -> Status:
-        parts, assignment = self._parts, self._state.assignment
+        parts, assignment, building = self._parts, self._state.assignment, self._parts.building()
         return Status(
             at=self._clock(),
             online=online,
@@ -391,7 +393,10 @@ class Daemon:
             profile=parts.settings.profile,
             revision=assignment.revision if assignment else 0,
             streams=parts.engine.served(),
-            releases=tuple(HeldRelease(held.model, held.version, held.state, held.why) for held in self._state.held),
+            releases=tuple(
+                HeldRelease(held.model, held.version, held.state, held.why, building.get(held.ref))
+                for held in self._state.held
+            ),
             probe=parts.facts(),
             outbox_waiting=parts.outbox.size,
             outbox_dropped=parts.outbox.dropped,
@@ -449,4 +454,5 @@ class Daemon:
 
 def _what_runs(page: StatusPage) -> tuple[Any, ...]:
     served = [(row.stream, row.model, row.version, row.provider) for row in page.streams]
-    return page.revision, served, page.releases, page.connected
+    held = [(row.model, row.version, row.state, row.reason, row.building is not None) for row in page.releases]
+    return page.revision, served, held, page.connected

@@ -13,6 +13,8 @@ AgentError
 │   ├── DoesNotFitError     this device cannot serve it, as its manifest tells  (operator)
 │   ├── ReleaseDamagedError its files are not those that were signed            (publisher or disk)
 │   └── ModelLoadError      ONNX Runtime cannot load or run it here             (publisher or device)
+│       └── FallbackError       another provider than the wanted one would run it   (device)
+├── EngineMissingError  what a provider compiled is not for this device as it is now (device)
 ├── ModelRunError       ONNX Runtime fails on a batch                           (publisher)
 ├── BundleNotInstalledError a bundle that is not for this device, or finds no room  (operator)
 ├── EndpointError       the HTTP endpoint's port cannot be had                  (operator)
@@ -88,6 +90,20 @@ class ReleaseDamagedError(ReleaseRefusedError):
 
 class ModelLoadError(ReleaseRefusedError):
     """ONNX Runtime cannot load the model here, or the graph is not what the manifest says."""
+
+
+class FallbackError(ModelLoadError):
+    """Another provider than the wanted one would run the model. `placement`: provider -> nodes."""
+
+    def __init__(self, text: str, wanted: str, ran: str, placement: dict[str, int]) -> None:
+        super().__init__(text)
+        self.wanted = wanted
+        self.ran = ran
+        self.placement = placement
+
+
+class EngineMissingError(AgentError):
+    """A release was proven with an engine that is not there any more, or was made for another driver or runtime."""
 
 
 class ModelRunError(AgentError):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.errors import AgentError, ModelLoadError, ModelRunError, ReleaseRefusedError
+from edge_agent.errors import AgentError, FallbackError, ModelLoadError, ModelRunError, ReleaseRefusedError
 from edge_agent.golden import GoldenVectors, compare, read_golden
 from edge_agent.golden_kinds import check_pictures, make_runner, single_rows
 from edge_agent.inference import Model
@@ -81,6 +81,35 @@ def examine(
     return _within_latency(report, manifest.latency_limit_ms)
 
 
+def build(
+    folder: Path,
+    plan: SessionPlan,
+    *,
+    begin: Callable[[Check], None] = lambda check: None,
+    memory_bytes: int = 0,
+) -> PreflightReport:
+    """Have a release's engine compiled in the plan's cache; some providers compile as late as the first rows come.
+
+    Raises:
+        GenbaError: as `examine`.
+    """
+    begin("files")
+    manifest = read_release(folder)
+    golden = read_golden(folder / "golden.npz", manifest)
+    check_model_file(folder / "model.onnx", memory_bytes)
+    begin("build")
+    start = time.perf_counter()
+    model = Model(folder, manifest, plan)
+    _try_golden(model, manifest, golden)
+    return PreflightReport(
+        passed=True,
+        asked=model.asked,
+        provider=model.provider,
+        placement=model.placement,
+        build_s=round(time.perf_counter() - start, 4),
+    )
+
+
 def _within_latency(report: PreflightReport, limit_ms: float | None) -> PreflightReport:
     if limit_ms is None or report.latency_p99_ms <= limit_ms:
         return report
@@ -140,7 +169,8 @@ def _report(order: Order) -> PreflightReport:
         _say(Step(check))
 
     try:
-        report = examine(order.folder, order.plan, begin=begin, memory_bytes=order.memory_bytes)
+        run = build if order.build else examine
+        report = run(order.folder, order.plan, begin=begin, memory_bytes=order.memory_bytes)
     except GenbaError as error:
         report = _refusal(error, begun[-1], order)
     except MemoryError:
@@ -158,7 +188,10 @@ def _refusal(error: GenbaError, check: Check, order: Order) -> PreflightReport:
     )
     if unallocated and order.memory_bytes:
         return _starved(order)
-    return PreflightReport(False, str(error), check)
+    report = PreflightReport(False, str(error), check)
+    if isinstance(error, FallbackError):
+        return msgspec.structs.replace(report, asked=error.wanted, provider=error.ran, placement=error.placement)
+    return report
 
 
 def _starved(order: Order) -> PreflightReport:

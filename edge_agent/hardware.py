@@ -5,15 +5,20 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from devices.cgroups import read_limits
+from devices.drivers import drivers_of, read_drivers
 from devices.fit import fit
 from devices.probe import Probe, read_probe, usable_cores
 from devices.profiles import load_profile
+from devices.provider_options import ENGINES, OPTIONED, Options, lasting_options
 from devices.providers import Choice, choose_providers, proven_providers
 from edge_agent.cores import share_cores
+from edge_agent.engines import engine_parts
 from edge_agent.errors import DoesNotFitError
+from edge_agent.session_plan import SessionPlan, provider_name
 from protocols.manifest import Manifest
 
 #: What a process takes before it loads a model: Python, NumPy, ONNX Runtime.
@@ -26,13 +31,15 @@ class Hardware:
     Args:
         profile: a profile's name.
         folder: the agent's home, whose disk counts.
+        wanted: providers that are wanted instead of the profile's, the most wanted first.
 
     Raises:
         UnknownProfileError: there is no such profile.
     """
 
-    def __init__(self, profile: str, folder: Path) -> None:
-        self.profile = load_profile(profile)
+    def __init__(self, profile: str, folder: Path, wanted: tuple[str, ...] = ()) -> None:
+        promised = load_profile(profile)
+        self.profile = msgspec.structs.replace(promised, providers=wanted) if wanted else promised
         self._folder = folder
         self.cores = usable_cores(read_limits())
         #: Models that are served here; they share the cores.
@@ -83,6 +90,36 @@ class Hardware:
 
         available: list[str] = onnxruntime.get_available_providers()
         return available
+
+    def options(self, provider: str, manifest: Manifest) -> Options:
+        """Return the options that this device gives a provider, whichever session it is for."""
+        if provider not in OPTIONED:
+            return {}  # without a look at the machine
+        return lasting_options(provider, manifest, self.profile.model_memory_bytes, self.probe().accelerators)
+
+    def engine_parts(self, manifest: Manifest, plan: SessionPlan) -> dict[str, Any] | None:
+        """Return what the engine of a release depends on here; None where nothing is compiled for this plan."""
+        compiling = [name for name in map(provider_name, plan.providers) if name in ENGINES]
+        if not compiling:
+            return None
+        probe, drivers = self.probe(), read_drivers()
+        return engine_parts(
+            manifest,
+            plan,
+            probe.onnxruntime or "",
+            {key: value for name in compiling for key, value in drivers_of(name, drivers).items()},
+            {
+                "arch": probe.arch,
+                "board": probe.board,
+                "cpu": probe.cpu,
+                "cpu_features": probe.cpu_features,
+                "accelerators": probe.accelerators,
+            },
+        )
+
+    def build_bytes(self) -> int:
+        """Most memory that compiling an engine may take: what is free, less some for all else."""
+        return int(psutil.virtual_memory().available * 0.8)
 
     def preflight_bytes(self) -> int:
         """Most memory that a release's proof may take: what the profile gives a model, or what is free, if less."""

@@ -1,4 +1,7 @@
-"""The slow work on releases, in a thread of its own: ask, fetch, verify, prove. It only reports what happened."""
+"""The slow work on releases, in a thread of its own: ask, fetch, verify. It only reports what happened.
+
+Proofs are slower still, and go to the prover's thread.
+"""
 
 import logging
 import threading
@@ -18,16 +21,14 @@ from edge_agent.lifecycle_events import (
     Fetched,
     Postponed,
     Prove,
-    Proven,
-    Proving,
     Refused,
     Verified,
     Verify,
 )
 from edge_agent.preflight import PreflightReport
+from edge_agent.prover import Proof, Prover
 from edge_agent.releases import ReleaseStore
 from protocols.assignment import Assignment
-from protocols.errors import GenbaError
 from protocols.manifest import Manifest
 from protocols.names import ReleaseRef
 
@@ -74,7 +75,7 @@ class StickLeft:
     """A bundle is gone from the home; the next one may be read."""
 
 
-Job = Sync | LeaveStick | Fetch | Verify | Prove | Collect
+Job = Sync | LeaveStick | Fetch | Verify | Collect
 Outcome = Event | SyncFailed | SyncDone | StickLeft
 
 
@@ -107,11 +108,12 @@ class Installer:
     Args:
         downloads: what an urgent job interrupts.
         check: returns a fetched release's manifest, or raises ReleaseRefusedError.
-        prove: runs a release's preflight, or raises a GenbaError (it does not fit this device).
+        prove: runs a release's preflight, in the prover's thread.
         admit: judges a manifest before the files that it names are fetched, and raises ReleaseRefusedError.
-        tell: takes each outcome; called in the installer's thread.
+        tell: takes each outcome; called in the installer's thread or the prover's.
         leave: deletes a bundle that was read.
         look: what takes a while and is wanted soon, such as probing the machine; called first.
+        keep_engines: deletes the engines of all other releases.
     """
 
     def __init__(
@@ -119,28 +121,39 @@ class Installer:
         verification: Verification,
         store: ReleaseStore,
         check: Callable[[ReleaseRef], Manifest],
-        prove: Callable[[ReleaseRef, bool], PreflightReport],
+        prove: Proof,
         tell: Callable[[Outcome], None],
         downloads: Downloads,
         *,
         admit: Callable[[Manifest, bool], None] = lambda manifest, allow_fallback: None,
         leave: Callable[[int], None] = lambda stick: None,
         look: Callable[[], object] = lambda: None,
+        keep_engines: Callable[[frozenset[ReleaseRef]], object] = lambda kept: None,
     ) -> None:
         self._verification, self._store = verification, store
-        self._check, self._prove, self._tell, self._leave, self._look = check, prove, tell, leave, look
+        self._check, self._tell, self._leave, self._look = check, tell, leave, look
         self._admit, self._downloads = admit, downloads
+        self._keep_engines = keep_engines
+        self._prover = Prover(prove, tell)
         self._jobs: deque[Job | None] = deque()
         self._changed = threading.Condition()
         self._in_hand: Job | None = None
         self._interrupted = False
         self._thread = threading.Thread(target=self._run, name="installer", daemon=True)
-        self.errors = 0
+        self._errors = 0
+
+    @property
+    def errors(self) -> int:
+        """Unforeseen faults outlived."""
+        return self._errors + self._prover.errors
 
     def start(self) -> None:
         self._thread.start()
 
-    def do(self, job: Job) -> None:
+    def do(self, job: Job | Prove) -> None:
+        if isinstance(job, Prove):
+            self._prover.do(job)
+            return
         with self._changed:
             if isinstance(job, Sync) and job.urgent:
                 if job in self._jobs:
@@ -154,7 +167,8 @@ class Installer:
             self._changed.notify()
 
     def stop(self, timeout_s: float) -> None:
-        """End after the job in hand; whoever owns its downloads and children ends those."""
+        """End after the job in hand; whoever owns its downloads ends those."""
+        self._prover.stop(timeout_s)
         with self._changed:
             self._jobs.append(None)
             self._changed.notify()
@@ -166,7 +180,7 @@ class Installer:
             try:
                 self._carry_out(job)
             except Exception as error:  # a daemon's loop: one job's end is not the daemon's
-                self.errors += 1
+                self._errors += 1
                 log.exception("a job failed in an unforeseen way")
                 self._tell_failure(job, f"unforeseen: {error!r}")
 
@@ -191,11 +205,11 @@ class Installer:
                 self._fetch(job)
             case Verify():
                 self._verify(job)
-            case Prove():
-                self._prove_release(job)
             case Collect():
+                self._prover.keep_only(job.kept)
                 self._downloads.keep_only(frozenset(job.kept))
                 removed = self._store.collect(job.kept)
+                self._keep_engines(frozenset(job.kept))
                 if removed:
                     log.info("deleted releases that are no longer needed", extra={"releases": list(map(str, removed))})
 
@@ -206,7 +220,7 @@ class Installer:
             self._tell(StickLeft())
         elif isinstance(job, Fetch):
             self._tell(Postponed(job.ref, job.attempt, reason))
-        elif isinstance(job, Verify | Prove):
+        elif isinstance(job, Verify):
             self._tell(Refused(job.ref, job.attempt, reason))
 
     def _sync(self, job: Sync) -> None:
@@ -245,16 +259,3 @@ class Installer:
             self._tell(Refused(job.ref, job.attempt, str(error)))
         else:
             self._tell(Verified(job.ref, job.attempt))
-
-    def _prove_release(self, job: Prove) -> None:
-        self._tell(Proving(job.ref, job.attempt))
-        try:
-            report = self._prove(job.ref, job.allow_fallback)
-        except GenbaError as error:
-            self._tell(Refused(job.ref, job.attempt, str(error)))
-            return
-        detail = msgspec.to_builtins(report)
-        if report.passed:
-            self._tell(Proven(job.ref, job.attempt, detail))
-        else:
-            self._tell(Refused(job.ref, job.attempt, f"preflight: {report.reason}", detail))

@@ -155,7 +155,7 @@ def _started(state: State, *, clean: bool) -> tuple[State, list[Action]]:
             state, more = _give_up(state, held)
             actions += more
     for held in state.held:
-        if _serves(state, held):
+        if _serves(state, held) and held.state not in ("verified", "preflight"):
             if not any(isinstance(action, Activate) and action.ref == held.ref for action in actions):
                 actions.append(Activate(held.ref, held.attempt, held.allow_fallback))
         elif held.state not in _FINAL:
@@ -310,7 +310,7 @@ def _activated(state: State, event: Activated) -> tuple[State, list[Action]]:
         del previous[held.model]
     state = msgspec.structs.replace(state, active={**state.active, held.model: held.version}, previous=previous)
     state = msgspec.structs.replace(state, held=tuple(_without_replaced(state, held.model)))
-    text = f"{held.ref} is active" + (f" in place of version {before}" if before is not None else "")
+    text = f"{held.ref} is active" + (f" in place of version {before}" if before not in (None, held.version) else "")
     said = Report("release-active", "info", text, held.ref)
     return state, [said, ConfirmAfter(held.ref, held.attempt, confirm_s), Collect(state.kept())]
 
@@ -329,6 +329,8 @@ def _refused(
     held = state.find(ref)
     if held is None or held.attempt != attempt or held.state not in ("assigned", "fetched", "verified", "preflight"):
         return state, []
+    if _serves(state, held):  # it was proven before, and is not fit for what this device has become
+        return _roll_back(state, held, reason)
     state = _put(state, msgspec.structs.replace(held, state="refused", reason=reason))
     text = f"{ref} is refused in state {held.state}: {reason}"
     return state, [Report("release-refused", "error", text, ref, detail), Collect(state.kept())]
@@ -344,6 +346,8 @@ def _activation_failed(state: State, event: ActivationFailed) -> tuple[State, li
         return state, []
     if event.damaged:
         return _damaged(state, held, event.reason)
+    if event.unbuilt:
+        return _unbuilt(state, held, event.reason)
     return _roll_back(state, held, event.reason)
 
 
@@ -354,6 +358,13 @@ def _damaged(state: State, held: Held, reason: str) -> tuple[State, list[Action]
         return state, actions
     again = Held(held.model, held.version, held.attempt, held.allow_fallback, damage=reason)
     return _put(state, again), [*actions, _fetch(again)]
+
+
+def _unbuilt(state: State, held: Held, reason: str) -> tuple[State, list[Action]]:
+    """It is proven anew, with an engine for the device as it is now, and serves when that has passed."""
+    state = _put(state, msgspec.structs.replace(held, state="verified", reason=reason))
+    said = Report("release-rebuilds", "warning", f"{held.ref} does not serve now: {reason}", held.ref)
+    return state, [Deactivate(held.model), said, Prove(held.ref, held.attempt, held.allow_fallback)]
 
 
 def _is_assigned(state: State, ref: ReleaseRef) -> bool:

@@ -90,12 +90,17 @@ class Activated:
 
 @dataclass(frozen=True, slots=True)
 class ActivationFailed:
-    """Its session could not be made in the daemon. `damaged`: because its files are not what they were."""
+    """Its session could not be made in the daemon.
+
+    `damaged`: because its files are not what they were. `unbuilt`: because it was proven with an engine that this
+    device, as it is now, no longer has: a driver or ONNX Runtime has changed.
+    """
 
     ref: ReleaseRef
     attempt: int
     reason: str
     damaged: bool = False
+    unbuilt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from edge_agent.errors import ModelLoadError
+from edge_agent.errors import FallbackError
 
 #: Nodes of one provider that a refusal names; the rest it counts.
 _NAMED = 6
@@ -41,13 +41,16 @@ def check_placement(placed: Mapping[str, list[Node]], wanted: str, *, allow_fall
     """Return the provider that holds most nodes, if it is the wanted one or another is allowed.
 
     Raises:
-        ModelLoadError: it is another; the text names it and its nodes.
+        FallbackError: it is another; the text names it and its nodes.
     """
     real = max(placed, key=lambda name: (len(placed[name]), name == wanted))
     if real != wanted and not allow_fallback:
-        raise ModelLoadError(
+        raise FallbackError(
             f"{wanted} was asked for, and ONNX Runtime placed {describe_placement(placed)}; "
-            "assign it with allow_fallback to accept that"
+            "assign it with allow_fallback to accept that",
+            wanted,
+            real,
+            {provider: len(nodes) for provider, nodes in placed.items()},
         )
     return real
 

@@ -5,11 +5,12 @@ whatever becomes of it, a crash, a hang or a report, into a verdict that names t
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -18,15 +19,18 @@ import msgspec
 
 from edge_agent.session_plan import SessionPlan
 
-#: In this order: does it fit (before it is fetched), files read, session made on the right provider, golden vectors,
-#: latency, memory; `start` is the child's own beginning, and `time` the limit on all of it.
-Check = Literal["fit", "start", "files", "load", "golden", "latency", "memory", "time"]
+#: In this order: does it fit (before it is fetched), files read, an engine compiled where a provider makes one, session
+#: made on the right provider, golden vectors, latency, memory; `start` is the child's own beginning, and `time` the
+#: limit on all of it.
+Check = Literal["fit", "start", "files", "build", "load", "golden", "latency", "memory", "time"]
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 0.02
 _OUT_LIMIT_BYTES = 100_000
 _DOING: dict[Check, str] = {
     "start": "before it could begin",
     "files": "while its files were read",
+    "build": "while its engine was compiled",
     "load": "while the model was loaded",
     "golden": "while it ran its golden vectors",
     "latency": "while it was timed",
@@ -45,6 +49,9 @@ _CAUSES = {
 class PreflightReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the child found. `asked`: the provider that was wanted, `provider` the one that ran most nodes, `placement`
     provider -> nodes; times in ms for one row; memory is the peak's growth.
+
+    Of a provider that compiles: `engine` is the compiled code's key, `build_s` how long that took (None: it was there
+    before), and `reused` whether a session takes it as it is; False: the provider compiles at each load again.
 
     Where it did not pass, `check` is what failed, and `figure` and `limit` what was measured beside what is
     allowed, in the check's unit: bytes (memory), ms (latency), s (time).
@@ -65,6 +72,9 @@ class PreflightReport(msgspec.Struct, frozen=True, omit_defaults=True):
     latency_p50_ms: float = 0.0
     latency_p99_ms: float = 0.0
     onnxruntime: str = ""
+    engine: str | None = None
+    build_s: float | None = None
+    reused: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +86,12 @@ class Limits:
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the parent asks of the child, on its stdin."""
+    """What the parent asks of the child, on its stdin. `build`: only have the engine compiled, in the plan's cache."""
 
     folder: Path
     plan: SessionPlan
     memory_bytes: int
+    build: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -100,16 +111,23 @@ def prove(
     plan: SessionPlan,
     limits: Limits,
     *,
+    build: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
     command: Sequence[str] = (sys.executable, "-m", "edge_agent.examination"),
 ) -> PreflightReport:
-    """Run the preflight of the release in `folder` and return its report; never raises for what the child does."""
-    order = msgspec.json.encode(Order(folder, plan, limits.memory_bytes), enc_hook=str)
+    """Run the preflight of the release in `folder` and return its report; never raises for what the child does.
+
+    Args:
+        build: only have its engine compiled, in the plan's cache.
+        cancelled: whether nobody wants the report any more; the child then ends at once.
+    """
+    order = msgspec.json.encode(Order(folder, plan, limits.memory_bytes, build), enc_hook=str)
     with _memory_file("order") as asked, _memory_file("out") as out, _memory_file("err") as err:
         asked.write(order)
         asked.seek(0)
         child = subprocess.Popen(list(command), stdin=asked, stdout=out, stderr=err, start_new_session=True)
         try:
-            killed = _watch(child, limits)
+            killed = _watch(child, limits, cancelled)
         finally:
             child.kill()
             child.wait()
@@ -124,13 +142,15 @@ def _memory_file(name: str) -> BinaryIO:
     return os.fdopen(os.memfd_create(name), "w+b")
 
 
-def _watch(child: "subprocess.Popen[bytes]", limits: Limits) -> PreflightReport | None:
+def _watch(child: "subprocess.Popen[bytes]", limits: Limits, cancelled: Callable[[], bool]) -> PreflightReport | None:
     """Wait for the child within its limits; return why it must be killed, or None when it ended by itself."""
     import psutil
 
     deadline = time.monotonic() + limits.seconds
     process = psutil.Process(child.pid)
     while child.poll() is None:
+        if cancelled():
+            return PreflightReport(False, "it is not wanted any more")
         if time.monotonic() > deadline:
             reason = f"no verdict within {limits.seconds:g} s"
             return PreflightReport(False, reason, "time", limits.seconds, limits.seconds)
@@ -153,6 +173,8 @@ def _verdict(code: int, out: BinaryIO, err: BinaryIO) -> PreflightReport:
         name = _signal_name(-code)
         cause = f": {_CAUSES[name]}" if name in _CAUSES else ""
         return PreflightReport(False, f"the model killed its process ({name}{cause}) {_DOING[check]}", check)
+    if report is not None and report.check in ("build", "load") and (fault := _provider_fault(err)):
+        return msgspec.structs.replace(report, reason=f"{report.reason} (ONNX Runtime: {fault})")
     if report is None:
         reason = f"the preflight ended with status {code} and no report: {_last_words(err)}"
         return PreflightReport(False, reason.rstrip(": "), check)
@@ -179,6 +201,18 @@ def _last_words(err: BinaryIO) -> str:
     err.seek(max(0, err.tell() - 2000))
     lines = err.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def _provider_fault(err: BinaryIO) -> str:
+    """Return what ONNX Runtime says of a provider that it could not set up, which it tells its log alone."""
+    err.seek(0)
+    text = err.read(_OUT_LIMIT_BYTES).decode(errors="replace")
+    faults = [line for line in text.splitlines() if "[E:onnxruntime:" in line]
+    if not faults:
+        return ""
+    fault = _COLOUR.sub("", faults[0])
+    fault = fault.partition("[E:onnxruntime:")[2].partition("] ")[2]
+    return re.split(r" : FAIL : |\[ERROR\] ", fault)[-1].strip()[:300]
 
 
 def _signal_name(number: int) -> str:

@@ -3,6 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from devices.provider_options import (
+    CONTEXT_FILE,
+    needs_no_memory_pattern,
+    runs_its_own_threads,
+    session_entries,
+    session_options,
+)
 from edge_agent.errors import ModelLoadError
 from edge_agent.session_plan import Optimization, SessionPlan, provider_name
 from protocols.manifest import Manifest
@@ -31,7 +38,8 @@ def open_session(folder: Path, manifest: Manifest, plan: SessionPlan) -> Any:
     if absent:
         raise ModelLoadError(f"the installed ONNX Runtime has no {', '.join(absent)}; it has {', '.join(available)}")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(plan.providers))
+        # Without `enable_fallback`, the binding makes a session on the CPU where the providers' options are refused.
+        session = onnxruntime.InferenceSession(str(path), options, providers=session_providers(plan), enable_fallback=0)
     except Exception as error:  # the binding's errors share no root but Exception
         raise ModelLoadError(f"{path.name}: ONNX Runtime cannot load it: {one_line(error)}") from error
     session.disable_fallback()
@@ -39,8 +47,19 @@ def open_session(folder: Path, manifest: Manifest, plan: SessionPlan) -> Any:
 
 
 def graph_path(folder: Path, manifest: Manifest, plan: SessionPlan) -> Path:
-    """Return the file that the plan has loaded."""
-    return folder / "model.onnx"
+    """Return the file that the plan has loaded: the model, or what a provider compiled of it."""
+    compiled = plan.cache / CONTEXT_FILE if plan.cache is not None else None
+    return compiled if compiled is not None and compiled.exists() else folder / "model.onnx"
+
+
+def session_providers(plan: SessionPlan) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers with all their options: what the session asks, and above that what the plan says."""
+    made = []
+    for provider in plan.providers:
+        name, given = (provider, {}) if isinstance(provider, str) else provider
+        own = session_options(name, threads=plan.threads, precision=plan.precision, cache=plan.cache)
+        made.append((name, {**own, **given}))
+    return made
 
 
 def configure(options: Any, plan: SessionPlan) -> None:
@@ -48,12 +67,20 @@ def configure(options: Any, plan: SessionPlan) -> None:
     import onnxruntime
 
     options.log_severity_level = 3
-    options.intra_op_num_threads = plan.threads
+    names = [provider_name(provider) for provider in plan.providers]
+    options.intra_op_num_threads = 1 if runs_its_own_threads(plan.wanted) else plan.threads
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[plan.optimization])
     # Spinning threads win microseconds and cost a core that the line's other programs need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for key, value in session_entries(names, plan.cache).items():
+        options.add_session_config_entry(key, value)
+    if needs_no_memory_pattern(names):
+        options.enable_mem_pattern = False
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
 
 
 def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """Return an error of ONNX Runtime's in one line; of a long one, the middle, which is source code's paths, goes."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:120]} ... {text[-170:]}"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 import msgspec
 
+from devices.providers import KNOWN
 from edge_agent.disk import write_atomic
 from edge_agent.errors import HomeError
 from protocols.blocks import MAX_BLOCK, UNIT_BYTES
@@ -29,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         transport: what releases and metadata come by: mqtt, or http with ranges.
         outbox_bytes: most that telemetry and events may take on disk while the registry is away.
         preflight_s: longest that a release's proof may take here.
+        build_s: longest that the engine of a release may take to compile, where its provider makes one.
+        providers: execution providers that are wanted here, instead of the profile's; the most wanted first.
+        provider_options: provider -> options that it is given above those that it gets by itself.
         preflight_bytes: most memory that it may take; 0: half of what is free.
         poll_s: how often the registry is asked without a nudge.
         block_bytes: the largest block that releases travel in, in bytes; a broker's limit on messages bounds it.
@@ -46,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outbox_bytes: int = 32 * 1024 * 1024
     preflight_s: float = 120.0
     preflight_bytes: int = 0
+    build_s: Annotated[float, msgspec.Meta(gt=0)] = 1800.0
+    providers: tuple[str, ...] = ()
+    provider_options: dict[str, dict[str, str]] = {}
     poll_s: float = 600.0
     block_bytes: Annotated[int, msgspec.Meta(ge=UNIT_BYTES, le=MAX_BLOCK)] = 64 * 1024
     patch_bytes: int = 256 * 1024 * 1024
@@ -67,6 +74,7 @@ class AgentHome:
         self.metadata = folder / "metadata"
         self.releases = folder / "releases"
         self.partial = folder / "partial"
+        self.engines = folder / "engines"
         self.state = folder / "state.json"
         self.stick = folder / "stick"
         self.receipts = folder / "receipts"
@@ -94,7 +102,17 @@ class AgentHome:
             raise HomeError(f"{self.settings_path}: {error}; mend the file or enrol again") from error
         check_name("device", settings.device)
         check_name("site", settings.site)
+        self._check_providers(settings)
         return settings
+
+    def _check_providers(self, settings: Settings) -> None:
+        for field, names in (("providers", settings.providers), ("provider_options", settings.provider_options)):
+            unknown = [name for name in names if name not in KNOWN]
+            if unknown:
+                known = ", ".join(KNOWN)
+                raise HomeError(
+                    f"{self.settings_path}: {field} has {unknown[0]!r}, and there are {known}; mend the file"
+                )
 
     def read_trust(self, path: Path) -> bytes:
         """Return one pinned root.

@@ -1,6 +1,6 @@
 """A bench with no hardware: the machine is what its profile promises, and no model is ever loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,9 @@ class SimulatedBench(Bench):
         self.hardware = BoardHardware(settings.profile, home.folder)
         self._recordings, self._refuses = recordings, refuses
 
-    def prove(self, ref: ReleaseRef, allow_fallback: bool) -> PreflightReport:
+    def prove(
+        self, ref: ReleaseRef, allow_fallback: bool, cancelled: Callable[[], bool] = lambda: False
+    ) -> PreflightReport:
         manifest = check_release(ref, self._store)
         self.hardware.check_fit(manifest, allow_fallback=allow_fallback)
         if self._refuses:

@@ -242,6 +242,23 @@ def test_the_command_enrols_and_says_what_comes_next(registry: Registry, tmp_pat
     assert "no device profile 'x87'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('providers = ["OpenVINO"]', "providers has 'OpenVINO', and there are TensorrtExecutionProvider, CUDA"),
+        ('[provider_options.GPU]\ndevice_type = "x"', "provider_options has 'GPU', and there are"),
+        ("build_s = 0", "build_s"),
+    ],
+)
+def test_a_wrong_provider_in_the_settings_is_one_clear_line(tmp_path: Path, line: str, text: str) -> None:
+    home = AgentHome(tmp_path)
+    home.write_settings({"device": "press-1", "site": "osaka", "profile": "x86", "broker_url": "mqtt://127.0.0.1:1"})
+    home.settings_path.write_text(home.settings_path.read_text() + line)
+    with pytest.raises(HomeError) as caught:
+        home.settings()
+    assert text in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["", "device = 1", "device = [", 'device="a"\nsite="b"\nprofile="x86"\nbrokr_url="x"'])
 def test_a_damaged_home_is_one_clear_line(tmp_path: Path, text: str) -> None:
     home = AgentHome(tmp_path)

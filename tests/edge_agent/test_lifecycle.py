@@ -196,6 +196,47 @@ def test_a_damaged_release_gives_way_to_the_one_before_it_and_is_fetched_again()
     assert (held.state, held.damage) == ("assigned", "model.onnx was changed")
 
 
+UNBUILT = ActivationFailed(ONE, 1, "there is no engine of it for this driver", unbuilt=True)
+
+
+def test_a_release_whose_engine_is_for_another_driver_is_proven_anew_and_serves_then() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE))
+    state, actions = play(state, Started(clean=True), UNBUILT)
+    assert [type(action) for action in actions] == [Deactivate, Report, Prove]
+    assert (state_of(state, ONE), state.active) == ("verified", {"ccpp": 1})
+    held = state.find(ONE)
+    assert held is not None
+    assert held.why == "there is no engine of it for this driver"
+    state, actions = play(state, Proving(ONE, 1), Proven(ONE, 1))
+    assert actions[-1] == Activate(ONE, 1, False)
+    state, actions = play(state, Activated(ONE, 1))
+    assert actions[0] == Report("release-active", "info", "ccpp@1 is active", ONE)
+    assert state_of(state, ONE) == "active"
+
+
+@pytest.mark.parametrize("cut", [[], [Proving(ONE, 1)]], ids=["before", "while"])
+def test_a_restart_in_the_middle_of_a_rebuild_goes_on_with_it(cut: list[Event]) -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE))
+    state, actions = play(state, Started(clean=True), UNBUILT, *cut, Started(clean=True))
+    assert Prove(ONE, 1, False) in actions
+    assert not any(isinstance(action, Activate) for action in actions)
+
+
+def test_a_release_that_no_longer_passes_on_a_changed_device_gives_way_to_the_one_before_it() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Assigned(assignment(TWO, revision=2)))
+    state, _ = play(state, *served(TWO), ActivationFailed(TWO, 1, "no engine", unbuilt=True), Proving(TWO, 1))
+    state, actions = play(state, Refused(TWO, 1, "preflight: its outputs differ"))
+    assert actions[0] == Activate(ONE, 1, False)
+    assert (state_of(state, TWO), state.active) == ("rolled-back", {"ccpp": 1})
+
+
+def test_an_engine_that_is_gone_as_soon_as_it_was_proven_is_not_built_for_ever() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE)[:4])
+    state, actions = play(state, UNBUILT)
+    assert state_of(state, ONE) == "refused"
+    assert not any(isinstance(action, Prove) for action in actions)
+
+
 def test_every_start_deletes_what_nobody_keeps() -> None:
     _, actions = step(two_confirmed(), Started(clean=True))
     assert actions[-1] == Collect(frozenset({ONE, TWO}))
@@ -286,7 +327,11 @@ class Device(RuleBasedStateMachine):
                     self.proven.add((ref, attempt))
                 self.feed(Proven(ref, attempt) if good else Refused(ref, attempt, "preflight"))
             case Activate(ref, attempt):
-                self.feed(Activated(ref, attempt) if good else ActivationFailed(ref, attempt, "it does not load"))
+                unbuilt = data.draw(st.booleans())
+                failed = ActivationFailed(ref, attempt, "it does not load", unbuilt=unbuilt)
+                if unbuilt and not good:
+                    self.engine.pop(ref.model, None)
+                self.feed(Activated(ref, attempt) if good else failed)
             case ConfirmAfter(ref, attempt):
                 self.feed(ConfirmDue(ref, attempt) if good else Failing(ref, "five in a row"))
 
