@@ -16,6 +16,7 @@ def main(graph: str, vectors: str) -> None:
     process = psutil.Process()
     with np.load(vectors, allow_pickle=False) as file:
         columns = [file[f"input_{index}"] for index in range(sum(name.startswith("input_") for name in file.files))]
+        state = [file[f"state_{index}"] for index in range(sum(name.startswith("state_") for name in file.files))]
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -25,8 +26,9 @@ def main(graph: str, vectors: str) -> None:
     rows = [
         {
             name: values[row : row + 1].astype(object if values.dtype.kind == "U" else values.dtype)
-            for name, values in zip(names, columns, strict=True)
+            for name, values in zip(names, columns, strict=False)
         }
+        | dict(zip(names[len(columns) :], state, strict=True))
         for row in range(len(columns[0]))
     ]
     taken: list[float] = []

@@ -61,10 +61,19 @@ def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
     Args:
         now: seconds since the epoch.
     """
-    names = feature_names(subject.features)
     session = open_graph(subject.graph)
     output = followed_output(run_graph(session, to_feed(subject.features, subject.held_out)))
-    golden = golden_bytes(session, names, subject.cases)
+    return compose(subject, output, golden_bytes(session, feature_names(subject.features), subject.cases), now)
+
+
+def compose(
+    subject: Subject, output: np.ndarray[Any, Any], golden: bytes, now: float
+) -> tuple[Manifest, dict[str, bytes]]:
+    """As `assemble`, with what the graph gave for the held-out rows and the golden vectors at hand.
+
+    Args:
+        output: probabilities (rows, classes) of a classifier, predictions (rows,) of a regression.
+    """
     reference = reference_bytes(subject.features, output, subject.target.classes)
     files = {"golden.npz": golden, "reference": reference, "model.onnx": subject.graph}
     graph = onnx.ModelProto.FromString(subject.graph)

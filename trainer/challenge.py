@@ -53,19 +53,22 @@ def score(manifest: Manifest, graph: bytes, table: pd.DataFrame) -> Score:
     for name in (manifest.target, *(spec.name for spec in manifest.inputs)):
         if name not in table.columns:
             raise MissingColumnError(f"{manifest.release} needs", name, table.columns)
-    truth, rows = _truth(manifest, table)
+    truth, rows = true_values(manifest, table[manifest.target])
     if not len(rows):
         raise TooFewRowsError(0, 1, manifest.target)
     features = [_typed(spec.name, spec.dtype, table[spec.name].iloc[rows]) for spec in manifest.inputs]
-    output = followed_output(run_graph(open_graph(graph), to_feed(features)))
+    return judge(manifest, truth, followed_output(run_graph(open_graph(graph), to_feed(features))))
+
+
+def judge(manifest: Manifest, truth: Array, output: Array) -> Score:
+    """Measure a graph's output (probabilities or predictions) on rows with these true values."""
     if manifest.task == "regression":
-        return _score(manifest, regression_loss(truth, output), len(rows), 0, regression_metrics(truth, output))
+        return _score(manifest, regression_loss(truth, output), len(truth), 0, regression_metrics(truth, output))
     return _classification_score(manifest, truth, output)
 
 
-def _truth(manifest: Manifest, table: pd.DataFrame) -> tuple[Array, Array]:
+def true_values(manifest: Manifest, series: pd.Series) -> tuple[Array, Array]:
     """Return the labels (numbers, or text as the classes are spelt) and which rows have one."""
-    series = table[manifest.target]
     if manifest.task == "regression":
         values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         rows = np.flatnonzero(np.isfinite(values))

@@ -47,7 +47,9 @@ def train(argv: list[str]) -> int:
 def import_model(argv: list[str]) -> int:
     """`genba import`: a model of another maker in, a release candidate out, and a summary on stdout."""
     given = _import_parser().parse_args(argv)
-    from trainer.imports import ImportRequest, import_file
+    from trainer.feeding_options import feeding_of
+    from trainer.import_request import ImportRequest
+    from trainer.imports import import_file
     from trainer.report import decode_report, describe
 
     request = ImportRequest(
@@ -59,6 +61,7 @@ def import_model(argv: list[str]) -> int:
         licence=given.licence,
         author=given.author,
         latency_limit_ms=given.latency_limit,
+        feeding=feeding_of(given),
     )
     if given.trust and given.file.suffix != ".onnx":
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
@@ -177,6 +180,8 @@ def _reproduce_parser() -> argparse.ArgumentParser:
 
 
 def _import_parser() -> argparse.ArgumentParser:
+    from trainer.feeding_options import add_feeding_options
+
     parser = argparse.ArgumentParser(
         prog="genba import",
         description="Turn a model of another maker into a release candidate: an ONNX file, or with --trust a fitted "
@@ -184,13 +189,15 @@ def _import_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="model.onnx, model.joblib or model.pkl")
     parser.add_argument(
-        "--sample", required=True, type=Path, metavar="DATA", help="at least 20 rows as the model will see them"
-    )
+        "--sample", required=True, type=Path, metavar="DATA",
+        help="at least 20 rows as the model will see them; of an image model a folder of at least 10 images",
+    )  # fmt: skip
     parser.add_argument("--target", metavar="COL", help="column of the sample with the true values; it is measured")
     parser.add_argument(
         "--trust", action="store_true", help="load a pickle, which runs the code of whoever made the file"
     )
     _add_release_options(parser)
+    add_feeding_options(parser)
     return parser
 
 

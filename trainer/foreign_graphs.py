@@ -64,7 +64,7 @@ def adopt(model: onnx.ModelProto, columns: Sequence[str], names_of: Mapping[str,
         shown = ", ".join(f"{entry.name!r} {_shown(entry)}" for entry in inputs)
         raise ImportRefusedError(f"the model's inputs ({shown}) do not match the sample's columns: {_WAY_OUT}")
     _free_rows(graph)
-    task, classes, integers = _settle_outputs(graph)
+    task, classes, integers = settle_outputs(graph)
     outputs = ["prediction", "probabilities"] if task == "classification" else ["prediction"]
     try:
         data = serialize(rename(model, mapping, outputs))
@@ -100,7 +100,7 @@ def _free_rows(graph: onnx.GraphProto) -> None:
             entry.type.tensor_type.shape.dim[0].dim_param = "rows"
 
 
-def _settle_outputs(graph: onnx.GraphProto) -> tuple[Task, tuple[str, ...], bool]:
+def settle_outputs(graph: onnx.GraphProto) -> tuple[Task, tuple[str, ...], bool]:
     """Give the outputs the form of a release; return task, classes and whether labels are integers."""
     _take_off_zipmap(graph)
     kinds = [_elem(entry) for entry in graph.output]

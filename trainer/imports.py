@@ -19,51 +19,19 @@ from trainer.cases import Case, make_cases
 from trainer.challenge import score
 from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
+from trainer.fed_imports import import_fed
 from trainer.foreign_files import load_graph
 from trainer.foreign_graphs import ForeignGraph, adopt
 from trainer.foreign_pipelines import answer, export_foreign, load_pipeline, model_columns
 from trainer.foreign_trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.guardrails.rail import Guardrail
+from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, model_format
 from trainer.lineage import code_version, pins
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
 from trainer.tables import file_digest, read_table
 from trainer.targets import Target
-
-#: Rows of a sample that are enough for ranges, golden vectors and a proof.
-MIN_SAMPLE_ROWS = 20
-_OTHERS = {
-    ".keras": "a Keras model",
-    ".h5": "a Keras model",
-    ".pb": "a TensorFlow SavedModel",
-    ".tflite": "a TensorFlow Lite model",
-    ".pt": "a PyTorch model",
-    ".pth": "a PyTorch model",
-    ".mlmodel": "an MLflow model",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ImportRequest:
-    """One model to take in.
-
-    Attributes:
-        file: an ONNX file, or a joblib or pickle file of a fitted scikit-learn model.
-        sample: rows as the model will see them, a path or a table; at least 20.
-        model: name of the model, as topics carry it.
-        target: column of the sample with the true values, if it has one; the model is measured on them.
-        trusted: a pickle may be loaded, which runs its maker's code.
-    """
-
-    file: Path
-    sample: "pd.DataFrame | Path | str"
-    model: str
-    target: str | None = None
-    trusted: bool = False
-    licence: str | None = None
-    author: str | None = None
-    latency_limit_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +63,11 @@ def import_file(
     begun = time.monotonic()
     check_name("model", request.model)
     check_output(out, force=force)
+    if request.fed:
+        return import_fed(request, out, progress, clock, force=force)
     progress("reading the sample and the model", 0.0)
     table = _sample(request)
-    read = _read_onnx if _format(request.file) == "onnx" else _read_pipeline
+    read = _read_onnx if model_format(request.file) == "onnx" else _read_pipeline
     foreign = read(request, table)
     progress("proving the graph", 0.4)
     everything = np.arange(len(table))
@@ -137,25 +107,8 @@ def import_file(
     return manifest
 
 
-def _format(file: Path) -> str:
-    suffix = "".join(file.suffixes[-1:]).lower()
-    if suffix == ".onnx":
-        return "onnx"
-    if suffix in (".joblib", ".pkl", ".pickle"):
-        return "pickle"
-    kind = _OTHERS.get(suffix, f"of an unknown kind ({suffix or 'no ending'})")
-    if file.is_dir():
-        kind = "an MLflow model" if (file / "MLmodel").exists() else "a folder, such as a TensorFlow SavedModel"
-    raise ImportRefusedError(
-        f"{file} is {kind}; taken in are ONNX (.onnx) and, with --trust, fitted scikit-learn models "
-        f"(.joblib, .pkl): export it to ONNX first"
-    )
-
-
 def _sample(request: ImportRequest) -> pd.DataFrame:
-    if not request.file.exists():
-        raise ImportRefusedError(f"{request.file} does not exist")
-    _format(request.file)
+    model_format(request.file)
     table = request.sample if isinstance(request.sample, pd.DataFrame) else read_table(request.sample)
     if request.target is not None and request.target not in table.columns:
         raise MissingColumnError("target", request.target, table.columns)

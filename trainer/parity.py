@@ -1,13 +1,12 @@
 """The parity certificate: the graph, run by ONNX Runtime, against the fitted model. No certificate, no release."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 
 from protocols.manifest import ParityCase, ParityCertificate, Task, Tolerance
-from trainer.cases import Case
 from trainer.errors import ParityError
 from trainer.graphs import followed_output, run_graph
 
@@ -33,11 +32,27 @@ def tolerance_for(task: Task, target: np.ndarray[Any, Any]) -> Tolerance:
     return Tolerance(absolute=DEVIATION_SHARE * deviation or 1e-6, relative=REGRESSION_RELATIVE)
 
 
+class Proof(Protocol):
+    """Rows on which a graph and a model are compared."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    def feed(self, names: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return them as the session takes them."""
+
+
+P = TypeVar("P", bound=Proof)
+
+
 def certify(
-    model: Callable[[Case], np.ndarray[Any, Any]],
+    model: Callable[[P], np.ndarray[Any, Any]],
     session: Any,
     names: Sequence[str],
-    cases: Sequence[Case],
+    cases: Sequence[P],
     tolerance: Tolerance,
     labels: Sequence[Any] = (),
 ) -> ParityCertificate:
@@ -75,7 +90,7 @@ def check_certificate(certificate: ParityCertificate) -> None:
 
 
 def _compare(
-    case: Case,
+    case: Proof,
     want: np.ndarray[Any, Any],
     outputs: Sequence[np.ndarray[Any, Any]],
     tolerance: Tolerance,

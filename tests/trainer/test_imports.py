@@ -26,7 +26,8 @@ from protocols.manifest import Manifest
 from protocols.onnx_file import read_onnx
 from trainer.candidate import read_candidate
 from trainer.errors import ImportRefusedError, MissingColumnError, ParityError
-from trainer.imports import ImportRequest, import_file
+from trainer.import_request import ImportRequest
+from trainer.imports import import_file
 
 SENSORS = ["Torque [Nm]", "Air temp. (°C); line 1/2", "wear"]
 

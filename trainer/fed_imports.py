@@ -1,0 +1,252 @@
+"""Imports of models that take windows, images or state: the graph adapted, proven as devices run it, and assembled."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+
+from protocols.feeding import MOST_VALUES, Feeding, Image, Window
+from protocols.manifest import FED_VERSION, Lineage, Manifest, Task, decode_manifest, encode_manifest
+from trainer.assembly import Subject, compose, elsewhere
+from trainer.candidate import write_candidate
+from trainer.challenge import judge, true_values
+from trainer.errors import ImportRefusedError
+from trainer.fed_golden import golden_bytes, make_cases
+from trainer.fed_graphs import build
+from trainer.fed_inputs import FedInputs, inputs_of, read_inputs
+from trainer.fed_outputs import Settled, followed, read_outputs
+from trainer.fed_runs import BATCH, FedCase, FedSession, maker_session
+from trainer.fed_samples import MOST_WINDOWS, FedSample, read_images, read_rows
+from trainer.foreign_files import load_graph
+from trainer.foreign_trial import try_graph
+from trainer.graphs import followed_output, open_graph, run_graph
+from trainer.guardrails.rail import Guardrail
+from trainer.import_request import ImportRequest, model_format
+from trainer.lineage import code_version, pins
+from trainer.parity import certify, check_certificate, tolerance_for
+from trainer.report import Report, encode_report
+from trainer.tables import file_digest
+from trainer.targets import Target
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A graph in the form of a release, with what it was proven on."""
+
+    inputs: FedInputs
+    settled: Settled
+    feeding: Feeding | None
+    data: bytes
+    session: FedSession
+    sample: FedSample
+    cases: tuple[FedCase, ...]
+
+
+def import_fed(
+    request: ImportRequest,
+    out: Path,
+    progress: Callable[[str, float], None],
+    clock: Callable[[], float] = time.time,
+    *,
+    force: bool = False,
+) -> Manifest:
+    """As `trainer.imports.import_file`, which calls it, for a graph that takes more than one row."""
+    begun = time.monotonic()
+    if model_format(request.file) != "onnx":
+        raise ImportRefusedError(
+            f"{request.file}: windows, images and state are of ONNX models; export it to ONNX first"
+        )
+    model = load_graph(request.file)
+    fed, maker = _adopt(request, model)
+    progress("proving the graph", 0.4)
+    output = followed_output(run_graph(fed.session, fed.cases[0].feed(fed.inputs.names)))
+    target = _target(request, fed, output)
+    certificate = certify(
+        lambda case: followed(maker.run(None, case.feed(fed.inputs.names)), fed.settled),
+        fed.session,
+        fed.inputs.names,
+        fed.cases,
+        tolerance_for(target.task, target.values),
+        fed.settled.classes,
+    )
+    check_certificate(certificate)
+    progress("measuring", 0.7)
+    subject = Subject(
+        request.model,
+        fed.data,
+        fed.sample.features,
+        target,
+        np.arange(len(output)),
+        (),
+        certificate,
+        _lineage(request, fed),
+        labelled=False,
+        licence=request.licence,
+        author=request.author,
+        latency_limit_ms=request.latency_limit_ms,
+    )
+    manifest, files = compose(subject, output, golden_bytes(fed.session, fed.inputs, fed.sample, fed.feeding), clock())
+    manifest = msgspec.structs.replace(
+        manifest,
+        feeding=fed.feeding,
+        state=fed.inputs.state,
+        v=FED_VERSION,
+        elsewhere=elsewhere(model, certificate.tolerance),
+        metrics=_metrics(manifest, fed.sample, output),
+    )
+    decode_manifest(encode_manifest(manifest))  # what a device would refuse is refused here
+    report = Report.of([_rail(fed)], (), (), manifest, round(time.monotonic() - begun, 2))
+    write_candidate(out, manifest, files, encode_report(report), force=force)
+    progress("done", 1.0)
+    return manifest
+
+
+def _adopt(request: ImportRequest, model: onnx.ModelProto) -> tuple[Fed, FedSession]:
+    """Return the graph in the form of a release, and the maker's session."""
+    asked = request.feeding
+    if asked.image is not None:
+        inputs = read_inputs(model.graph, asked, ())
+        image = _image(request, inputs)
+        feeding: Feeding | None = image
+        sample = read_images(request, image)
+        window = None
+    else:
+        sample, matrix = read_rows(request)
+        columns = [column.name for column in sample.features]
+        inputs = read_inputs(model.graph, asked, columns)
+        feeding = None if inputs.columns else Window(inputs.tensor, asked.window or 1)
+        window = (asked.window or 1, len(columns))
+        sample = _shaped(sample, matrix, inputs, window[0])
+    first = [array[:1] for array in sample.rows]
+    if sum(array.size for array in first) > MOST_VALUES:
+        raise ImportRefusedError(f"what it takes at once has more than {MOST_VALUES} values")
+    try_graph(model.SerializeToString(), _feed(model, inputs, [inputs.as_made(array) for array in first]))
+    maker = maker_session(model, inputs, request.file.name)
+    rows = FedCase("held-out", sample.rows)
+    outputs = maker.run(None, rows.feed(inputs.names))
+    settled = read_outputs(model.graph, [pair.output for pair in inputs.state], outputs, asked.classes or sample.labels)
+    data, batch = _built(model, inputs, settled, window, sample)
+    if feeding is not None:
+        feeding = msgspec.structs.replace(feeding, batch=None if batch > 1 else 1)
+    session = FedSession(open_graph(data), inputs.names, inputs.state, batch)
+    return Fed(inputs, settled, feeding, data, session, sample, make_cases(inputs, sample, feeding)), maker
+
+
+def _image(request: ImportRequest, inputs: FedInputs) -> Image:
+    asked = request.feeding.image
+    assert asked is not None  # noqa: S101 - the caller has looked
+    return Image(
+        inputs.tensor,
+        asked.height,
+        asked.width,
+        asked.colours,
+        "NHWC" if inputs.layout == "NHWC" else "NCHW",
+        asked.scale,
+        asked.mean,
+        asked.deviation,
+        asked.resize,
+    )
+
+
+def _shaped(sample: FedSample, matrix: Array, inputs: FedInputs, rows: int) -> FedSample:
+    """Return the sample with what the graph takes, and the true values of the newest row of each window."""
+    matrix = matrix[: MOST_WINDOWS + rows - 1]
+    if inputs.columns:
+        arrays = tuple(matrix[:, place : place + 1] for place in range(matrix.shape[1]))
+    else:
+        views = np.lib.stride_tricks.sliding_window_view(matrix, rows, axis=0)
+        arrays = (np.ascontiguousarray(views.transpose(0, 2, 1)),)
+    truth = sample.truth.iloc[rows - 1 : len(matrix)].reset_index(drop=True) if sample.truth is not None else None
+    return dataclasses.replace(sample, rows=arrays, truth=truth)
+
+
+def _feed(model: onnx.ModelProto, inputs: FedInputs, arrays: list[Array]) -> dict[str, Array]:
+    """Return one row and the first state in the order of the graph's inputs."""
+    known = dict(zip(inputs.names, arrays, strict=True))
+    known |= {pair.input: np.zeros(pair.shape, dtype=np.float32) for pair in inputs.state}
+    return {entry.name: known[entry.name] for entry in inputs_of(model.graph)}
+
+
+def _built(
+    model: onnx.ModelProto, inputs: FedInputs, settled: Settled, window: tuple[int, int] | None, sample: FedSample
+) -> tuple[bytes, int]:
+    """Return the release's graph, and how many rows it takes at once: many, if that gives what one by one gives."""
+    single = build(model, inputs, settled, window, batched=False)
+    if inputs.state or len(sample.rows[0]) < 2:
+        return single, 1
+    many = build(model, inputs, settled, window, batched=True)
+    rows = [array[:BATCH] for array in sample.rows]
+    feed = dict(zip(inputs.names, rows, strict=True))
+    try:
+        try_graph(many, feed)
+        together = followed_output(FedSession(open_graph(many), inputs.names, (), BATCH).run(None, feed))
+    except (ImportRefusedError, RuntimeError, ValueError):
+        return single, 1
+    alone = followed_output(FedSession(open_graph(single), inputs.names, (), 1).run(None, feed))
+    same = together.shape == alone.shape and np.allclose(together, alone, rtol=1e-3, atol=1e-4, equal_nan=True)
+    return (many, BATCH) if same else (single, 1)
+
+
+def _target(request: ImportRequest, fed: Fed, output: Array) -> Target:
+    """What the model predicts; its own answers stand in for the true values, which a sample need not have."""
+    values = output
+    if fed.settled.classes:
+        names: Array = np.array(fed.settled.classes, dtype=object)
+        integers = fed.settled.form == "labelled" and _labels_are_integers(fed)
+        values = output.argmax(axis=1) if integers else names[output.argmax(axis=1)]
+    task: Task = "classification" if fed.settled.classes else "regression"
+    return Target(request.target or "", task, values, np.arange(len(values)), fed.settled.classes, 0, 0, {})
+
+
+def _labels_are_integers(fed: Fed) -> bool:
+    graph = onnx.ModelProto.FromString(fed.data).graph
+    kind: int = graph.output[0].type.tensor_type.elem_type
+    return kind == int(onnx.TensorProto.INT64)
+
+
+def _metrics(manifest: Manifest, sample: FedSample, output: Array) -> dict[str, float]:
+    """Return figures on the rows whose true value is known."""
+    if sample.truth is None:
+        return {}
+    truth, rows = true_values(manifest, sample.truth)
+    if not len(rows):
+        return {}
+    found = judge(manifest, truth, output[rows])
+    return {manifest.metric: found["value"], **found["metrics"]}
+
+
+def _lineage(request: ImportRequest, fed: Fed) -> Lineage:
+    return Lineage(
+        data_sha256=fed.sample.sha256,
+        data_name=fed.sample.name,
+        rows=fed.sample.count,
+        columns=tuple(column.name for column in fed.sample.features),
+        target=request.target or "",
+        code_version=code_version(),
+        pins=pins(),
+        seed=0,
+        budget_s=0.0,
+        trials=0,
+        parameters={"imported": request.file.name, "imported_sha256": file_digest(request.file)},
+    )
+
+
+def _rail(fed: Fed) -> Guardrail:
+    """Say where a device will serve one row at a time although others of this kind are batched."""
+    if fed.inputs.state or fed.feeding is None or fed.feeding.batch is None:
+        return Guardrail("rows at once", "passed")
+    return Guardrail(
+        "rows at once",
+        "alerted",
+        ("the graph gives other answers for several rows than for each alone, or takes one only",),
+        "a device runs it row by row, which is slower under load",
+        "export it with a free first dimension",
+    )

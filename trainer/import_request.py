@@ -1,0 +1,110 @@
+"""What is asked of an import: the model, its sample, and for models that take more than one row how they are fed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from protocols.feeding import Colours, Resize
+from trainer.errors import ImportRefusedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Rows of a sample that are enough for ranges, golden vectors and a proof.
+MIN_SAMPLE_ROWS = 20
+
+#: How a graph's tensor lies: N rows or images of a batch, T rows of a window, C columns or channels.
+Layout = Literal["NTC", "NCT", "TNC", "NCHW", "NHWC"]
+
+_OTHERS = {
+    ".keras": "a Keras model",
+    ".h5": "a Keras model",
+    ".pb": "a TensorFlow SavedModel",
+    ".tflite": "a TensorFlow Lite model",
+    ".pt": "a PyTorch model",
+    ".pth": "a PyTorch model",
+    ".mlmodel": "an MLflow model",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """How an image becomes what the graph takes; see `protocols.feeding.Image`."""
+
+    height: int
+    width: int
+    colours: Colours = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    resize: Resize = "stretch"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedingRequest:
+    """How a graph is fed that takes more than one row.
+
+    Attributes:
+        window: rows of a window; None: one.
+        image: None where the sample is a table.
+        state: (input, output) pairs of the graph.
+        classes: what the graph's numbers are the probabilities of, in their order.
+        layout: of the graph's tensor, where its shape does not tell.
+    """
+
+    window: int | None = None
+    image: ImageRequest | None = None
+    state: tuple[tuple[str, str], ...] = ()
+    classes: tuple[str, ...] = ()
+    layout: Layout | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """One model to take in.
+
+    Attributes:
+        file: an ONNX file, or a joblib or pickle file of a fitted scikit-learn model.
+        sample: rows as the model will see them, a path or a table, at least 20; of an image model a folder of images.
+        model: name of the model, as topics carry it.
+        target: column of the sample with the true values, if it has one; the model is measured on them.
+        trusted: a pickle may be loaded, which runs its maker's code.
+        feeding: how it is fed, where its graph takes more than one row.
+    """
+
+    file: Path
+    sample: "pd.DataFrame | Path | str"
+    model: str
+    target: str | None = None
+    trusted: bool = False
+    licence: str | None = None
+    author: str | None = None
+    latency_limit_ms: float | None = None
+    feeding: FeedingRequest = field(default_factory=FeedingRequest)
+
+    @property
+    def fed(self) -> bool:
+        """Whether its graph takes more than one row."""
+        return self.feeding != FeedingRequest()
+
+
+def model_format(file: Path) -> Literal["onnx", "pickle"]:
+    """Return what a model's file is.
+
+    Raises:
+        ImportRefusedError: it is not there, or none that is taken in; the text says what it is.
+    """
+    if not file.exists():
+        raise ImportRefusedError(f"{file} does not exist")
+    suffix = "".join(file.suffixes[-1:]).lower()
+    if suffix == ".onnx":
+        return "onnx"
+    if suffix in (".joblib", ".pkl", ".pickle"):
+        return "pickle"
+    kind = _OTHERS.get(suffix, f"of an unknown kind ({suffix or 'no ending'})")
+    if file.is_dir():
+        kind = "an MLflow model" if (file / "MLmodel").exists() else "a folder, such as a TensorFlow SavedModel"
+    raise ImportRefusedError(
+        f"{file} is {kind}; taken in are ONNX (.onnx) and, with --trust, fitted scikit-learn models "
+        f"(.joblib, .pkl): export it to ONNX first"
+    )
