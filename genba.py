@@ -42,7 +42,7 @@ VERBS: dict[str, Verb] = {
     "bundle": Verb("genba:bundle", None, "carry releases to a device on a USB stick, and what it recorded back"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("genba:score", "cpu", "score a file with a release, offline"),
-    "devices": Verb("devices.cli:devices", None, "list profiles, probe this machine, write install kits"),
+    "devices": Verb("genba:devices", None, "list profiles, probe this machine, tune a release to it, write kits"),
     "simulate": Verb("rehearsal.cli:simulate", "demo", "a production line, or a fleet of devices"),
 }
 
@@ -102,6 +102,15 @@ def score(argv: list[str]) -> int:
     from registry.client.cached_bundle import bring
 
     return score_cli.score(argv, bring)
+
+
+def devices(argv: list[str]) -> int:
+    """Run one of the commands on devices; `tune` runs models, so it is the agent's."""
+    if argv and argv[0] == "tune":
+        return _call(Verb("edge_agent.tune_cli:tune", "cpu", ""), argv[1:])
+    from devices import cli
+
+    return cli.devices(argv)
 
 
 class MissingExtraError(GenbaError):

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     kit.add_argument("profile", metavar="PROFILE", help="one of `genba devices list`")
     kit.add_argument("--out", metavar="DIR", type=Path, required=True, help="an empty or new folder")
     kit.add_argument("--force", action="store_true", help="write over what is there")
+    actions.add_parser("tune", help="measure how a release serves best on this machine", add_help=False)
     parser.epilog = "`genba devices ACTION --help` explains one."
     return parser
 

@@ -8,12 +8,14 @@ import msgspec
 
 from edge_agent.building import Builder, Task
 from edge_agent.engines import EngineStore, engine_key
-from edge_agent.errors import EngineMissingError
+from edge_agent.errors import EngineMissingError, ModelLoadError
 from edge_agent.hardware import Hardware
 from edge_agent.preflight import Limits, PreflightReport, prove
 from edge_agent.releases import ReleaseStore, read_manifest, read_release
 from edge_agent.session_plan import Provider, SessionPlan
 from edge_agent.settings import AgentHome, Settings
+from edge_agent.tuned import TunedStore
+from edge_agent.tuner import Tuner
 from edge_agent.verification import check_release
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest
@@ -30,6 +32,7 @@ class Bench:
     def __init__(self, home: AgentHome, settings: Settings, store: ReleaseStore) -> None:
         self.hardware = Hardware(settings.profile, home.folder, settings.providers)
         self._settings, self._store = settings, store
+        self._tuner = Tuner(TunedStore(home.tuned), settings.tune_s, self.hardware.identity)
         self._engines = EngineStore(home.engines)
         self._builder = Builder(self._engines, prove, lambda: Limits(settings.build_s, self.hardware.build_bytes()))
 
@@ -56,7 +59,7 @@ class Bench:
     def prove(
         self, ref: ReleaseRef, allow_fallback: bool, cancelled: Callable[[], bool] = lambda: False
     ) -> PreflightReport:
-        """Run a release's preflight: with an engine, which is built first, where its provider compiles.
+        """Run a release's preflight: with an engine, which is built first, where its provider compiles, else tuned.
 
         Args:
             cancelled: whether nobody wants the report any more.
@@ -68,26 +71,35 @@ class Bench:
         parts = self.hardware.engine_parts(manifest, plan)
         if parts is not None:
             return self._builder.prove(Task(folder, manifest, plan, parts), limits, cancelled)
-        return prove(folder, plan, limits, cancelled=cancelled)
+        return self._tuner.prove(folder, manifest, plan, limits, cancelled)
 
     def load(self, ref: ReleaseRef, allow_fallback: bool) -> "Model":
         from edge_agent.inference import Model
 
         folder = self._store.path(ref)
         manifest = read_release(folder)
-        return Model(folder, manifest, self._with_engine(manifest, self._plan(manifest, allow_fallback)))
+        base = self._with_engine(manifest, self._plan(manifest, allow_fallback))
+        plan = self._tuner.plan(manifest, base)
+        try:
+            return Model(folder, manifest, plan)
+        except ModelLoadError:
+            if plan == base:
+                raise
+            self._tuner.forget(manifest, base)
+            return Model(folder, manifest, base)
 
     def building(self) -> dict[ReleaseRef, Building]:
         """Return the release whose engine is being compiled, and how far that is."""
         return self._builder.building()
 
     def keep_engines(self, kept: frozenset[ReleaseRef]) -> None:
-        """Delete the engines of all releases but these."""
+        """Delete the engines, and what tuning found, of all releases but these."""
         digests = set()
         for ref in kept:
             with contextlib.suppress(GenbaError):  # it is not fetched yet, so nothing was compiled of it
                 digests.add(read_manifest(self._store.path(ref)).digest)
         self._engines.keep_only(digests)
+        self._tuner.keep_only(digests)
 
     def _with_engine(self, manifest: Manifest, plan: SessionPlan) -> SessionPlan:
         parts = self.hardware.engine_parts(manifest, plan)

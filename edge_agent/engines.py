@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _SEAL = "engine.json"
 #: Parts of a plan that change no compiled code.
-_NO_MATTER = {"threads", "cache", "asked", "allow_fallback", "memory_mapped"}
+_NO_MATTER = {"threads", "cache", "asked", "allow_fallback", "mapped", "prepacked", "max_batch"}
 
 
 class Seal(msgspec.Struct, frozen=True):

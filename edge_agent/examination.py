@@ -62,9 +62,9 @@ def examine(
     model = Model(folder, manifest, plan)
     load_s = time.perf_counter() - start
     begin("golden")
-    largest = _try_golden(model, manifest, golden)
+    largest = try_golden(model, manifest, golden)
     begin("latency")
-    p50, p99 = _latency_ms(model, golden)
+    p50, p99 = time_rows(model, golden)
     report = PreflightReport(
         passed=True,
         asked=model.asked,
@@ -100,7 +100,7 @@ def build(
     begin("build")
     start = time.perf_counter()
     model = Model(folder, manifest, plan)
-    _try_golden(model, manifest, golden)
+    try_golden(model, manifest, golden)
     return PreflightReport(
         passed=True,
         asked=model.asked,
@@ -119,7 +119,7 @@ def _within_latency(report: PreflightReport, limit_ms: float | None) -> Prefligh
     )
 
 
-def _try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> float:
+def try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> float:
     tolerance = manifest.tolerance(model.provider)
     if tolerance is None:
         raise ReleaseRefusedError(
@@ -132,11 +132,11 @@ def _try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> floa
     return compare(manifest, golden.outputs, together, tolerance)
 
 
-def _latency_ms(model: Model, golden: GoldenVectors) -> tuple[float, float]:
+def time_rows(model: Model, golden: GoldenVectors, seconds: float = _LATENCY_S) -> tuple[float, float]:
     """Return the 50th and 99th percentile of one row's run; of an image's with its decoding."""
     import numpy as np
 
-    times, deadline = [], time.perf_counter() + _LATENCY_S
+    times, deadline = [], time.perf_counter() + seconds
     run = make_runner(model)
     for _, row in zip(range(_LATENCY_RUNS), single_rows(model.manifest, golden), strict=False):
         start = time.perf_counter()
@@ -148,16 +148,16 @@ def _latency_ms(model: Model, golden: GoldenVectors) -> tuple[float, float]:
     return round(float(p50), 4), round(float(p99), 4)
 
 
-def _confine(order: Order) -> None:
+def confine(plan: SessionPlan, memory_bytes: int) -> None:
     """Die with the parent, give way to what serves, be the first that a full memory takes, keep to the limit."""
     os.nice(5)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     with contextlib.suppress(OSError):  # not there in every container; the limits below are
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    on_cpu = all(provider_name(provider) == CPU for provider in order.plan.providers)
-    if order.memory_bytes and on_cpu:  # accelerators reserve address space far beyond what they use
-        limit = order.memory_bytes + _DATA_MARGIN
+    on_cpu = all(provider_name(provider) == CPU for provider in plan.providers)
+    if memory_bytes and on_cpu:  # accelerators reserve address space far beyond what they use
+        limit = memory_bytes + _DATA_MARGIN
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
@@ -211,7 +211,7 @@ def main(argv: list[str]) -> int:
         order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order, dec_hook=lambda kind, text: kind(text))
     except msgspec.DecodeError as error:
         raise AgentError(f"preflight: the order on stdin cannot be read: {error}") from error
-    _confine(order)
+    confine(order.plan, order.memory_bytes)
     _say(_report(order))
     return 0
 

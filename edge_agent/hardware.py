@@ -15,6 +15,7 @@ from devices.probe import Probe, read_probe, usable_cores
 from devices.profiles import load_profile
 from devices.provider_options import ENGINES, OPTIONED, Options, lasting_options
 from devices.providers import Choice, choose_providers, proven_providers
+from devices.runtime import Runtime
 from edge_agent.cores import share_cores
 from edge_agent.engines import engine_parts
 from edge_agent.errors import DoesNotFitError
@@ -45,6 +46,7 @@ class Hardware:
         #: Models that are served here; they share the cores.
         self.models = 1
         self._probe: Probe | None = None
+        self._identity: dict[str, object] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -120,6 +122,18 @@ class Hardware:
     def build_bytes(self) -> int:
         """Most memory that compiling an engine may take: what is free, less some for all else."""
         return int(psutil.virtual_memory().available * 0.8)
+
+    def identity(self) -> dict[str, object]:
+        """Return what figures measured here depend on: the machine, its profile, and the ONNX Runtime installed."""
+        import onnxruntime
+
+        with self._lock:
+            if self._identity is None:
+                found = read_probe(self._folder, runtime=Runtime())
+                named = {name: getattr(found, name) for name in ("arch", "board", "cpu", "cores")}
+                runtime = {"onnxruntime": str(onnxruntime.__version__), "profile": self.profile.name}
+                self._identity = {**named, "cpu_features": list(found.cpu_features), **runtime}
+            return self._identity
 
     def preflight_bytes(self) -> int:
         """Most memory that a release's proof may take: what the profile gives a model, or what is free, if less."""

@@ -204,10 +204,11 @@ class Lane:
     def _batch_size(self, stream: Stream, server: Server, reader: Reader) -> int:
         """Return the most messages that one batch may take, so that the oldest is answered within its budget."""
         binding = stream.binding
+        most = min(reader.most_rows, server.model.plan.max_batch or reader.most_rows)
         if binding.latency_budget_ms is None or len(stream.waiting) == 1:
-            return reader.most_rows
+            return most
         waited_s = self._around.ticks() - stream.waiting[0].arrived
-        return server.costs.largest(reader.most_rows, binding.latency_budget_ms / 1000 - waited_s)
+        return server.costs.largest(most, binding.latency_budget_ms / 1000 - waited_s)
 
     def _answer(
         self, stream: Stream, server: Server, window: Window, reader: Reader, taken: list[SensorMessage]

@@ -48,7 +48,7 @@ _CAUSES = {
 
 class PreflightReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the child found. `asked`: the provider that was wanted, `provider` the one that ran most nodes, `placement`
-    provider -> nodes; times in ms for one row; memory is the peak's growth.
+    provider -> nodes; times in ms for one row; memory is the peak's growth. `tuned`: the plan that was chosen, and why.
 
     Of a provider that compiles: `engine` is the compiled code's key, `build_s` how long that took (None: it was there
     before), and `reused` whether a session takes it as it is; False: the provider compiles at each load again.
@@ -75,6 +75,7 @@ class PreflightReport(msgspec.Struct, frozen=True, omit_defaults=True):
     engine: str | None = None
     build_s: float | None = None
     reused: bool | None = None
+    tuned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

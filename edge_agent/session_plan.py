@@ -27,7 +27,9 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         allow_fallback: put up with another doing it.
         threads: for one run; 0 leaves it to ONNX Runtime.
         optimization: how far ONNX Runtime rewrites the graph.
-        memory_mapped: map the model's file instead of reading it.
+        mapped: the graph in ONNX Runtime's own form, made on this device, mapped into memory; None: it is read.
+        prepacked: have weights arranged for this processor, which takes a copy of them.
+        max_batch: most rows in one run, above which a row takes longer; 0: no limit.
         precision: which of the release's graphs is served; the others are variants that its manifest lists.
         cache: folder where the provider keeps what it compiles; None: nowhere.
     """
@@ -37,7 +39,9 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     allow_fallback: bool = False
     threads: int = 0
     optimization: Optimization = "all"
-    memory_mapped: bool = False
+    mapped: Path | None = None
+    prepacked: bool = True
+    max_batch: int = 0
     precision: Precision = "float32"
     cache: Path | None = None
 

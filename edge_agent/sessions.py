@@ -22,6 +22,10 @@ _LEVELS: dict[Optimization, str] = {
 }
 
 
+#: An ONNX Runtime that does not know one of them reads the file.
+_MAPPING = ("use_memory_mapped_ort_model", "use_ort_model_bytes_directly", "use_ort_model_bytes_for_initializers")
+
+
 def open_session(folder: Path, manifest: Manifest, plan: SessionPlan) -> Any:
     """Return the session of the release in `folder`; what it really runs on is for `edge_agent.placement` to say.
 
@@ -47,9 +51,9 @@ def open_session(folder: Path, manifest: Manifest, plan: SessionPlan) -> Any:
 
 
 def graph_path(folder: Path, manifest: Manifest, plan: SessionPlan) -> Path:
-    """Return the file that the plan has loaded: the model, or what a provider compiled of it."""
+    """Return the file that the plan has loaded: the model, or what was made of it here."""
     compiled = plan.cache / CONTEXT_FILE if plan.cache is not None else None
-    return compiled if compiled is not None and compiled.exists() else folder / "model.onnx"
+    return compiled if compiled is not None and compiled.exists() else plan.mapped or folder / "model.onnx"
 
 
 def session_providers(plan: SessionPlan) -> list[tuple[str, dict[str, Any]]]:
@@ -78,6 +82,30 @@ def configure(options: Any, plan: SessionPlan) -> None:
     if needs_no_memory_pattern(names):
         options.enable_mem_pattern = False
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    if not plan.prepacked:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if plan.mapped is not None:
+        for entry in _MAPPING:
+            options.add_session_config_entry(f"session.{entry}", "1")
+
+
+def save_graph(folder: Path, manifest: Manifest, plan: SessionPlan, out: Path) -> None:
+    """Write the graph that the plan has loaded, as ONNX Runtime rewrote it, in the form that can be mapped.
+
+    Raises:
+        ModelLoadError: ONNX Runtime cannot load or save it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    configure(options, plan)
+    options.optimized_model_filepath = str(out)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    path = graph_path(folder, manifest, plan)
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=session_providers(plan))
+    except Exception as error:  # the binding's errors share no root but Exception
+        raise ModelLoadError(f"{path.name}: ONNX Runtime cannot save it: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:

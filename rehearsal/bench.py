@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from devices.probe import Probe
@@ -82,6 +83,13 @@ class Recordings:
         if manifest.digest not in self._known:
             self._known[manifest.digest] = manifest, read_golden(folder / "golden.npz", manifest)
         return self._known[manifest.digest]
+
+
+class UntunedBench(Bench):
+    """A bench on this machine's hardware, which many devices share: what one found by measuring fits none of them."""
+
+    def __init__(self, home: AgentHome, settings: Settings, store: ReleaseStore) -> None:
+        super().__init__(home, msgspec.structs.replace(settings, tune_s=0.0), store)
 
 
 class SimulatedBench(Bench):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from devices.profiles import load_profile
-from edge_agent.bench import Bench
 from edge_agent.enrolment import enrol
 from edge_agent.settings import AgentHome
 from protocols.errors import GenbaError
@@ -22,7 +21,7 @@ from protocols.names import ReleaseRef
 from registry.client.binding import bound, stream_of
 from registry.client.rest import RegistryClient
 from registry.errors import RegistryRefusedError
-from rehearsal.bench import Recordings, SimulatedBench, board
+from rehearsal.bench import Recordings, SimulatedBench, UntunedBench, board
 from rehearsal.device import SimulatedDevice
 from rehearsal.readings import Readings, Row
 from rehearsal.sockets import allow_many
@@ -154,7 +153,7 @@ class Fleet:
             )
         bench = functools.partial(SimulatedBench, recordings=self._recordings, refuses=index in self._failing)
         readings = Readings(random.Random(f"{cast.seed} {name}"), self._table, drifted=index in self._drifted)
-        return SimulatedDevice(home, Bench if cast.real_inference else bench, readings)
+        return SimulatedDevice(home, UntunedBench if cast.real_inference else bench, readings)
 
     def assign(self, ref: ReleaseRef, window_s: float) -> None:
         """Assign a release to each device, as an operator would."""

@@ -29,6 +29,8 @@ from registry.demo.plant import Plant
 from registry.demo.report import DemoReport, ErrorReport, ReleaseReport
 
 SITE = "demo-plant"
+#: Two agents share this machine with all else, so they are tuned for show.
+TUNE_S = 2
 #: Station -> the profile that its agent is enrolled with.
 STATIONS = {"line-1": "x86", "line-2": "raspberry-pi-4"}
 WINDOW_S = 3.0
@@ -157,6 +159,8 @@ class Loop:
                 *("agent", "enrol", "--registry", self._rest.url, "--token", token, "--device", station),
                 *("--site", SITE, "--profile", profile, "--home", str(self._home / station)),
             )
+            with (self._home / station / "agent.toml").open("a") as settings:
+                settings.write(f"tune_s = {TUNE_S}\n")
             self._processes.start(f"agent-{station}", "agent", "run", "--home", str(self._home / station))
             self._note(f"{station}: profile {profile}")
 

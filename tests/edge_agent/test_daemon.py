@@ -235,6 +235,33 @@ def test_a_release_that_fails_its_preflight_leaves_the_one_before_it_serving(
     assert "preflight" in held[0].reason
 
 
+def test_a_release_is_tuned_once_before_its_proof_and_serves_by_what_was_found(
+    home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    home.settings_path.write_text(home.settings_path.read_text().replace("tune_s = 0", "tune_s = 3"))
+    published(signed, tmp_path, ONE)
+    published(signed, tmp_path, TWO)  # the same graph
+    agent = Agent(home)
+    try:
+        for release in (ONE, TWO):
+            assign(signed, registry_side, release)
+            number = release.version
+            registry_side.wait_for(lambda count=number: registry_side.kinds().count("release-active") == count)
+        line.send({"id": 1, "AT": 3, "V": 1})
+        wait_until(lambda: 1 in line.predictions, what="a prediction")
+        assert line.predictions[1][0]["version"] == 2
+        agent.stop()
+        assert len([entry for entry in agent.log() if entry["text"] == "tuned"]) == 1
+    finally:
+        agent.close()
+    first, second = (
+        event.detail["tuned"] for event in registry_side.events.values() if event.kind == "preflight-passed"
+    )
+    assert "ms a row alone" in first
+    assert first == second, "the second found what the first had measured"
+    assert len(list(home.tuned.glob("*.json"))) == 1
+
+
 def test_what_does_not_fit_is_refused_with_every_reason_before_the_model_is_fetched(
     agent: Agent, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
 ) -> None:

@@ -96,6 +96,18 @@ def test_what_waits_is_served_in_batches_in_order(bench: Bench, monkeypatch: pyt
     assert sizes[-1] == 1
 
 
+def test_a_batch_is_no_larger_than_the_plan_found_to_be_quick(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write_release(bench.folder / "1")
+    model, sizes = Model(bench.folder / "1", manifest, SessionPlan(threads=1, max_batch=100)), []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda columns: sizes.append(len(columns[0])) or run(columns))
+    bench.engine.serve("ccpp", model)
+    bench.send(*rows(250))
+    bench.engine.start()
+    wait_until(lambda: len(bench.out) == 250)
+    assert sizes == [100, 100, 50]
+
+
 def test_a_full_queue_drops_the_oldest_and_counts_it(bench: Bench) -> None:
     small = StreamBinding("line", "ccpp", "in", "out", key="$.id", queue_limit=10)
     bench.engine.bind([small])
