@@ -26,8 +26,8 @@ def wanted_outputs(manifest: Manifest, call: InferCall) -> list[tuple[int, bool]
     """
     in_binary = call.parameters.get("binary_data_output") is True
     if not call.outputs:
-        return [(place, in_binary) for place in range(len(manifest.outputs))]
-    places = {spec.name: place for place, spec in enumerate(manifest.outputs)}
+        return [(place, in_binary) for place in range(len(manifest.graph_outputs))]
+    places = {spec.name: place for place, spec in enumerate(manifest.graph_outputs)}
     wanted = []
     for asked in call.outputs:
         if asked.name not in places:
@@ -46,7 +46,7 @@ def answer(
     parts: list[bytes] = []
     for place, in_binary in wanted:
         array = outputs[place]
-        one = {"name": manifest.outputs[place].name, "datatype": datatype_of(array), "shape": array.shape}
+        one = {"name": manifest.graph_outputs[place].name, "datatype": datatype_of(array), "shape": array.shape}
         if in_binary:
             parts.append(to_binary(array))
             one["parameters"] = {"binary_data_size": len(parts[-1])}
@@ -70,8 +70,8 @@ def metadata(manifest: Manifest) -> Response:
                 "name": manifest.model,
                 "versions": [str(manifest.version)],
                 "platform": "onnxruntime_onnx",
-                "inputs": [_described(spec) for spec in manifest.inputs],
-                "outputs": [_described(spec) for spec in manifest.outputs],
+                "inputs": [_described(spec) for spec in manifest.graph_inputs],
+                "outputs": [_described(spec) for spec in manifest.graph_outputs],
             }
         )
     )

@@ -115,7 +115,7 @@ class Calls:
     def _known(self, model: Model) -> Served:
         served = self._served.get(model.manifest.model)
         if served is None or served.model is not model:
-            served = self._served[model.manifest.model] = Served(model, Intake(model.manifest.inputs))
+            served = self._served[model.manifest.model] = Served(model, Intake(model.manifest.graph_inputs))
         return served
 
     def forget(self) -> None:

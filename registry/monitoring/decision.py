@@ -28,6 +28,7 @@ def decide(
     labelled_rows: int,
     last_retraining_at: float | None,
     now: float,
+    fed: bool = False,
 ) -> Retrain | Wait:
     """Say whether a model should train again.
 
@@ -36,9 +37,12 @@ def decide(
         champion: the version that devices should run; None while there is none.
         labelled_rows: how many have arrived since the last retraining: without news, it would end as that one did.
         last_retraining_at, now: seconds since the epoch.
+        fed: the champion takes more than a row, which no training here makes.
     """
     if not policy.enabled:
         return Wait("the policy is switched off")
+    if fed:
+        return Wait("the champion takes windows, images or state, and what takes them is not trained here")
     if champion is None:
         return Wait("the model has no champion")
     recent = [report for report in reports if report.version == champion][: policy.windows_in_a_row]

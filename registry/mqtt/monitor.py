@@ -110,9 +110,7 @@ class Monitor:
 
     def _decide(self, model: str, policy: Policy) -> None:
         champion = self._catalogue.models.champion(model)
-        if champion is not None and self._catalogue.releases.get(champion).manifest.fed:
-            log.info("no retraining: what takes windows, images or state is not trained here", extra={"model": model})
-            return
+        fed = champion is not None and self._catalogue.releases.get(champion).manifest.fed
         with self._catalogue.transaction():
             last = next(iter(self._catalogue.jobs.list(kind="retrain", model=model, limit=1)), None)
             if last is not None and last.state in ("waiting", "running"):
@@ -125,6 +123,7 @@ class Monitor:
                 labelled_rows=rows - self._used_rows(model),
                 last_retraining_at=None if last is None else last.finished_at or last.created_at,
                 now=self._clock(),
+                fed=fed,
             )
             if isinstance(decision, Wait):
                 log.info("no retraining: %s", decision.reason, extra={"model": model})

@@ -7,6 +7,8 @@ from typing import Any
 from flask import Flask, request
 from markupsafe import Markup
 
+from protocols.feeding import Image, Window
+from protocols.manifest import Manifest
 from protocols.messages import Building, ServedStream, Telemetry
 from protocols.placement import describe_run, short_name
 from registry.web.context import context
@@ -135,6 +137,20 @@ def ran(told: ServedStream | Telemetry) -> str:
     return describe_run(told.asked, told.provider, told.placement) or "not known"
 
 
+def feeding(manifest: Manifest) -> str:
+    """What the graph takes where that is more than a row; empty for a table's."""
+    fed = manifest.feeding
+    told = []
+    if isinstance(fed, Window):
+        told.append(f"the last {number(fed.rows)} rows" if fed.rows > 1 else "one row")
+    elif isinstance(fed, Image):
+        told.append(f"an image of {fed.height} by {fed.width} pixels in {fed.colours} (another size: {fed.resize})")
+    if manifest.state:
+        values = sum(math.prod(pair.shape) for pair in manifest.state)
+        told.append(f"{number(values)} values of state from the call before")
+    return " and ".join(told)
+
+
 def progress(building: Building) -> str:
     """How long an engine is being compiled already, and how long it may take."""
     share = f", about {building.share:.0%} done" if building.share is not None else ""
@@ -161,6 +177,7 @@ FILTERS = {
     "plain": plain,
     "provider": provider,
     "ran": ran,
+    "feeding": feeding,
     "progress": progress,
     "quantity": quantity,
 }

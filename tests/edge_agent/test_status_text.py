@@ -35,6 +35,10 @@ def said(**changes: object) -> str:
         ({"releases": (HeldRelease("ccpp", 2, "assigned"),)}, "a try that fails is repeated by itself"),
         ({"releases": (HeldRelease("ccpp", 2, "preflight"),)}, "it is being proven on this machine"),
         (
+            {"streams": (ServedStream("main", "ccpp", 2, "CPUExecutionProvider", warming=12, window=(12, 48)),)},
+            "serving   nothing yet on stream 'main': its window is warming, 12 of 48 rows",
+        ),
+        (
             {"releases": (HeldRelease("ccpp", 2, "preflight", building=Building(75.0, 1800.0)),)},
             "its engine is being compiled, for 75 s now, of 1800 s at most",
         ),

@@ -13,14 +13,17 @@ import pytest
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.errors import GenbaError
+from protocols.feeding import Window
+from protocols.manifest import TensorSpec
 from protocols.names import ReleaseRef
 from protocols.reference import decode_reference
 from registry.assigning import assign
 from registry.blobs import Blobs
-from registry.errors import NothingWaitsError
+from registry.errors import NothingWaitsError, RequestRefusedError
 from registry.jobs.report import Failure, Progress, Result, decode_report
 from registry.monitoring.policy import Policy
 from registry.promotion import release_waiting
+from registry.publication import publish
 
 ROOT = Path(__file__).parents[3]
 CCPP = ROOT.parent / "shared" / "data" / "ccpp" / "ccpp.csv.gz"
@@ -183,6 +186,14 @@ def test_what_cannot_be_done_is_said_in_one_line(catalogue, run, plant, kind, pa
         run(kind, **parameters)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_champion_that_takes_windows_is_not_trained_here(home, catalogue, run, make_candidate):
+    columns = tuple(TensorSpec(name, "float32") for name in ("AT", "V"))
+    found = publish(home, catalogue, make_candidate(v=2, feeding=Window("x", 24), inputs=columns), time.time)
+    catalogue.models.set_champion(found.release)
+    with pytest.raises(RequestRefusedError, match="ccpp@1 takes windows, images or state, not rows; import the better"):
+        run("retrain", model="ccpp")
 
 
 def test_a_job_process_that_fails_says_why(run_process):

@@ -32,6 +32,7 @@ def test_drift_in_a_row_retrains_and_names_the_feature():
         ([], {}, "0 of 3"),
         ([report(True)] * 3, {"policy": Policy(enabled=False)}, "switched off"),
         ([report(True)] * 3, {"champion": None}, "no champion"),
+        ([report(True)] * 3, {"fed": True}, "windows, images or state"),
         ([report(True)] * 3, {"labelled_rows": 199}, "199 of 200"),
         ([report(True)] * 3, {"last_retraining_at": 9_000.0}, "2600 s to wait"),
     ],
