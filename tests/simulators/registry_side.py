@@ -65,8 +65,8 @@ class SignedReleases:
     ) -> int:
         """Direct a device to run these; returns the revision."""
         self._revision += 1
-        attempts = more.pop("attempts", {})
-        releases = tuple(AssignedRelease(ref.model, ref.version, attempts.get(ref, 1)) for ref in refs)
+        attempts, fallback = more.pop("attempts", {}), more.pop("allow_fallback", False)
+        releases = tuple(AssignedRelease(ref.model, ref.version, attempts.get(ref, 1), fallback) for ref in refs)
         assignment = Assignment(device, self._revision, releases, streams, **more)
         models = {ref: self._of(ref) for ref in refs}
         files = {path: info for part in models.values() for path, info in part.items()}

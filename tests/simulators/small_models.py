@@ -63,6 +63,21 @@ def regression(weights: tuple[float, ...] = (2.0, -1.0), bias: float = 10.0) -> 
     return _graph("regression", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], constants)
 
 
+def deep_regression(layers: int) -> onnx.ModelProto:
+    """prediction = what so many layers leave of (AT, V), which is nothing: it takes long to compile, and not to run."""
+    random = np.random.default_rng(1)
+    nodes, constants, width = [helper.make_node("Concat", list(NUMBERS), ["row_0"], axis=1)], [], len(NUMBERS)
+    for layer in range(layers):
+        weights = (random.normal(0, 0.1, (width, 8))).astype(np.float32)
+        constants.append(onnx.numpy_helper.from_array(weights, f"weights_{layer}"))
+        nodes.append(helper.make_node("MatMul", [f"row_{layer}", f"weights_{layer}"], [f"sum_{layer}"]))
+        nodes.append(helper.make_node("Tanh", [f"sum_{layer}"], [f"row_{layer + 1}"]))
+        width = 8
+    constants.append(onnx.numpy_helper.from_array(np.ones((width, 1), np.float32), "last"))
+    nodes.append(helper.make_node("MatMul", [f"row_{layers}", "last"], ["prediction"]))
+    return _graph("deep", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], constants)
+
+
 def picky_regression() -> onnx.ModelProto:
     """prediction = table[AT] with a table of eight: fails on any AT that is no place in it."""
     nodes = [
