@@ -12,7 +12,7 @@ import pyarrow.csv
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.byte_file import ByteFile
 from edge_agent.scoring.json_text import json_texts
-from edge_agent.scoring.sources import Batch, LostRow, Notation, after
+from edge_agent.scoring.sources import Batch, LostRow, Notation, after, share_of
 
 #: What is parsed at once. A row must fit into it.
 _BLOCK_BYTES = 4 << 20
@@ -46,7 +46,7 @@ class CsvSource:
         return after(self._batches(columns, most), done)
 
     def share_read(self) -> float:
-        return self._raw.tell() / self._size if self._raw is not None and not self._raw.closed else 1.0
+        return share_of(self._raw, self._size)
 
     def _stream(self) -> Any:
         self._raw = pa.OSFile(str(self._path))

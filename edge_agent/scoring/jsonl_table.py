@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.byte_file import ByteFile
 from edge_agent.scoring.json_text import json_texts
-from edge_agent.scoring.sources import Batch, LostRow, Notation, after
+from edge_agent.scoring.sources import Batch, LostRow, Notation, after, share_of
 
 #: Lines are read until they are about so much, however short they are.
 _CHUNK_BYTES = 8 << 20
@@ -58,7 +58,7 @@ class JsonlSource:
         return after(self._batches(columns, most), done)
 
     def share_read(self) -> float:
-        return self._raw.tell() / self._size if self._raw is not None and not self._raw.closed else 1.0
+        return share_of(self._raw, self._size)
 
     def _lines(self) -> IO[bytes]:
         self._raw = self._path.open("rb")

@@ -74,6 +74,14 @@ class Source(Protocol):
         ...
 
 
+def share_of(raw: Any, size_bytes: int) -> float:
+    """Return how far an open file was read, 0 to 1; 1 once the thread that reads closed it."""
+    try:
+        return float(raw.tell()) / size_bytes
+    except (AttributeError, OSError, ValueError, ZeroDivisionError):  # not open yet, closed meanwhile, empty
+        return 1.0
+
+
 class Sink(Protocol):
     """Where results go: a file that is not finished before `finish`."""
 

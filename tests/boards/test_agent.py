@@ -1,5 +1,7 @@
 """The whole agent on an emulated Raspberry Pi 4: the registry and the broker are this machine's, the device is not."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -16,7 +18,7 @@ from simulators.board import Board
 from simulators.broker_process import wait_until
 from simulators.factory import Factory
 from simulators.notify_socket import Manager
-from simulators.secure_broker import SecureClient
+from simulators.secure_broker import SecureClient, free_port
 from simulators.trained_models import trained
 
 from genba import main
@@ -63,12 +65,22 @@ class Pi:
         self.factory = factory
         self.manager = Manager(f"@genba-board-{os.getpid()}-{id(self)}")
         self.home = factory.enrol("press-a", profile="raspberry-pi-4", python=board.python)
-        self._python = board.python
+        self._python, self.port = board.python, free_port()
         self.process = self.start()
 
     def start(self) -> "subprocess.Popen[bytes]":
         watched = {"NOTIFY_SOCKET": self.manager.address, "WATCHDOG_USEC": "20000000"}
-        return self.factory.run(self.home, python=self._python, environment=watched)
+        words = ["--http-port", str(self.port)]
+        return self.factory.run(self.home, "press-a", *words, python=self._python, environment=watched)
+
+    def asked(self, path: str, body: dict[str, Any] | None = None) -> str:
+        """Ask the agent's own endpoint on the board."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("POST" if body else "GET", path, json.dumps(body) if body else None)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            return answer.read().decode()
 
     def assign(self, ref: ReleaseRef) -> None:
         wanted = Assignment("press-a", 0, (AssignedRelease(ref.model, ref.version),), (STREAM,), 1.0, 0.2)
@@ -121,6 +133,10 @@ def test_a_raspberry_pi_enrols_pulls_proves_serves_reports_and_swaps(pi: Pi, lin
     assert (window.model, window.version, window.provider) == ("ccpp", 1, "CPUExecutionProvider")
     pi.manager.drain()
     pi.manager.wait_for("WATCHDOG=1")
+    columns = [{"name": name, "datatype": "FP32", "shape": [1, 1], "data": [30.0]} for name in ("AT", "V")]
+    (output,) = json.loads(pi.asked("/v2/models/ccpp/infer", {"inputs": columns}))["outputs"]
+    assert output["data"] == pytest.approx([here(models[1])(30.0, 30.0)], rel=1e-4)
+    assert "genba_" in pi.asked("/metrics")
 
     pi.assign(factory.publish(model=models[2]))
     wait_until(lambda: line.version() == 2, 90, "the swap")

@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 import pytest
 from simulators.board import OTHER_PROCESSOR, REPOSITORY, Board
+from simulators.small_kinds import pictured, recurrent_window, stateful, windowed, write_kind
 from simulators.small_models import classification, regression, write_release
 from simulators.trained_models import CLASSES, trained
 
@@ -63,6 +64,16 @@ def test_what_each_family_gives_on_x86_it_gives_on_the_board(board: Board, tmp_p
     assert all(report["memory_bytes"] > 0 for report in found)
     for name, report in zip(MODELS, found, strict=True):
         print(f"{name}: largest difference {report['largest_difference']:.3g}")
+
+
+def test_windows_pictures_and_state_between_calls_are_the_same_there(board: Board, tmp_path: Path) -> None:
+    """A JPEG as well: it is decoded and scaled on the board by wheels of its own."""
+    kinds = {"window": windowed(), "state": stateful(), "both": recurrent_window(), "picture": pictured()}
+    for name, kind in kinds.items():
+        write_kind(tmp_path / name, kind)
+    found = prove(board, *(tmp_path / name for name in kinds))
+    assert not [report for report in found if not report["passed"]]
+    assert [report["rows"] for report in found] == [len(kind.golden[0]) for kind in kinds.values()]
 
 
 def test_golden_vectors_that_differ_and_memory_that_is_short_fail_there_too(board: Board, tmp_path: Path) -> None:

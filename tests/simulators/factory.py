@@ -80,8 +80,8 @@ class Factory:
         assert enrolled.wait(60) == 0, self.log(f"{device}.enrol")
         return home
 
-    def run(self, home: Path, name: str = "", **options: Any) -> "subprocess.Popen[bytes]":
-        return self._programs.start(name or home.name, "agent", "run", "--home", str(home), **options)
+    def run(self, home: Path, name: str = "", *words: str, **options: Any) -> "subprocess.Popen[bytes]":
+        return self._programs.start(name or home.name, "agent", "run", "--home", str(home), *words, **options)
 
     def status(self, home: Path) -> dict[str, Any]:
         try:
