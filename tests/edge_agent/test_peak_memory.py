@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from simulators.small_models import write_release
 
 from edge_agent.peak_memory import PeakMemory, peak_bytes
+from edge_agent.preflight import Limits, prove
+from edge_agent.session_plan import SessionPlan
 
 MIB = 1024 * 1024
 
@@ -64,3 +67,16 @@ def test_a_container_that_tells_no_peak_has_the_one_of_getrusage(tmp_path: Path)
 def test_nothing_told_is_no_growth(tmp_path: Path) -> None:
     assert PeakMemory(tmp_path / "gone").growth_bytes() < 10 * MIB
     assert peak_bytes(tmp_path / "gone") > MIB
+
+
+def test_a_preflight_runs_where_proc_shows_nothing(tmp_path: Path) -> None:
+    """No clear_refs, no oom_score_adj, no status, as a sandbox that makes its own /proc may have it."""
+    apart = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$0" "$@"']
+    try:
+        subprocess.run([*apart, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no mount namespace here: {error}")
+    write_release(tmp_path / "release")
+    command = [*apart, sys.executable, "-m", "edge_agent.examination"]
+    report = prove(tmp_path / "release", SessionPlan(), Limits(60, 1 << 30), command=command)
+    assert report.passed, report.reason
