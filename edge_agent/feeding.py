@@ -78,7 +78,7 @@ class StateCarrier:
 
     def begin_anew(self) -> None:
         """Go back to the state before the first call."""
-        self._state: list[Array] = [np.zeros(pair.shape, dtype=np.float32) for pair in self._pairs]
+        self.state: list[Array] = [np.zeros(pair.shape, dtype=np.float32) for pair in self._pairs]
 
     def run(self, model: Model, columns: Sequence[Array]) -> list[Array]:
         """Run rows one after the other, in their order, and return the manifest's outputs.
@@ -87,13 +87,13 @@ class StateCarrier:
             ModelRunError: the model fails on one, or its state is no longer a number; the state is then what it was
                 before the first of them.
         """
-        state, answers = self._state, []
+        state, answers = self.state, []
         given = len(model.manifest.outputs)
         for row in range(len(columns[0])):
             outputs = model.run([*(column[row : row + 1] for column in columns), *state])
             answers.append(outputs[:given])
             state = self._checked(model, outputs[given:])
-        self._state = state
+        self.state = state
         return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
     def predict(self, model: Model, columns: Sequence[Array]) -> Predictions:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-FORMS = ("csv", "parquet", "jsonl", "sqlite")
+OUT_FORMS = ("csv", "parquet", "jsonl", "sqlite")
+FORMS = (*OUT_FORMS, "images")
 _NAMES = ".csv .tsv .parquet .jsonl .sqlite, also .csv.gz .jsonl.gz"
 
 #: Brings MODEL@VERSION from a registry (its URL) as a bundle, and returns where it lies.
@@ -64,13 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "release", help="a candidate's folder, a bundle, or MODEL@VERSION or MODEL@latest with --home or --registry"
     )
-    parser.add_argument("input", type=Path, help=f"CSV, Parquet, JSON Lines or SQLite, by its name: {_NAMES}")
-    parser.add_argument("--out", type=Path, required=True, help="the same forms, by its name")
+    parser.add_argument("input", type=Path, help=f"a folder of images, or a table by its name: {_NAMES}")
+    parser.add_argument("--out", type=Path, required=True, help="a table, by its name")
     parser.add_argument("--home", type=_folder, help="an agent's home: its releases, and the root that it trusts")
     parser.add_argument("--registry", metavar="URL", help="where to fetch the release; the API token is in GENBA_TOKEN")
     parser.add_argument("--keep", nargs="+", metavar="COL", help="input columns to copy; default all")
     parser.add_argument("--format", choices=FORMS, help="what the input is, where its name does not say it")
-    parser.add_argument("--out-format", choices=FORMS, help="what the result is to be, where its name does not say it")
+    parser.add_argument("--out-format", choices=OUT_FORMS, help="what the result is, where its name does not say it")
     parser.add_argument("--table", metavar="NAME", help="of a SQLite database; default its only one")
     parser.add_argument(
         "--on-error", choices=("stop", "skip", "null"), default="stop",
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--errors", type=Path, metavar="FILE", help="where bad rows go; default OUT.errors.jsonl")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted or killed")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write what was done, with the drift, as JSON")
-    parser.add_argument("--batch-rows", type=_count, default=65_536, metavar="N", help="rows at once; default 65536")
+    parser.add_argument("--batch-rows", type=_count, default=16_384, metavar="N", help="rows at once; default 16384")
     parser.add_argument("--threads", type=_count, default=0, metavar="N", help="default: every core it may use")
     return parser
 

@@ -16,6 +16,8 @@ import msgspec
 from edge_agent.disk import sync_folder
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.drift import DriftState
+from edge_agent.scoring.image_folder import image_files
+from edge_agent.scoring.predictor import Memory
 from edge_agent.scoring.summary import Summary
 
 CHECKPOINT_VERSION = 1
@@ -60,6 +62,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         place: where the result goes on, as its sink gave it.
         schema: of the kept columns, in Arrow's form.
         faults_bytes, faults: how far the side file is, and how many of each kind are in it.
+        memory: of a model that looks back.
         summary: of a run that is complete; its files need only take their places.
     """
 
@@ -71,6 +74,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     faults_bytes: int
     faults: dict[str, int]
     drift: DriftState
+    memory: Memory
+    filling: int
     seconds: float
     summary: Summary | None = None
     v: int = CHECKPOINT_VERSION
@@ -165,9 +170,9 @@ def fingerprint(path: Path) -> str:
     reading it through would take as long as scoring it.
     """
     digest = hashlib.sha256()
-    for each in sorted(path.rglob("*")) if path.is_dir() else [path, *_siblings(path)]:
-        status = each.stat()
-        digest.update(f"{each.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    for each in map(path.joinpath, image_files(path)) if path.is_dir() else [path, *_siblings(path)]:
+        status = each.stat() if each.exists() else each.lstat()
+        digest.update(f"{each.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
     if path.is_file():
         for sample in _samples(path):
             digest.update(sample)

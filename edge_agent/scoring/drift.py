@@ -1,6 +1,6 @@
 """How far a scored file lies from the data that the release was chosen on, by the registry's own rule.
 
-A sample of the rows tells it: of a long file about a quarter of a million, drawn evenly, and the same in each run.
+A sample of the rows tells it: of a long file about a hundred thousand, drawn evenly, and the same in each run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from protocols.sketches import CategorySketch, NumericSketch
 from protocols.summaries import CategorySummary, NumericSummary
 
 Array = np.ndarray[Any, Any]
-SAMPLE_ROWS = 262_144
+SAMPLE_ROWS = 100_000
 _QUANTILES = (0.05, 0.5, 0.95)
 
 
@@ -94,10 +94,11 @@ class DriftWatch:
         """
         self._every = self._every or max(1.0, rows / SAMPLE_ROWS)
 
-    def add(self, columns: Sequence[Array], predictions: Predictions) -> None:
-        """Look at some rows of a batch."""
-        rows = self._drawn(len(predictions))
-        self._seen += len(predictions)
+    def add(self, columns: Sequence[Array], predictions: Predictions | None) -> None:
+        """Look at some rows of a batch; the predictions are those of its last rows, or of all."""
+        count = len(columns[0])
+        rows = self._drawn(count)
+        self._seen += count
         self._rows += len(rows)
         for spec, column in zip(self._manifest.inputs, columns, strict=True):
             values = column[rows, 0]
@@ -106,7 +107,9 @@ class DriftWatch:
                 self._categories[spec.name].update(values, known=known)
             else:
                 self._numeric[spec.name].update(values, low=spec.low, high=spec.high)
-        self._add_outputs(rows, predictions)
+        if predictions is not None:
+            rows = rows - (count - len(predictions))
+            self._add_outputs(rows[rows >= 0], predictions)
 
     def _add_outputs(self, rows: Array, predictions: Predictions) -> None:
         if self._manifest.classes:

@@ -37,6 +37,7 @@ def bad_rows(scored: Scored, notation: Notation) -> list[BadRow]:
         numbers = batch.numbers
         for place, reason in scored.prepared.bad.items():
             values = batch.table.slice(place, 1).to_pylist()[0]
+            values = {name: value for name, value in values.items() if not isinstance(value, bytes)}
             if notation == "json":
                 values = {name: value_of(text) for name, text in values.items()}
             found.append(BadRow(int(numbers[place]), reason, values=values))

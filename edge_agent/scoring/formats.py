@@ -12,13 +12,16 @@ import pyarrow as pa
 
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.csv_table import CsvSink, CsvSource
+from edge_agent.scoring.image_folder import ImageFolder
 from edge_agent.scoring.json_text import value_of
 from edge_agent.scoring.jsonl_table import JsonlSink, JsonlSource
 from edge_agent.scoring.parquet_table import ParquetSink, ParquetSource
 from edge_agent.scoring.sources import Sink, Source
 from edge_agent.scoring.sqlite_table import SqliteSink, SqliteSource
 
-FORMS = ("csv", "parquet", "jsonl", "sqlite")
+IMAGES = "images"
+OUT_FORMS = ("csv", "parquet", "jsonl", "sqlite")
+FORMS = (*OUT_FORMS, IMAGES)
 _SUFFIXES = {
     "csv": "csv", "tsv": "csv", "parquet": "parquet", "pq": "parquet", "jsonl": "jsonl", "ndjson": "jsonl",
     "sqlite": "sqlite", "sqlite3": "sqlite", "db": "sqlite",
@@ -34,6 +37,8 @@ def form_of(path: Path, told: str | None, option: str) -> str:
     """
     if told is not None:
         return told
+    if path.is_dir():
+        return IMAGES
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix not in _SUFFIXES:
         raise ScoreError(f"{path}: its name does not say what it is; use {_KNOWN}, or {option}")
@@ -49,8 +54,10 @@ def open_source(path: Path, form: str, table: str | None = None) -> Source:
     if table is not None and form != "sqlite":
         raise ScoreError(f"--table {table!r}: {path} is no SQLite database")
     with reading(path):
-        if path.is_dir():
-            raise ScoreError(f"{path} is a folder; give a file: {_KNOWN}")
+        if path.is_dir() != (form == IMAGES) and path.exists():
+            raise ScoreError(f"{path}: images are in a folder, and a table is a file: {_KNOWN}")
+        if form == IMAGES:
+            return ImageFolder(path)
         if form == "parquet":
             return ParquetSource(path)
         if form == "sqlite":

@@ -14,6 +14,10 @@ from edge_agent.scoring.sources import Batch, Notation, after
 
 #: Of each column chunk, so much is read at once: a file may be one row group.
 _BUFFER_BYTES = 256 << 10
+#: A batch is of fewer rows where they are long.
+_BATCH_BYTES = 16 << 20
+#: A row group is of so many rows, or of fewer that take so much.
+_GROUP_ROWS, _GROUP_BYTES = 65_536, 32 << 20
 _MAGIC = b"PAR1"
 
 
@@ -45,7 +49,18 @@ class ParquetSource:
         ends = list(itertools.accumulate(sizes))
         groups = [index for index, end in enumerate(ends) if end > done]
         skipped = ends[groups[0]] - sizes[groups[0]] if groups else 0
-        return after(self._batches(columns, groups, skipped, most), done)
+        return after(self._batches(columns, groups, skipped, min(most, self._fitting(columns))), done)
+
+    def _fitting(self, columns: Sequence[str]) -> int:
+        """Return how many rows of these columns take no more than a batch may, on average."""
+        wanted, size = set(columns), 0
+        for group in range(self._metadata.num_row_groups):
+            chunks = self._metadata.row_group(group)
+            for index in range(chunks.num_columns):
+                chunk = chunks.column(index)
+                if chunk.path_in_schema.partition(".")[0] in wanted:
+                    size += chunk.total_uncompressed_size
+        return max(1, _BATCH_BYTES * (self.rows or 1) // max(1, size))
 
     def _open(self, metadata: Any) -> Any:
         return pyarrow.parquet.ParquetFile(self._path, metadata=metadata, buffer_size=_BUFFER_BYTES)
@@ -61,7 +76,7 @@ class ParquetSource:
 
 
 class ParquetSink:
-    """One row group a table.
+    """Tables are joined into row groups.
 
     At each commit the row groups since the last one are closed as a Parquet file of their own inside the file, so that
     a later sink can find them; the last footer lists the row groups of all of them, and readers look at no other.
@@ -79,12 +94,22 @@ class ParquetSink:
         self._file: Any = None
         self._writer: Any = None
         self._metadata: list[Any] = []
+        self._waiting: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
-        if table.num_rows:
+        self._waiting.append(table)
+        rows = sum(each.num_rows for each in self._waiting)
+        if rows >= _GROUP_ROWS or sum(each.nbytes for each in self._waiting) >= _GROUP_BYTES:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        table = pa.concat_tables(self._waiting) if self._waiting else None
+        self._waiting = []
+        if table is not None and table.num_rows:
             self._opened().write_table(table, row_group_size=table.num_rows)
 
     def commit(self) -> list[int]:
+        self._write_group()
         if self._writer is not None:
             self._writer.close()
             self._ends.append(self._file.tell())

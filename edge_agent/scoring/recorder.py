@@ -10,7 +10,7 @@ from edge_agent.errors import ResultNotWrittenError
 from edge_agent.scoring.checkpoint import Checkpoint, Identity, PartFiles
 from edge_agent.scoring.drift import Drift, DriftWatch
 from edge_agent.scoring.faults import FaultFile, bad_rows
-from edge_agent.scoring.predictor import Scored
+from edge_agent.scoring.predictor import Memory, Scored
 from edge_agent.scoring.results import ResultMaker
 from edge_agent.scoring.sources import Notation, Sink
 from edge_agent.scoring.summary import Summary
@@ -43,6 +43,8 @@ class Recorder:
         self._clock, self._checkpoint_s = clock, checkpoint_s
         self.done = self.resumed_at = before.done if before else 0
         self._written = before.written if before else 0
+        self._memory = before.memory if before else Memory()
+        self._filling = before.filling if before else 0
         self._began = clock() - (before.seconds if before else 0.0)
         self._saved_at, self.saved = clock(), self.done
 
@@ -57,8 +59,9 @@ class Recorder:
             self._faults.add(bad_rows(scored, self._notation))
             table = self._maker.make(scored)
             self._sink.write(table)
-            if scored.predictions is not None:
-                self._watch.add(scored.prepared.columns, scored.predictions)
+            self._watch.add(scored.prepared.columns, scored.predictions)
+            self._memory = scored.memory
+            self._filling += scored.filling
             self._written += table.num_rows
             self.done = batch.first + batch.rows
             if self._clock() - self._saved_at >= self._checkpoint_s:
@@ -80,6 +83,7 @@ class Recorder:
                 release=self._identity.release,
                 rows=self.done,
                 written=self._written,
+                filling=self._filling,
                 bad=dict(self._faults.counts),
                 faults=str(self._files.faults) if self._faults.counts else None,
                 seconds=self._clock() - self._began,
@@ -109,6 +113,8 @@ class Recorder:
             faults_bytes=self._faults.commit(),
             faults=dict(self._faults.counts),
             drift=self._watch.state(),
+            memory=self._memory,
+            filling=self._filling,
             seconds=self._clock() - self._began,
             summary=summary,
         )

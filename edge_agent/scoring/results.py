@@ -48,17 +48,19 @@ class ResultMaker:
 
     def _places(self, scored: Scored) -> tuple[pa.Array | None, pa.Array | None]:
         """Return for each row of the result its place in the table and among the predictions; None: as they are."""
-        batch, good = scored.prepared.batch, scored.prepared.good
-        if self._on_error != "null":
+        batch, good, filling = scored.prepared.batch, scored.prepared.good, scored.filling
+        whole = self._on_error == "null" and (good is not None or batch.lost)
+        if not whole and not filling:
             return (None if good is None else pa.array(good)), None
-        if good is None and not batch.lost:
-            return None, None
+        places: Array = np.arange(batch.table.num_rows) if good is None else good
         among = np.full(batch.table.num_rows, -1)
-        among[np.arange(len(among)) if good is None else good] = np.arange(len(among) if good is None else len(good))
+        among[places] = np.arange(len(places)) - filling
+        if not whole:
+            return (None if good is None else pa.array(good)), _or_null(among[places])
         rows, predicted = np.full(batch.rows, -1), np.full(batch.rows, -1)
-        places = batch.numbers - batch.first - 1
-        rows[places], predicted[places] = np.arange(len(among)), among
-        return pa.array(rows, mask=rows < 0), pa.array(predicted, mask=predicted < 0)
+        stand = batch.numbers - batch.first - 1
+        rows[stand], predicted[stand] = np.arange(len(among)), among
+        return _or_null(rows), _or_null(predicted)
 
     def _added(self, predictions: Predictions | None) -> list[pa.Array]:
         if predictions is None:
@@ -68,6 +70,10 @@ class ResultMaker:
             assert predictions.probabilities is not None  # noqa: S101 - the manifest lists them
             columns.append(pa.array(np.ascontiguousarray(predictions.probabilities[:, index]), pa.float32()))
         return columns
+
+
+def _or_null(places: Array) -> pa.Array:
+    return pa.array(places, mask=places < 0)
 
 
 def _column(values: Array, kind: pa.DataType) -> pa.Array:

@@ -12,20 +12,21 @@ from devices.probe import usable_cores
 from edge_agent.errors import ResultNotWrittenError, ScoreError
 from edge_agent.inference import Model
 from edge_agent.releases import read_release
-from edge_agent.scoring.cells import is_readable
 from edge_agent.scoring.checkpoint import Checkpoint, Identity, PartFiles, fingerprint
 from edge_agent.scoring.drift import Drift, DriftWatch
 from edge_agent.scoring.faults import FaultFile, OnError, bad_rows
 from edge_agent.scoring.formats import form_of, open_sink, open_source, reading
+from edge_agent.scoring.image_folder import ImageFolder
 from edge_agent.scoring.kept import kept_schema
 from edge_agent.scoring.overlap import ReadAhead, WriteBehind, undisturbed
 from edge_agent.scoring.predictor import Predictor, Prepared, Scored
 from edge_agent.scoring.progress import ProgressLine
 from edge_agent.scoring.recorder import Recorder, writing
-from edge_agent.scoring.results import ResultMaker, prediction_fields
+from edge_agent.scoring.requirements import check_places, checked_columns, named, proven_providers
+from edge_agent.scoring.results import ResultMaker
 from edge_agent.scoring.sources import Source
 from edge_agent.scoring.summary import Summary
-from edge_agent.session_plan import Provider, SessionPlan
+from edge_agent.session_plan import SessionPlan
 from protocols.errors import SketchError
 from protocols.manifest import Manifest
 from protocols.reference import ReferenceProfile, decode_reference
@@ -56,7 +57,7 @@ class Options:
     table: str | None = None
     on_error: OnError = "stop"
     errors: Path | None = None
-    batch_rows: int = 65_536
+    batch_rows: int = 16_384
     threads: int = 0
     resume: bool = False
     checkpoint_s: float = 10.0
@@ -93,17 +94,19 @@ def score_file(
     if not release.is_dir():
         raise ScoreError(f"{release} is not a release folder; give the folder that holds release.json and model.onnx")
     faults = options.errors or out.with_name(f"{out.name}.errors.jsonl")
-    _check_places(source, out, faults)
+    check_places(source, out, faults)
     form = form_of(source, options.form, "--format")
     out_form = form_of(out, options.out_form, "--out-format")
     manifest = read_release(release)
-    plan = SessionPlan(providers=tuple(_providers(manifest)), threads=options.threads or usable_cores(read_limits()))
-    model = Model(release, manifest, plan)
+    threads = options.threads or usable_cores(read_limits())
+    model = Model(release, manifest, SessionPlan(providers=tuple(proven_providers(manifest)), threads=threads))
     opened = open_source(source, form, options.table)
-    kept = _kept(source, opened, manifest, options.keep)
+    with reading(source):
+        kept = checked_columns(source, opened, manifest, options.keep)
+        digest = fingerprint(source)
     identity = Identity(
         input=str(source.resolve()),
-        input_digest=fingerprint(source),
+        input_digest=digest,
         release=named(manifest),
         model_digest=manifest.digest,
         form=form,
@@ -121,7 +124,8 @@ def score_file(
             files.publish(before)
             return before.summary
         run = _Run(release, opened, source, manifest, files, identity, options, before)
-        return run.execute(Predictor(model, manifest, opened.notation), progress)
+        predictor = Predictor(model, manifest, opened.notation, before.memory if before else None)
+        return run.execute(predictor, progress)
     finally:
         files.release()
 
@@ -141,7 +145,8 @@ class _Run:
         before: Checkpoint | None,
     ) -> None:
         self._opened, self._source, self._files, self._options = opened, source, files, options
-        self._columns = list(dict.fromkeys([*(spec.name for spec in manifest.inputs), *identity.keep]))
+        inputs = [] if isinstance(opened, ImageFolder) else [spec.name for spec in manifest.inputs]
+        self._columns = list(dict.fromkeys([*inputs, *identity.keep]))
         self._watch = DriftWatch(manifest, before.drift if before else None)
         self._reference = _reference(release)
         self._before = before
@@ -178,13 +183,13 @@ class _Run:
         reader = ReadAhead(self._prepared(predictor), _DEPTH)
         writer: WriteBehind[Scored] = WriteBehind(recorder.add, _DEPTH)
         try:
-            for prepared in reader:
+            for prepared, share in reader:
                 scored = predictor.predict(prepared)
                 self._stop_at_bad(scored)
                 writer.put(scored)
                 if progress is not None:
                     done = prepared.batch.first + prepared.batch.rows
-                    progress.show(done, done / self._opened.rows if self._opened.rows else self._opened.share_read())
+                    progress.show(done, done / self._opened.rows if self._opened.rows else share)
             writer.finish()
             return undisturbed(lambda: recorder.finish(self._judged))
         except KeyboardInterrupt:
@@ -208,13 +213,15 @@ class _Run:
                 progress.end()
             recorder.close()
 
-    def _prepared(self, predictor: Predictor) -> Iterator[Prepared]:
+    def _prepared(self, predictor: Predictor) -> Iterator[tuple[Prepared, float]]:
+        """Yield what can be predicted, and the share of the source that is read."""
         with reading(self._source):
-            batches = self._opened.batches(self._columns, done=self._recorder.done, most=self._options.batch_rows)
+            most = min(self._options.batch_rows, predictor.most_rows or self._options.batch_rows)
+            batches = self._opened.batches(self._columns, done=self._recorder.done, most=most)
             for batch in batches:
                 share = self._opened.share_read()
                 self._watch.expect(self._opened.rows or (batch.first + batch.rows) / max(share, 1e-9))
-                yield predictor.prepare(batch)
+                yield predictor.prepare(batch), share
 
     def _stop_at_bad(self, scored: Scored) -> None:
         if self._options.on_error != "stop" or not (scored.prepared.bad or scored.prepared.batch.lost):
@@ -233,66 +240,6 @@ class _Run:
 
     def _judged(self) -> Drift:
         return self._watch.judged(self._reference)
-
-
-def named(manifest: Manifest) -> str:
-    """Return how a person calls the release."""
-    return str(manifest.release) if manifest.version else f"the candidate {manifest.model!r}"
-
-
-def _check_places(source: Path, out: Path, faults: Path) -> None:
-    for option, path in (("--out", out), ("--errors", faults)):
-        if source.resolve() == path.resolve():
-            raise ScoreError(f"{option} {path} is the input; give another file")
-    if out.resolve() == faults.resolve():
-        raise ScoreError(f"--errors {faults} is the result; give another file")
-    if out.is_dir():
-        raise ScoreError(f"--out {out} is a folder; give a file")
-
-
-def _providers(manifest: Manifest) -> list[Provider]:
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    proven: list[Provider] = [name for name in available if name in manifest.providers]
-    if not proven:
-        raise ScoreError(
-            f"{named(manifest)} is proven on {', '.join(manifest.providers)}, and the ONNX Runtime here has "
-            f"{', '.join(available)}; install a build that has one of them"
-        )
-    return proven
-
-
-def _kept(source: Path, opened: Source, manifest: Manifest, keep: Sequence[str] | None) -> list[str]:
-    names = opened.names
-    absent = [spec.name for spec in manifest.inputs if spec.name not in names]
-    if absent:
-        raise ScoreError(
-            f"{source} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))} that "
-            f"{named(manifest)} needs; it has {', '.join(map(repr, names))}"
-        )
-    unknown = [name for name in keep or () if name not in names]
-    if unknown:
-        raise ScoreError(f"--keep {unknown[0]!r}: {source} has no such column; it has {', '.join(map(repr, names))}")
-    kept = list(dict.fromkeys(keep if keep is not None else names))
-    made = {field.name for field in prediction_fields(manifest)}
-    clash = [name for name in kept if name in made]
-    if clash:
-        raise ScoreError(f"{source} has a column {clash[0]!r} already; name the columns to copy with --keep")
-    with reading(source):
-        _check_types(source, opened, manifest)
-    return kept
-
-
-def _check_types(source: Path, opened: Source, manifest: Manifest) -> None:
-    if opened.notation != "typed":
-        return
-    types = opened.types([spec.name for spec in manifest.inputs])
-    for spec in manifest.inputs:
-        kind = types.field(spec.name).type
-        if not is_readable(kind, spec):
-            wanted = "text" if spec.dtype == "string" else "numbers"
-            raise ScoreError(f"{source}: the column {spec.name!r} is of type {kind}; {named(manifest)} needs {wanted}")
 
 
 def _reference(release: Path) -> ReferenceProfile | None:

@@ -70,7 +70,7 @@ class Source(Protocol):
         ...
 
     def share_read(self) -> float:
-        """How far the newest reading has come, 0 to 1."""
+        """How far the newest reading has come, 0 to 1; asked by the thread that reads."""
         ...
 
 

@@ -14,6 +14,7 @@ class Summary(msgspec.Struct, frozen=True):
     Attributes:
         rows: rows of the input.
         written: rows of the result.
+        filling: rows that have no prediction, since they only filled a model's first window.
         bad: rows that could not be scored, by reason.
         seconds: spent at it, over all the runs that it took.
         resumed_at: rows that an earlier run had done already.
@@ -23,6 +24,7 @@ class Summary(msgspec.Struct, frozen=True):
     release: str
     rows: int
     written: int
+    filling: int
     bad: dict[str, int]
     faults: str | None
     seconds: float
@@ -46,11 +48,13 @@ def summary_json(summary: Summary) -> bytes:
 
 def describe(summary: Summary, on_error: str) -> list[str]:
     """Return the summary as lines for a person; the first says what there is now."""
-    scored = summary.rows - summary.bad_rows
+    scored = summary.rows - summary.bad_rows - summary.filling
     lines = [f"{scored} rows scored into {summary.out}"]
     if summary.rows_a_second:
         resumed = f", of which {summary.resumed_at} by an earlier run" if summary.resumed_at else ""
         lines.append(f"{summary.rows_a_second:.0f} rows a second, {summary.seconds:.1f} s{resumed}")
+    if summary.filling:
+        lines.append(f"{summary.filling} rows have no prediction: they only filled the first window")
     if summary.bad:
         done = "left out" if on_error == "skip" else "given no prediction"
         lines.append(f"{summary.bad_rows} bad rows {done}; each is in {summary.faults}")
