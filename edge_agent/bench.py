@@ -82,7 +82,10 @@ class Bench:
         plan = self._tuner.plan(manifest, base)
         try:
             return Model(folder, manifest, plan)
-        except ModelLoadError:
+        except ModelLoadError as error:
+            if base.cache is not None:
+                self._engines.discard(base.cache.name)
+                raise EngineMissingError(f"{manifest.release}: its engine cannot be loaded: {error}") from error
             if plan == base:
                 raise
             self._tuner.forget(manifest, base)

@@ -128,6 +128,10 @@ class EngineStore:
         """Delete a staged engine that came to nothing."""
         shutil.rmtree(self._folder / f".{key}", ignore_errors=True)
 
+    def discard(self, key: str) -> None:
+        """Delete an engine that turned out to be of no use."""
+        self._discard(self._folder / key)
+
     def last_build_s(self, model: str) -> float | None:
         """Return how long the last engine of a model took to compile, of those that are here."""
         found = [engine for engine in self._all() if engine.seal.model == model]

@@ -188,7 +188,7 @@ def _refusal(error: GenbaError, check: Check, order: Order) -> PreflightReport:
     )
     if unallocated and order.memory_bytes:
         return _starved(order)
-    report = PreflightReport(False, str(error), check)
+    report = PreflightReport(False, str(error), check, asked=order.plan.asked or order.plan.wanted)
     if isinstance(error, FallbackError):
         return msgspec.structs.replace(report, asked=error.wanted, provider=error.ran, placement=error.placement)
     return report

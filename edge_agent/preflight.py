@@ -213,7 +213,8 @@ def _provider_fault(err: BinaryIO) -> str:
         return ""
     fault = _COLOUR.sub("", faults[0])
     fault = fault.partition("[E:onnxruntime:")[2].partition("] ")[2]
-    return re.split(r" : FAIL : |\[ERROR\] ", fault)[-1].strip()[:300]
+    fault = re.split(r" : FAIL : |\[ERROR\] ", fault)[-1]
+    return re.sub(r"(?<= )/\S+/(?=\S)", "", fault).strip()[:300]
 
 
 def _signal_name(number: int) -> str:

@@ -1,5 +1,8 @@
 """An ONNX Runtime session, made as the plan says: which file is loaded, with which settings, on which providers."""
 
+import contextlib
+import importlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,12 @@ from devices.provider_options import (
     session_entries,
     session_options,
 )
+from devices.providers import CUDA, TENSORRT
 from edge_agent.errors import ModelLoadError
 from edge_agent.session_plan import Optimization, SessionPlan, provider_name
 from protocols.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 _LEVELS: dict[Optimization, str] = {
     "none": "ORT_DISABLE_ALL",
@@ -41,13 +47,42 @@ def open_session(folder: Path, manifest: Manifest, plan: SessionPlan) -> Any:
     absent = [name for name in map(provider_name, plan.providers) if name not in available]
     if absent:
         raise ModelLoadError(f"the installed ONNX Runtime has no {', '.join(absent)}; it has {', '.join(available)}")
-    try:
-        # Without `enable_fallback`, the binding makes a session on the CPU where the providers' options are refused.
-        session = onnxruntime.InferenceSession(str(path), options, providers=session_providers(plan), enable_fallback=0)
-    except Exception as error:  # the binding's errors share no root but Exception
-        raise ModelLoadError(f"{path.name}: ONNX Runtime cannot load it: {one_line(error)}") from error
+    find_libraries(plan)
+    providers = session_providers(plan)
+    while True:
+        try:
+            session = _make(path, options, providers)
+            break
+        except ModelLoadError as error:
+            if len(providers) == 1 or not plan.allow_fallback:
+                raise
+            log.warning("%s; the next provider is tried", error)
+            providers = providers[1:]
     session.disable_fallback()
     return session
+
+
+def _make(path: Path, options: Any, providers: list[tuple[str, dict[str, Any]]]) -> Any:
+    import onnxruntime
+
+    try:
+        # Without `enable_fallback`, the binding makes a session on the CPU where the providers' options are refused.
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # the binding's errors share no root but Exception
+        raise ModelLoadError(f"{path.name}: ONNX Runtime cannot load it: {one_line(error)}") from error
+
+
+def find_libraries(plan: SessionPlan) -> None:
+    """Load CUDA, cuDNN and TensorRT where pip has installed them, which is where no loader looks by itself."""
+    import onnxruntime
+
+    names = {provider_name(provider) for provider in plan.providers}
+    if names & {CUDA, TENSORRT} and hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(None), contextlib.suppress(Exception):  # what is missing, the provider says
+            onnxruntime.preload_dlls()
+    if TENSORRT in names:
+        with contextlib.suppress(ImportError, OSError):
+            importlib.import_module("tensorrt_libs")
 
 
 def graph_path(folder: Path, manifest: Manifest, plan: SessionPlan) -> Path:
