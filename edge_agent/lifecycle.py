@@ -44,6 +44,7 @@ from edge_agent.lifecycle_events import (
 from protocols.assignment import AssignedRelease, Assignment
 from protocols.messages import ReleaseState
 from protocols.names import ReleaseRef
+from protocols.placement import describe_run
 
 #: A release during whose trial, or early in whose service, the daemon died more often than this is taken for the
 #: cause: the third death is one too many.
@@ -286,8 +287,17 @@ def _proven(state: State, event: Proven) -> tuple[State, list[Action]]:
     held = _current(state, event.ref, event.attempt, "preflight")
     if held is None:
         return state, []
-    said = Report("preflight-passed", "info", f"{held.ref} passed its preflight", held.ref, event.report)
+    text = f"{held.ref} passed its preflight{_what_ran(event.report)}"
+    said = Report("preflight-passed", "info", text, held.ref, event.report)
     return state, [said, Activate(held.ref, held.attempt, held.allow_fallback)]
+
+
+def _what_ran(report: Mapping[str, Any]) -> str:
+    """Return where a proof ran, and what became of the engine, from its report."""
+    ran = describe_run(report.get("asked") or "", report.get("provider") or "", report.get("placement") or {})
+    built = f"; its engine was compiled in {report['build_s']:.0f} s" if report.get("build_s") is not None else ""
+    again = "; its provider compiles at each load again" if report.get("reused") is False else ""
+    return (f": {ran}" if ran else "") + built + again
 
 
 def _activated(state: State, event: Activated) -> tuple[State, list[Action]]:

@@ -81,6 +81,26 @@ def test_a_release_goes_step_by_step() -> None:
     assert state.active == {"ccpp": 1}
 
 
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ({}, "ccpp@1 passed its preflight"),
+        (
+            {"provider": "CPUExecutionProvider", "placement": {"CPUExecutionProvider": 6}},
+            "ccpp@1 passed its preflight: CPU: all 6 nodes",
+        ),
+        (
+            {"asked": "CUDAExecutionProvider", "provider": "CPUExecutionProvider", "build_s": 75.2, "reused": False},
+            "ccpp@1 passed its preflight: asked CUDA, ran CPU; its engine was compiled in 75 s; its provider compiles "
+            "at each load again",
+        ),
+    ],
+)
+def test_a_passed_preflight_says_what_was_asked_and_what_ran(report: dict[str, object], text: str) -> None:
+    _, actions = play(State(), Assigned(assignment(ONE)), *served(ONE)[:3], Proven(ONE, 1, report))
+    assert actions[0] == Report("preflight-passed", "info", text, ONE, report)
+
+
 def test_a_failing_release_gives_way_to_the_one_before_it() -> None:
     state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE), Assigned(assignment(TWO, revision=2)))
     state, _ = play(state, *served(TWO)[:-1])

@@ -80,6 +80,25 @@ def test_a_proof_that_nobody_wants_any_more_ends_and_nothing_is_told_of_it() -> 
     assert isinstance(world.hear(), Proven)
 
 
+def test_a_proof_that_passes_after_it_was_called_off_is_not_told_either() -> None:
+    world = World()
+    begun, go = threading.Event(), threading.Event()
+
+    def deaf(ref: ReleaseRef, allow_fallback: bool, cancelled: Callable[[], bool]) -> PreflightReport:
+        begun.set()
+        go.wait(5)
+        return PreflightReport(True)
+
+    prover = Prover(deaf, world.told.put)
+    prover.do(Prove(ONE, 1, False))
+    assert begun.wait(5)
+    prover.keep_only([])
+    go.set()
+    prover.stop(5)
+    assert world.hear() == Proving(ONE, 1)
+    assert world.told.empty()
+
+
 def test_one_that_waits_is_not_even_begun() -> None:
     world = World()
     world.prover.do(Prove(ONE, 1, False))
