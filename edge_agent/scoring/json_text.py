@@ -45,5 +45,8 @@ def _decoded(text: str | None) -> str | None:
 
 
 def value_of(text: str | None) -> Any:
-    """Return one cell of JSON text as a value."""
-    return None if text is None else msgspec.json.decode(text)
+    """Return one cell of JSON text as a value; as the text where JSON's value is none of ours, such as 1e400."""
+    try:
+        return None if text is None else msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text

@@ -125,13 +125,7 @@ class SqliteSink:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, place: Sequence[int]) -> None:
-        names = [field.name for field in schema]
-        lower = [name.lower() for name in names]
-        twice = next((name for name in names if lower.count(name.lower()) > 1), None)
-        if twice is not None:
-            raise ScoreError(
-                f"SQLite does not tell {twice!r} from a column that differs in case; leave one out: --keep"
-            )
+        _check_names(schema.names)
         self._written = place[0] if place else 0
         if not place:
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
@@ -162,6 +156,14 @@ class SqliteSink:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _check_names(names: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise ScoreError(f"SQLite does not tell the column {name!r} from {other!r}; leave one out by --keep")
 
 
 def _affinity(kind: pa.DataType) -> str:
