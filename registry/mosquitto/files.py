@@ -22,7 +22,8 @@ acl_file {folder}/{access}
 # Devices that are away find their messages when they are back. A restart needs `persistence true` for that.
 max_queued_messages 10000
 max_inflight_messages 100
-max_packet_size 4194304
+# An image of 8 MiB as base64, the largest message that an agent takes.
+max_packet_size 12582912
 # Each message at once: without it a prediction that comes alone waits up to 40 ms for the kernel (Nagle's algorithm).
 set_tcp_nodelay true
 persistent_client_expiration 90d

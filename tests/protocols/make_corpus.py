@@ -19,7 +19,8 @@ from simulators.sample_documents import assignment, category_summary, manifest, 
 from protocols.assignment import encode_assignment
 from protocols.blocks import block_digest
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust
-from protocols.manifest import encode_manifest
+from protocols.feeding import FIGURES, Image, StatePair, Window
+from protocols.manifest import Manifest, TensorSpec, encode_manifest
 from protocols.messages import (
     Ack,
     AssignmentChanged,
@@ -37,6 +38,16 @@ from protocols.renewal import RenewalReply, RenewalRequest
 
 CORPUS = Path(__file__).parent / "corpus"
 pack = msgspec.msgpack.encode
+
+
+STATE = (StatePair("before", "after", (1, 1, 8)),)
+IMAGE = Image("pixels", 224, 160, "BGR", "NHWC", mean=(0.5, 0.25, 0.125), resize="fit", batch=1)
+
+
+def fed(feeding: Window | Image, state: tuple[StatePair, ...]) -> Manifest:
+    names = FIGURES if isinstance(feeding, Image) else ("temperature", "pressure")
+    inputs = tuple(TensorSpec(name, "float32", low=0.0, high=255.0) for name in names)
+    return msgspec.structs.replace(manifest(), inputs=inputs, feeding=feeding, state=state, v=2)
 
 
 def telemetry() -> Telemetry:
@@ -102,6 +113,8 @@ def valid() -> dict[str, tuple[str, bytes, bool]]:
     cases |= {
         "assignment": ("Assignment", encode_assignment(assignment()), True),
         "manifest": ("Manifest", encode_manifest(manifest()), True),
+        "manifest-window-and-state": ("Manifest", encode_manifest(fed(Window("rows", 24), STATE)), True),
+        "manifest-image": ("Manifest", encode_manifest(fed(IMAGE, ())), True),
         "reference": ("ReferenceProfile", encode_reference(reference()), True),
         "enrolment-request": ("EnrolmentRequest", msgspec.json.encode(ENROL), True),
         "enrolment-reply": ("EnrolmentReply", msgspec.json.encode(REPLY), True),
@@ -192,6 +205,13 @@ def invalid() -> dict[str, tuple[str, bytes, str, str]]:
             "$.x[",
         ),
         "manifest-not-json": ("Manifest", b"\x89PNG", "ManifestError", "release.json"),
+        "manifest-version-higher-still": ("Manifest", json_of(page | {"v": 3}), "ManifestError", "version 3"),
+        "manifest-feeding-of-tomorrow": (
+            "Manifest",
+            json_of(page | {"v": 2, "feeding": {"kind": "video", "tensor": "x"}}),
+            "ManifestError",
+            "Invalid value 'video'",
+        ),
         "manifest-version-higher": ("Manifest", json_of(page | {"v": 2}), "ManifestError", "version 2"),
         "manifest-without-model": ("Manifest", json_of(page | {"files": {}}), "ManifestError", "no model.onnx"),
         "manifest-dtype": (

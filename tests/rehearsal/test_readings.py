@@ -6,10 +6,15 @@ import random
 import msgspec
 import pytest
 from simulators.sample_documents import manifest as sample
+from simulators.small_kinds import pictured, recurrent_window, stateful, write_kind
 
+from edge_agent.feeding import StateCarrier
+from edge_agent.golden import read_golden
+from edge_agent.readers import make_reader
 from edge_agent.rows import RowReader
 from protocols.assignment import StreamBinding
 from protocols.manifest import TensorSpec
+from rehearsal.bench import RecordedModel
 from rehearsal.readings import Readings, read_table
 
 INPUTS = (
@@ -48,3 +53,22 @@ def test_a_tables_rows_come_in_their_order_and_round_again(manifest, tmp_path):
     seen = [json.loads(readings.payload(BINDING, manifest))["air"][1]["temp"] for _ in range(6)]
     assert seen[:3] == seen[3:]
     assert sorted(seen[:3]) == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize("path", [None, "$.shot.data"])
+def test_a_simulated_camera_sends_pictures(path, tmp_path):
+    manifest = write_kind(tmp_path, pictured())
+    binding = StreamBinding("main", "ccpp", "in", "out", {"image": path} if path else {})
+    readings = Readings(random.Random(1))
+    rows = make_reader(manifest, binding).read([readings.payload(binding, manifest) for _ in range(5)])
+    assert rows.rejected == []
+    assert 100 < rows.numbers[0].mean() < 160
+
+
+@pytest.mark.parametrize("kind", [stateful(), recurrent_window()])
+def test_a_recorded_model_with_state_answers_its_golden_rows(kind, tmp_path):
+    manifest = write_kind(tmp_path, kind)
+    golden = read_golden(tmp_path / "golden.npz", manifest)
+    model = RecordedModel(manifest, golden)
+    found = StateCarrier(manifest.state).predict(model, golden.inputs)
+    assert found.values.tolist() == golden.outputs[0].ravel().tolist()

@@ -1,6 +1,7 @@
 """An image model from its file to the line: imported, published, assigned, proven and served, every part real."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,11 +14,13 @@ from simulators.broker_process import wait_until
 from simulators.factory import ROOT, Factory, Programs
 from simulators.secure_broker import SecureBroker
 
+from edge_agent.image_reader import ImageReader
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
-from protocols.feeding import FIGURES
+from protocols.feeding import FIGURES, Image
 from protocols.payloads import message_id
 from registry.assigning import assign
 from registry.catalogue import Catalogue
+from registry.mosquitto import files
 
 STREAM = StreamBinding("camera", "parts", "plant/press-a/camera", "plant/press-a/parts")
 
@@ -67,3 +70,9 @@ def test_pictures_of_parts_are_judged_on_the_line(factory: Factory, connect: Any
     assert {name for window in windows for name in window.numeric} == set(FIGURES)
     wait_until(lambda: factory.status(home)["streams"][0].get("rejected") == 1, 20, "the picture that was cut short")
     assert factory.status(home)["streams"][0]["faults"][0]["reason"] == "broken-image"
+
+
+def test_the_broker_takes_the_largest_message_that_an_agent_takes() -> None:
+    [limit] = re.findall(r"^max_packet_size (\d+)$", files._CONFIG, re.M)
+    largest = ImageReader(Image("x", 8, 8), StreamBinding("s", "m", "t", "o", {"image": "$.image"})).payload_limit_bytes
+    assert largest + 64 * 1024 < int(limit)
