@@ -26,6 +26,7 @@ from edge_agent.peak_memory import PeakMemory, peak_bytes
 from edge_agent.preflight import Check, Order, PreflightReport, Step, too_much_memory
 from edge_agent.releases import read_release
 from edge_agent.session_plan import CPU, SessionPlan, provider_name
+from edge_agent.sessions import graph_file
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest
 
@@ -55,7 +56,7 @@ def examine(
     begin("files")
     manifest = read_release(folder)
     golden = read_golden(folder / "golden.npz", manifest)
-    check_model_file(folder / "model.onnx", memory_bytes)
+    check_model_file(folder / graph_file(manifest, plan), memory_bytes)
     begin("load")
     memory = PeakMemory()
     start = time.perf_counter()
@@ -96,7 +97,7 @@ def build(
     begin("files")
     manifest = read_release(folder)
     golden = read_golden(folder / "golden.npz", manifest)
-    check_model_file(folder / "model.onnx", memory_bytes)
+    check_model_file(folder / graph_file(manifest, plan), memory_bytes)
     begin("build")
     start = time.perf_counter()
     model = Model(folder, manifest, plan)
@@ -120,7 +121,7 @@ def _within_latency(report: PreflightReport, limit_ms: float | None) -> Prefligh
 
 
 def try_golden(model: Model, manifest: Manifest, golden: GoldenVectors) -> float:
-    tolerance = manifest.tolerance(model.provider)
+    tolerance = manifest.tolerance(model.provider, model.plan.precision)
     if tolerance is None:
         raise ReleaseRefusedError(
             f"{manifest.release} is not proven on {model.provider}, only on {', '.join(manifest.providers)}"

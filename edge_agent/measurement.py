@@ -10,7 +10,9 @@ from edge_agent.examination import time_rows, try_golden
 from edge_agent.feeding import BATCH_BYTES
 from edge_agent.golden import GoldenVectors
 from edge_agent.inference import Model
+from edge_agent.model_file import check_model_file
 from edge_agent.session_plan import SessionPlan
+from edge_agent.sessions import graph_file
 from edge_agent.tuning import BATCHES, Measured
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest
@@ -24,8 +26,10 @@ _LONGEST_BATCH_S = 0.4
 def measure(folder: Path, manifest: Manifest, golden: GoldenVectors, plan: SessionPlan) -> Measured:
     """Return a plan's figures, or why it may not serve; never raises for what the model does."""
     _warm_up()
-    before, start = held_bytes(), time.perf_counter()
     try:
+        if plan.mapped is None:
+            check_model_file(folder / graph_file(manifest, plan))
+        before, start = held_bytes(), time.perf_counter()
         model = Model(folder, manifest, plan)
         load_s = time.perf_counter() - start
         difference = try_golden(model, manifest, golden)

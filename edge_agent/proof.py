@@ -87,6 +87,8 @@ def _checked(folder: Path, ref: ReleaseRef, home: AgentHome) -> Proven:
     with _trusted(home, _KeptMetadata(home.metadata / "image"), home.image_root) as updater:
         for name in RELEASE_FILES:
             _check_file(updater, folder / name, target_path(ref, name))
+        for name in _variants(folder):
+            _check_file(updater, folder / name, target_path(ref, name))
     return Proven(folder, f"{ref} is as it was signed, by the root that this device trusts")
 
 
@@ -104,7 +106,14 @@ def _from_bundle(folder: Path, home: AgentHome | None, registry: str) -> Iterato
     ):
         for name in RELEASE_FILES:
             _copy(updater, target_path(ref, name), Path(temporary) / name)
+        for name in _variants(Path(temporary)):
+            _copy(updater, target_path(ref, name), Path(temporary) / name)
         yield Proven(Path(temporary), _bundle_note(ref, root, home, registry))
+
+
+def _variants(folder: Path) -> list[str]:
+    """Return the names of a release's variants; its release.json has been checked."""
+    return [variant.file for variant in read_manifest(folder).variants.values()]
 
 
 def _bundle_note(ref: ReleaseRef, root: Path, home: AgentHome | None, registry: str) -> str:

@@ -88,7 +88,14 @@ def find_libraries(plan: SessionPlan) -> None:
 def graph_path(folder: Path, manifest: Manifest, plan: SessionPlan) -> Path:
     """Return the file that the plan has loaded: the model, or what was made of it here."""
     compiled = plan.cache / CONTEXT_FILE if plan.cache is not None else None
-    return compiled if compiled is not None and compiled.exists() else plan.mapped or folder / "model.onnx"
+    return (
+        compiled if compiled is not None and compiled.exists() else plan.mapped or folder / graph_file(manifest, plan)
+    )
+
+
+def graph_file(manifest: Manifest, plan: SessionPlan) -> str:
+    """Return which of the release's files the plan serves: a variant, where the release has one of that precision."""
+    return next((found.file for name, found in manifest.variants.items() if name == plan.precision), "model.onnx")
 
 
 def session_providers(plan: SessionPlan) -> list[tuple[str, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.preflight import Limits, PreflightReport, prove
-from edge_agent.session_plan import CPU, SessionPlan, provider_name
+from edge_agent.session_plan import CPU, Precision, SessionPlan, provider_name
 from edge_agent.tuned import Tuned, TunedStore
 from edge_agent.tuning import Bounds, Measured, Space, choose, explain, merged, settled, thread_counts
 from protocols.manifest import Manifest
@@ -110,7 +110,7 @@ class Tuner:
 
     def find(self, manifest: Manifest, base: SessionPlan) -> Tuned | None:
         """Return what was found for this release on this machine and these providers, if it is there and whole."""
-        return self._store.find(manifest.digest, self._machine(base))
+        return self._store.find(manifest.digest, self._machine(manifest, base))
 
     def plan(self, manifest: Manifest, base: SessionPlan) -> SessionPlan:
         """Return the plan that was found for this release on this machine, or the base where none was."""
@@ -135,7 +135,7 @@ class Tuner:
             memory_bytes: most that the model may take; 0: no limit.
             threads: counts to try; none: up to the base plan's.
         """
-        machine = self._machine(base)
+        machine = self._machine(manifest, base)
         graph = self._store.graph(manifest.digest, machine)
         graph.parent.mkdir(parents=True, exist_ok=True)
         making = graph.with_suffix(".making.ort")
@@ -166,10 +166,14 @@ class Tuner:
 
     def forget(self, manifest: Manifest, base: SessionPlan) -> None:
         """Delete what was found for a release: it did not prove itself."""
-        self._store.forget(manifest.digest, self._machine(base))
+        self._store.forget(manifest.digest, self._machine(manifest, base))
 
-    def _machine(self, base: SessionPlan) -> dict[str, object]:
-        return {**self._identity(), "providers": list(map(provider_name, base.providers))}
+    def _machine(self, manifest: Manifest, base: SessionPlan) -> dict[str, object]:
+        """Return what a finding depends on beyond the model itself."""
+        variants: dict[str, str] = {
+            name: manifest.files[found.file].sha256 for name, found in manifest.variants.items()
+        }
+        return {**self._identity(), "providers": list(map(provider_name, base.providers)), "variants": variants}
 
     def keep_only(self, digests: set[str]) -> None:
         """Delete what was found for all releases but these."""
@@ -180,4 +184,7 @@ def _space(manifest: Manifest, base: SessionPlan, threads: Sequence[int], free_b
     on_cpu = [provider_name(provider) for provider in base.providers] == [CPU]
     size = manifest.files["model.onnx"].size_bytes
     counts = tuple(threads) or (thread_counts(base.threads) if on_cpu and base.threads else ())
-    return Space(threads=counts, mapping=on_cpu and size >= _MAPPED_FROM_BYTES and free_bytes > 3 * size)
+    precisions: tuple[Precision, ...] = ("float32", *manifest.variants)
+    return Space(
+        threads=counts, precisions=precisions, mapping=on_cpu and size >= _MAPPED_FROM_BYTES and free_bytes > 3 * size
+    )

@@ -36,6 +36,7 @@ from protocols.names import ReleaseRef
 from protocols.resources import (
     ASSIGNMENT_TARGET,
     RELEASE_FILES,
+    VARIANT_FILES,
     Repository,
     metadata_url,
     target_path,
@@ -145,7 +146,10 @@ class Verifier:
     def _wanted(self, ref: ReleaseRef) -> tuple[MetadataUpdater, list[TargetFile]]:
         """Return the image repository and its word on a release's files, with which the director's agrees."""
         director, image = self._refreshed("director"), self._refreshed("image")
-        return image, [self._agreed(director, image, target_path(ref, name)) for name in RELEASE_FILES]
+        paths = [target_path(ref, name) for name in RELEASE_FILES]
+        variants = [target_path(ref, name) for name in VARIANT_FILES]
+        paths += [path for path in variants if self._target(director, path) is not None]
+        return image, [self._agreed(director, image, path) for path in paths]
 
     def _agreed(self, director: MetadataUpdater, image: MetadataUpdater, path: str) -> TargetFile:
         """Return the image repository's word on a target, if the director's is the same."""

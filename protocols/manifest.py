@@ -16,6 +16,8 @@ FED_VERSION = 2
 
 Task = Literal["classification", "regression"]
 Dtype = Literal["float32", "string", "int64"]
+#: Of a variant; model.onnx itself counts as float32, whatever is inside.
+Precision = Literal["float16", "int8"]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +117,24 @@ class Footprint(msgspec.Struct, frozen=True):
     measured_on: str
 
 
+class Variant(msgspec.Struct, frozen=True):
+    """The same model in less precision, in a file of its own: a device serves it where it measures it to be better.
+
+    Attributes:
+        file: among the release's files; it takes and gives what model.onnx does.
+        tolerance: how far its outputs may lie from the golden ones, on any provider.
+        made: how, for a person.
+        largest_difference, mean_difference, label_flips: from model.onnx, on the rows of the proof.
+    """
+
+    file: str
+    tolerance: Tolerance
+    made: str
+    largest_difference: float
+    mean_difference: float
+    label_flips: int
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """One release. `version` 0 is a candidate: it gets its version when the registry publishes it.
 
@@ -153,15 +173,18 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     state: tuple[StatePair, ...] = ()
     elsewhere: Tolerance | None = None
     cpu_features: tuple[str, ...] = ()
+    variants: dict[Precision, Variant] = {}
     v: int = 1
 
     @property
     def release(self) -> ReleaseRef:
         return ReleaseRef(self.model, self.version)
 
-    def tolerance(self, provider: str) -> Tolerance | None:
+    def tolerance(self, provider: str, precision: str = "float32") -> Tolerance | None:
         """Return how far outputs on that provider may lie from the golden ones; None: it is not to run there."""
-        return self.providers.get(provider, self.elsewhere)
+        proven = self.providers.get(provider, self.elsewhere)
+        variant = next((found for name, found in self.variants.items() if name == precision), None)
+        return variant.tolerance if proven is not None and variant is not None else proven
 
     @property
     def digest(self) -> str:
@@ -230,6 +253,9 @@ def _check(manifest: Manifest) -> None:
         raise ManifestError(f"release.json: version is {manifest.version}; it counts from 1")
     if "model.onnx" not in manifest.files:
         raise ManifestError("release.json: files has no model.onnx")
+    for precision, variant in manifest.variants.items():
+        if variant.file != f"model.{precision}.onnx" or variant.file not in manifest.files:
+            raise ManifestError(f"release.json: variant {precision} names {variant.file!r}, which files must list")
     for side, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         names = [spec.name for spec in specs]
         if not names or len(set(names)) != len(names):

@@ -16,6 +16,8 @@ Kind = Literal["metadata", "targets", "patches"]
 
 #: The files of a release, in the order in which a device fetches them.
 RELEASE_FILES = ("release.json", "golden.npz", "reference", "model.onnx")
+#: The same model in less precision, as far as a release has any.
+VARIANT_FILES = ("model.float16.onnx", "model.int8.onnx")
 #: The one target that only the director has: what this device should run and how.
 ASSIGNMENT_TARGET = "assignment.json"
 

@@ -89,13 +89,16 @@ def check_candidate(candidate: Path) -> Manifest:
         )
     if not manifest.parity.passed:
         raise CandidateRefusedError(candidate.name, _unproven(manifest))
-    if sorted(manifest.files) != sorted(_LISTED):
+    wanted = [*_LISTED, *(variant.file for variant in manifest.variants.values())]
+    if sorted(manifest.files) != sorted(wanted):
         raise CandidateRefusedError(
-            candidate.name, f"release.json lists {', '.join(manifest.files)}; a release has {', '.join(_LISTED)}"
+            candidate.name, f"release.json lists {', '.join(manifest.files)}; a release has {', '.join(wanted)}"
         )
     for name, info in manifest.files.items():
         _check_file(candidate, name, info)
-    _check_graph(candidate)
+    for name in manifest.files:
+        if name.endswith(".onnx"):
+            _check_graph(candidate, name)
     return manifest
 
 
@@ -130,14 +133,14 @@ def _check_file(candidate: Path, name: str, info: FileInfo) -> None:
         )
 
 
-def _check_graph(candidate: Path) -> None:
+def _check_graph(candidate: Path, name: str) -> None:
     """Refuse a model that no device could run; whoever made the candidate may not have used our trainer."""
-    with (candidate / "model.onnx").open("rb") as file:
+    with (candidate / name).open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if file.seek(0, 2) else b""
     try:
         check_onnx(read_onnx(data))
     except OnnxRefusedError as error:
-        raise CandidateRefusedError(candidate.name, f"model.onnx: {error}") from error
+        raise CandidateRefusedError(candidate.name, f"{name}: {error}") from error
 
 
 def _read(candidate: Path, name: str) -> bytes:

@@ -53,6 +53,7 @@ class Subject:
     licence: str | None = None
     author: str | None = None
     latency_limit_ms: float | None = None
+    cpu_features: tuple[str, ...] = ()
 
 
 def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
@@ -100,6 +101,7 @@ def compose(
         licence=subject.licence,
         author=subject.author,
         latency_limit_ms=subject.latency_limit_ms,
+        cpu_features=subject.cpu_features,
         elsewhere=elsewhere(graph, subject.certificate.tolerance),
     )
     return manifest, files

@@ -51,6 +51,7 @@ def import_model(argv: list[str]) -> int:
     from trainer.import_request import ImportRequest
     from trainer.imports import import_file
     from trainer.report import decode_report, describe
+    from trainer.variant_options import variant_options
 
     request = ImportRequest(
         file=given.file,
@@ -62,6 +63,7 @@ def import_model(argv: list[str]) -> int:
         author=given.author,
         latency_limit_ms=given.latency_limit,
         feeding=feeding_of(given),
+        **variant_options(given),
     )
     if given.trust and given.file.suffix != ".onnx":
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
@@ -181,6 +183,7 @@ def _reproduce_parser() -> argparse.ArgumentParser:
 
 def _import_parser() -> argparse.ArgumentParser:
     from trainer.feeding_options import add_feeding_options
+    from trainer.variant_options import add_variant_options
 
     parser = argparse.ArgumentParser(
         prog="genba import",
@@ -198,6 +201,7 @@ def _import_parser() -> argparse.ArgumentParser:
     )
     _add_release_options(parser)
     add_feeding_options(parser)
+    add_variant_options(parser)
     return parser
 
 

@@ -92,6 +92,7 @@ def import_fed(
         licence=request.licence,
         author=request.author,
         latency_limit_ms=request.latency_limit_ms,
+        cpu_features=request.cpu_features,
     )
     manifest, files = compose(subject, output, golden_bytes(fed.session, fed.inputs, fed.sample, fed.feeding), clock())
     manifest = msgspec.structs.replace(

@@ -1,10 +1,12 @@
 """What is asked of an import: the model, its sample, and for models that take more than one row how they are fed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from protocols.feeding import Colours, Resize
+from protocols.manifest import Precision
 from trainer.errors import ImportRefusedError
 
 if TYPE_CHECKING:
@@ -70,6 +72,10 @@ class ImportRequest:
         target: column of the sample with the true values, if it has one; the model is measured on them.
         trusted: a pickle may be loaded, which runs its maker's code.
         feeding: how it is fed, where its graph takes more than one row.
+        cpu_features: that a device's processor must have.
+        variants: the same model in less precision, as files; taken in where they are close enough.
+        quantise: precisions that variants are made in here.
+        variant_tolerance: how far their outputs may lie from the model's, in the output's unit; None: by precision.
     """
 
     file: Path
@@ -81,6 +87,10 @@ class ImportRequest:
     author: str | None = None
     latency_limit_ms: float | None = None
     feeding: FeedingRequest = field(default_factory=FeedingRequest)
+    cpu_features: tuple[str, ...] = ()
+    variants: Mapping[Precision, Path] = field(default_factory=dict)
+    quantise: tuple[Precision, ...] = ()
+    variant_tolerance: float | None = None
 
     @property
     def fed(self) -> bool:

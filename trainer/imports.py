@@ -32,6 +32,7 @@ from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
 from trainer.tables import file_digest, read_table
 from trainer.targets import Target
+from trainer.variants import add_variants, check_variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def import_file(
     begun = time.monotonic()
     check_name("model", request.model)
     check_output(out, force=force)
+    check_variants(request)
     if request.fed:
         return import_fed(request, out, progress, clock, force=force)
     progress("reading the sample and the model", 0.0)
@@ -96,8 +98,10 @@ def import_file(
         licence=request.licence,
         author=request.author,
         latency_limit_ms=request.latency_limit_ms,
+        cpu_features=request.cpu_features,
     )
     manifest, files = assemble(subject, clock())
+    manifest, files = add_variants(request, manifest, files, cases)
     if request.target is not None:
         found = score(manifest, foreign.graph.data, table)
         manifest = msgspec.structs.replace(manifest, metrics={manifest.metric: found["value"], **found["metrics"]})

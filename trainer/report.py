@@ -84,6 +84,12 @@ def describe(report: Report, manifest: Manifest) -> str:
     lines += _card_lines(report)
     size = manifest.files["model.onnx"].size_bytes
     lines += ["", f"model.onnx {size / 1000:.0f} kB, sha256 {manifest.digest}"]
+    for name, variant in manifest.variants.items():
+        kilobytes = manifest.files[variant.file].size_bytes / 1000
+        lines += [
+            f"{variant.file} {kilobytes:.0f} kB, {variant.made}: {name} differs by up to "
+            f"{variant.largest_difference:.3g} ({variant.tolerance.absolute:.3g} allowed)"
+        ]
     footprint = manifest.footprint
     lines += [f"one row in {footprint.latency_p50_ms:.3f} ms (p99 {footprint.latency_p99_ms:.3f} ms) on this machine"]
     return "\n".join(lines)

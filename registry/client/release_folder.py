@@ -27,9 +27,11 @@ def fetch_release(client: RegistryClient, ref: ReleaseRef, folder: Path) -> None
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staged:
             whole = Path(staged) / "release"
+            where = f"/models/{ref.model}/releases/{ref.version}/files"
             for name in RELEASE_FILES:
-                data = b"".join(client.download(f"/models/{ref.model}/releases/{ref.version}/files/{name}"))
-                write_atomic(whole / name, data, 0o644)
+                write_atomic(whole / name, b"".join(client.download(f"{where}/{name}")), 0o644)
+            for variant in _read_manifest(whole).variants.values():
+                write_atomic(whole / variant.file, b"".join(client.download(f"{where}/{variant.file}")), 0o644)
             whole.rename(folder)
     except OSError as error:
         raise ModelSignatureError(f"{folder}: {error.strerror}; name another with --folder") from error

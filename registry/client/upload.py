@@ -28,7 +28,7 @@ class Upload:
         self._progress = progress
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
-        self._parts = [(_head(boundary, path.name), path) for path in _files(folder)]
+        self._parts = [(_head(boundary, path.name), path) for path in _files(folder, self.manifest)]
         self._end = f"--{boundary}--\r\n".encode()
         self.size_bytes = len(self._end) + sum(len(head) + path.stat().st_size + 2 for head, path in self._parts)
 
@@ -56,13 +56,14 @@ def _head(boundary: str, name: str) -> bytes:
     ).encode()
 
 
-def _files(folder: Path) -> list[Path]:
-    for name in RELEASE_FILES:
+def _files(folder: Path, manifest: Manifest) -> list[Path]:
+    names = [*RELEASE_FILES, *(variant.file for variant in manifest.variants.values())]
+    for name in names:
         if not (folder / name).is_file():
             raise CandidateRefusedError(
                 str(folder), f"{name} is missing; name the folder that `genba train --out` made"
             )
-    return [folder / name for name in (*RELEASE_FILES, REPORT_FILE) if (folder / name).is_file()]
+    return [folder / name for name in (*names, REPORT_FILE) if (folder / name).is_file()]
 
 
 def _manifest(folder: Path) -> Manifest:

@@ -14,6 +14,7 @@ from simulators.bad_graphs import BAD, huge_inside
 from simulators.small_models import (
     CPU,
     TOLERANCE,
+    add_variant,
     classification,
     crashing_regression,
     file_info,
@@ -203,6 +204,21 @@ def test_a_tensor_that_alone_is_larger_than_the_memory_is_refused_before_it_is_l
     report = prove(tmp_path, SessionPlan(), LIMITS)
     assert (report.passed, report.check) == (False, "files")
     assert report.reason == ("model.onnx: its tensor 'row' alone takes 4194304 MiB, and 600 MiB are allowed here")
+
+
+def test_a_variant_proves_itself_within_its_own_tolerance(tmp_path: Path) -> None:
+    near = regression(bias=10.05).SerializeToString()
+    manifest = write_release(tmp_path)
+    add_variant(tmp_path, manifest, near, Tolerance(0.1, 0.0))
+    report = prove(tmp_path, SessionPlan(precision="int8"), LIMITS)
+    assert report.passed, report.reason
+    assert 0.04 < report.largest_difference < 0.06, "it is the variant that ran"
+    assert prove(tmp_path, SessionPlan(), LIMITS).largest_difference == 0.0
+    add_variant(tmp_path, manifest, near, Tolerance(0.01, 0.0))
+    report = prove(tmp_path, SessionPlan(precision="int8"), LIMITS)
+    assert (report.passed, report.check) == (False, "golden")
+    (tmp_path / "model.int8.onnx").write_bytes(near + b"!")
+    assert "model.int8.onnx was changed" in str(prove(tmp_path, SessionPlan(precision="int8"), LIMITS).reason)
 
 
 def test_a_model_that_hangs_is_killed(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from simulators.small_models import crashing_regression, hungry_regression, regression, slow_regression, write_release
+from simulators.small_models import (
+    add_variant,
+    crashing_regression,
+    hungry_regression,
+    regression,
+    slow_regression,
+    write_release,
+)
 from simulators.wide_model import wide_regression
 
 import genba
@@ -20,12 +27,12 @@ from edge_agent.sessions import save_graph
 from edge_agent.tuned import Tuned, TunedStore
 from edge_agent.tuner import Tuner
 from edge_agent.tuning import Measured
-from protocols.manifest import Manifest
+from protocols.manifest import Manifest, Tolerance
 
 BASE = SessionPlan(threads=2)
 MACHINE: dict[str, object] = {"cpu": "this one", "onnxruntime": "1"}
 #: With what a plan asks for.
-KEY: dict[str, object] = {**MACHINE, "providers": ["CPUExecutionProvider"]}
+KEY: dict[str, object] = {**MACHINE, "providers": ["CPUExecutionProvider"], "variants": {}}
 LIMIT = 600 * 1024 * 1024
 
 
@@ -89,7 +96,7 @@ def test_a_model_that_takes_too_much_memory_is_not_chosen(tmp_path: Path) -> Non
 
 
 def test_the_time_is_kept_to(tmp_path: Path) -> None:
-    inputs = [np.full((2, 1), value, np.float32) for value in (1, 300_000)]  # a third of a second a run
+    inputs = [np.full((2, 1), value, np.float32) for value in (1, 900_000)]  # about a second a run
     manifest = write_release(tmp_path / "release", model=slow_regression(), columns=inputs)
     start = time.monotonic()
     found = tuner(tmp_path, seconds=4.0).tune(tmp_path / "release", manifest, BASE, LIMIT)
@@ -135,6 +142,48 @@ def test_mapping_is_measured_where_the_model_is_large_and_leaves_no_file_behind(
     wanted = {".json", ".ort"} if found.graph is not None else {".json"}
     assert {path.suffix for path in (tmp_path / "tuned").iterdir()} == wanted
     assert len(list((tmp_path / "tuned").iterdir())) == len(wanted)
+
+
+def int8_of(model: Any, folder: Path) -> bytes:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    (folder / "whole.onnx").write_bytes(model.SerializeToString())
+    quantize_dynamic(folder / "whole.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
+    return (folder / "int8.onnx").read_bytes()
+
+
+def test_int8_is_measured_and_serves_only_where_it_is_smaller_and_no_slower(tmp_path: Path) -> None:
+    model = wide_regression(1200)
+    manifest = write_release(tmp_path / "release", model=model)
+    manifest = add_variant(tmp_path / "release", manifest, int8_of(model, tmp_path), Tolerance(0.5, 0.0))
+    found = tuner(tmp_path, seconds=15.0).tune(tmp_path / "release", manifest, BASE, LIMIT)
+    assert found is not None
+    whole = [each for each in found.measured if each.plan.precision == "float32"]
+    small = [each for each in found.measured if each.plan.precision == "int8"]
+    assert small
+    assert all(each.reason is None for each in small)
+    assert small[0].difference > 0
+    assert small[0].memory_bytes < 0.9 * whole[0].memory_bytes
+    chosen = next(each for each in found.measured if each.plan.precision == found.plan.precision)
+    if chosen.plan.precision == "int8":
+        assert min(each.cost for each in small) <= min(each.cost for each in whole)
+    plan = tuner(tmp_path).plan(manifest, BASE)
+    assert plan.precision == found.plan.precision
+    assert prove(tmp_path / "release", plan, Limits(30.0, LIMIT)).passed
+
+
+def test_a_variant_outside_its_tolerance_here_is_refused_and_the_rest_is_tuned(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path / "release")
+    away = regression(bias=11.0).SerializeToString()
+    manifest = add_variant(tmp_path / "release", manifest, away, Tolerance(0.1, 0.0))
+    found = tuner(tmp_path).tune(tmp_path / "release", manifest, BASE, LIMIT)
+    assert found is not None
+    assert found.plan.precision == "float32"
+    (refused,) = [each for each in found.measured if each.reason is not None]
+    assert refused.plan.precision == "int8"
+    assert "golden vectors: prediction of row" in str(refused.reason)
+    changed = add_variant(tmp_path / "release", manifest, regression().SerializeToString(), Tolerance(0.1, 0.0))
+    assert tuner(tmp_path).find(changed, BASE) is None, "another variant is tuned anew"
 
 
 def test_findings_for_other_releases_are_deleted(tmp_path: Path) -> None:

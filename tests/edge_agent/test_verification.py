@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from simulators.device_bench import ONE, Bench
 from simulators.registry_side import SignedReleases
-from simulators.small_models import write_release
+from simulators.small_models import add_variant, regression, write_release
 from tuf.api.exceptions import DownloadError
 
 from edge_agent.errors import DoesNotFitError, ReleaseRefusedError, TransferError, TrustError
@@ -14,7 +14,7 @@ from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.releases import ReleaseStore
 from edge_agent.verification import PinnedRoots, Verifier, check_release
 from protocols.assignment import AssignedRelease, Assignment
-from protocols.manifest import FileInfo, Manifest
+from protocols.manifest import FileInfo, Manifest, Tolerance
 from protocols.names import ReleaseRef
 from protocols.resources import RELEASE_FILES, target_path
 
@@ -85,6 +85,49 @@ def test_the_manifest_is_judged_before_anything_else_is_fetched_and_again_on_ano
     bench.verifier.fetch(ONE, bench.store, lambda manifest: judged.append("admitted"))
     assert judged[2:] == ["admitted"]
     assert check_release(ONE, bench.store).release == ONE
+
+
+def published_with_variant(bench: Bench) -> Path:
+    folder = bench.folder / "made"
+    manifest = write_release(folder)
+    add_variant(folder, manifest, regression().SerializeToString(), Tolerance(1.0, 0.0))
+    bench.signed.publish(ONE, folder)
+    bench.signed.assign("press-1", ONE)
+    return folder
+
+
+def test_a_variant_is_fetched_like_every_file(bench: Bench) -> None:
+    made = published_with_variant(bench)
+    bench.verifier.fetch(ONE, bench.store)
+    name = "model.int8.onnx"
+    assert (bench.store.path(ONE) / name).read_bytes() == (made / name).read_bytes()
+    assert set(check_release(ONE, bench.store).variants) == {"int8"}
+    bench.wire.asked.clear()
+    (bench.store.path(ONE) / name).unlink()
+    bench.verifier.fetch(ONE, bench.store)
+    assert (bench.store.path(ONE) / name).exists()
+
+
+def test_a_variant_that_was_changed_on_the_way_is_refused(bench: Bench) -> None:
+    published_with_variant(bench)
+    bench.wire.tamper = lambda url, data: data[:-1] + b"!" if data and url.endswith("model.int8.onnx") else data
+    with pytest.raises(ReleaseRefusedError, match="not what was signed"):
+        bench.verifier.fetch(ONE, bench.store)
+    assert not bench.store.path(ONE).exists()
+
+
+def test_a_variant_that_the_manifest_lists_and_nobody_signed_is_refused(bench: Bench) -> None:
+    folder = published_with_variant(bench)
+    (folder / "model.int8.onnx").unlink()
+    two = ReleaseRef("ccpp", 2)
+    manifest = write_release(folder, version=2)
+    add_variant(folder, manifest, regression().SerializeToString(), Tolerance(1.0, 0.0))
+    (folder / "model.int8.onnx").unlink()
+    bench.signed.publish(two, folder)
+    bench.signed.assign("press-1", two)
+    bench.verifier.fetch(two, bench.store)
+    with pytest.raises(ReleaseRefusedError, match=r"model\.int8\.onnx"):
+        check_release(two, bench.store)
 
 
 def test_a_stolen_director_key_alone_installs_nothing(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from protocols.manifest import (
     ParityCertificate,
     TensorSpec,
     Tolerance,
+    Variant,
     encode_manifest,
 )
 from protocols.reference import ReferenceProfile, encode_reference
@@ -117,15 +118,28 @@ def named_graph(name: bytes) -> bytes:
 
 
 def write_candidate(
-    folder: Path, *, named: bytes = b"a graph", onnx: bytes | None = None, temperature: float = 14.0, **changes: Any
+    folder: Path,
+    *,
+    named: bytes = b"a graph",
+    onnx: bytes | None = None,
+    int8: bytes | None = None,
+    temperature: float = 14.0,
+    **changes: Any,
 ) -> Path:
-    """Write a candidate's folder; its graph is made from a name, or given; `changes` go into its manifest."""
+    """Write a candidate's folder; its graph is made from a name, or given; `changes` go into its manifest.
+
+    `int8` is a variant's graph.
+    """
     folder.mkdir(parents=True)
     files = {
         "golden.npz": b"golden vectors",
         "reference": encode_reference(reference_of(readings(4000, temperature))),
         "model.onnx": named_graph(named) if onnx is None else onnx,
     }
+    if int8 is not None:
+        files["model.int8.onnx"] = int8
+        variant = Variant("model.int8.onnx", Tolerance(1.0, 0.0), "by hand", 0.5, 0.1, 0)
+        changes.setdefault("variants", {"int8": variant})
     for name, data in files.items():
         (folder / name).write_bytes(data)
     (folder / "release.json").write_bytes(encode_manifest(manifest_of(files, **changes)))

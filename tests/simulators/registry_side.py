@@ -25,7 +25,7 @@ from protocols.messages import (
     encode,
 )
 from protocols.names import ReleaseRef
-from protocols.resources import RELEASE_FILES, target_path
+from protocols.resources import RELEASE_FILES, VARIANT_FILES, target_path
 from protocols.topics import ALL_UP, DeviceTopics, parse_up
 
 
@@ -53,8 +53,9 @@ class SignedReleases:
         self._revision = 0
 
     def publish(self, ref: ReleaseRef, folder: Path, profiles: tuple[str, ...] = ()) -> None:
-        files = {name: file_info(folder / name) for name in RELEASE_FILES}
-        for name in RELEASE_FILES:
+        names = [*RELEASE_FILES, *(name for name in VARIANT_FILES if (folder / name).exists())]
+        files = {name: file_info(folder / name) for name in names}
+        for name in names:
             with (folder / name).open("rb") as file:
                 self._blobs.put(file)
         self._files |= {target_path(ref, name): info for name, info in files.items()}

@@ -20,6 +20,7 @@ from protocols.manifest import (
     ParityCertificate,
     TensorSpec,
     Tolerance,
+    Variant,
     encode_manifest,
 )
 from protocols.reference import ReferenceProfile, encode_reference
@@ -251,6 +252,19 @@ def write_release(
         classes=CLASSES if classifier else (),
     )
     manifest = msgspec.structs.replace(manifest, **changes)
+    (folder / "release.json").write_bytes(encode_manifest(manifest))
+    return manifest
+
+
+def add_variant(
+    folder: Path, manifest: Manifest, data: bytes, tolerance: Tolerance, precision: Any = "int8"
+) -> Manifest:
+    """Add a variant to a release folder."""
+    name = f"model.{precision}.onnx"
+    (folder / name).write_bytes(data)
+    variant = Variant(name, tolerance, "by hand", 0.0, 0.0, 0)
+    files = {**manifest.files, name: file_info(folder / name)}
+    manifest = msgspec.structs.replace(manifest, files=files, variants={**manifest.variants, precision: variant})
     (folder / "release.json").write_bytes(encode_manifest(manifest))
     return manifest
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request, send_file, url_for
 from protocols.errors import ManifestError
 from protocols.manifest import decode_manifest
 from protocols.names import ReleaseRef, check_name
-from protocols.resources import RELEASE_FILES
+from protocols.resources import RELEASE_FILES, VARIANT_FILES
 from registry.blobs import Blobs
 from registry.errors import CandidateRefusedError, RequestRefusedError, UnknownFileError
 from registry.publication import REPORT_FILE, TEXT_LIMIT_BYTES, publish
@@ -20,7 +20,7 @@ from registry.web.operations import operation
 
 releases = Blueprint("releases", __name__, url_prefix="/api/v1/models/<model>/releases")
 
-UPLOADED = (*RELEASE_FILES, REPORT_FILE)
+UPLOADED = (*RELEASE_FILES, *VARIANT_FILES, REPORT_FILE)
 _MEDIA = {"release.json": "application/json"}
 
 
@@ -76,7 +76,8 @@ def get_file(model: str, version: int, file: str) -> Response:
     errors=(413, 422),
 )
 def post_release(model: str) -> tuple[ReleaseDocument, dict[str, str]]:
-    """One part per file: release.json, golden.npz, reference, model.onnx and, if there is one, report.json.
+    """One part per file: release.json, golden.npz, reference, model.onnx and, if there are any, variants of it
+    and report.json.
 
     The registry checks digests and proof, gives the version and signs.
     """

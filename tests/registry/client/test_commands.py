@@ -8,6 +8,8 @@ import pytest
 from simulators.candidates import named_graph
 
 from registry.catalogue import Catalogue
+from registry.client.release_folder import fetch_release
+from registry.client.rest import RegistryClient
 
 
 def test_publish_prints_the_release(command, make_candidate):
@@ -22,6 +24,14 @@ def test_a_large_candidate_is_streamed_whole(command, make_candidate, home):
     assert command("publish", make_candidate(model="large", named=graph))[1] == "large@1\n"
     release = Catalogue.open(home).releases.latest("large")
     assert release.manifest.files["model.onnx"].size_bytes == len(named_graph(graph))
+
+
+def test_a_variant_is_published_and_can_be_had_again(command, make_candidate, home, url, token, tmp_path):
+    assert command("publish", make_candidate(model="small", int8=named_graph(b"int8")))[1] == "small@1\n"
+    release = Catalogue.open(home).releases.latest("small")
+    assert "model.int8.onnx" in release.files
+    fetch_release(RegistryClient(url, token), release.ref, tmp_path / "fetched")
+    assert (tmp_path / "fetched" / "model.int8.onnx").read_bytes() == named_graph(b"int8")
 
 
 def test_assign_binds_streams_by_selector(command, make_candidate, devices):

@@ -7,6 +7,7 @@ import stat
 import msgspec
 import pytest
 from simulators.bad_graphs import BAD
+from simulators.candidates import named_graph
 
 import genba
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding, decode_assignment
@@ -88,6 +89,20 @@ class TestPublication:
         assert "\n" not in str(caught.value)
         assert catalogue.models.list() == []
         assert not [path for path in (home / "blobs").rglob("*") if path.is_file()]
+
+    def test_a_variant_is_signed_like_every_file(self, home, catalogue, make_candidate):
+        manifest = publish(home, catalogue, make_candidate(int8=named_graph(b"int8")), clock)
+        targets = json.loads(ImageRepository(home).metadata("2.targets.json"))["signed"]["targets"]
+        assert "ccpp/1/model.int8.onnx" in targets
+        assert manifest.variants["int8"].file in manifest.files
+
+    def test_a_variant_that_no_device_could_run_is_refused(self, home, catalogue, make_candidate):
+        with pytest.raises(CandidateRefusedError, match=r"model\.int8\.onnx: it is not an ONNX model"):
+            publish(home, catalogue, make_candidate(int8=b"no graph"), clock)
+
+    def test_a_file_that_no_variant_names_is_refused(self, home, catalogue, make_candidate):
+        with pytest.raises(CandidateRefusedError, match="lists golden"):
+            publish(home, catalogue, make_candidate(int8=named_graph(b"int8"), variants={}), clock)
 
     def test_a_second_release_leaves_the_champion(self, home, catalogue, published, make_candidate):
         assert publish(home, catalogue, make_candidate(named=b"other"), clock).version == 2
