@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from protocols.errors import GenbaError
@@ -99,9 +100,15 @@ def bundle(argv: list[str]) -> int:
 def score(argv: list[str]) -> int:
     """Score a file; a release that a registry has is fetched first, by the side that knows registries."""
     from edge_agent import score_cli
+
+    return score_cli.score(argv, _bring)
+
+
+def _bring(registry: str, release: str) -> Path:
+    """Fetch a release from a registry; loaded only where one is named."""
     from registry.client.cached_bundle import bring
 
-    return score_cli.score(argv, bring)
+    return bring(registry, release)
 
 
 def devices(argv: list[str]) -> int:

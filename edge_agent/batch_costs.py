@@ -26,7 +26,7 @@ class BatchCosts:
     def within(self, rows: int, seconds: float) -> bool:
         """Whether so many rows, of which as many or fewer were measured, should take no longer."""
         size = (rows - 1).bit_length()
-        return any(known <= size for known in self._seconds) and self._expected(size) <= seconds
+        return any(known <= size for known in list(self._seconds)) and self._expected(size) <= seconds
 
     def largest(self, limit: int, left_s: float) -> int:
         """Return the most rows, up to `limit`, that should be done within `left_s`.
@@ -49,7 +49,7 @@ class BatchCosts:
 
     def _expected(self, size: int) -> float:
         """Seconds of a class: measured, or by the nearest smaller one, as if each row cost the same."""
-        smaller = [known for known in self._seconds if known <= size]
+        smaller = [known for known in list(self._seconds) if known <= size]  # another thread may learn meanwhile
         if not smaller:
             return 0.0
         nearest = max(smaller)

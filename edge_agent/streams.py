@@ -216,10 +216,11 @@ class StreamEngine:
 
     def active(self, name: str) -> "Model | None":
         """Return what serves a model now."""
-        server = self._server(name)
+        server = self.server(name)
         return server.model if server is not None else None
 
-    def _server(self, name: str) -> "Server | None":
+    def server(self, name: str) -> "Server | None":
+        """Return the release that serves a model now, with its trial."""
         lane = self._lanes.get(name)
         return lane.server if lane is not None else None
 
@@ -227,7 +228,7 @@ class StreamEngine:
         """Return what serves each stream now, for the status."""
         rows = []
         for stream in list(self._streams.values()):
-            server, reader = self._server(stream.binding.model), stream.reader
+            server, reader = self.server(stream.binding.model), stream.reader
             filling = reader is not None and reader.held < reader.needed
             rows.append(
                 ServedStream(

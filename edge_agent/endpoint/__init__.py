@@ -6,6 +6,7 @@ Nothing of it is imported while `http_port` is 0.
 __all__ = [
     "answers",
     "assembly",
+    "batch",
     "calls",
     "connection",
     "exchange",
@@ -13,7 +14,9 @@ __all__ = [
     "intake",
     "metrics",
     "routes",
+    "served",
     "server",
+    "table_intake",
     "tensors",
     "workers",
 ]

@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 
 from edge_agent.endpoint.exchange import Response
-from edge_agent.endpoint.intake import DATATYPE_OF
-from edge_agent.endpoint.tensors import InferCall, datatype_of, shape_text, to_binary
+from edge_agent.endpoint.intake import DATATYPE_OF, called_inputs
+from edge_agent.endpoint.tensors import Asking, datatype_of, shape_text, to_binary
 from edge_agent.errors import CallRefusedError
 from protocols.manifest import Manifest, TensorSpec
+from protocols.names import ReleaseRef
 
 Array = np.ndarray[Any, Any]
 
@@ -18,7 +19,14 @@ _encode = msgspec.json.Encoder().encode
 BINARY = "application/octet-stream"
 
 
-def wanted_outputs(manifest: Manifest, call: InferCall) -> list[tuple[int, bool]]:
+def called_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
+    """Return what a call gives: the graph's outputs, of any number of rows but where the model has state."""
+    if manifest.feeding is None or manifest.state:
+        return manifest.graph_outputs
+    return tuple(msgspec.structs.replace(spec, shape=(None, *spec.shape[1:])) for spec in manifest.graph_outputs)
+
+
+def wanted_outputs(specs: Sequence[TensorSpec], call: Asking) -> list[tuple[int, bool]]:
     """Return each output that the request asks for: its place among the model's, and whether it goes in binary.
 
     Raises:
@@ -26,8 +34,8 @@ def wanted_outputs(manifest: Manifest, call: InferCall) -> list[tuple[int, bool]
     """
     in_binary = call.parameters.get("binary_data_output") is True
     if not call.outputs:
-        return [(place, in_binary) for place in range(len(manifest.graph_outputs))]
-    places = {spec.name: place for place, spec in enumerate(manifest.graph_outputs)}
+        return [(place, in_binary) for place in range(len(specs))]
+    places = {spec.name: place for place, spec in enumerate(specs)}
     wanted = []
     for asked in call.outputs:
         if asked.name not in places:
@@ -39,21 +47,25 @@ def wanted_outputs(manifest: Manifest, call: InferCall) -> list[tuple[int, bool]
 
 
 def answer(
-    manifest: Manifest, call: InferCall, outputs: Sequence[Array], wanted: Sequence[tuple[int, bool]]
+    ref: ReleaseRef,
+    specs: Sequence[TensorSpec],
+    call: Asking,
+    outputs: Sequence[Array],
+    wanted: Sequence[tuple[int, bool]],
 ) -> Response:
     """Return the response; it names the release that made it. In JSON, what is no number (NaN) is null."""
     told: list[dict[str, Any]] = []
     parts: list[bytes] = []
     for place, in_binary in wanted:
         array = outputs[place]
-        one = {"name": manifest.graph_outputs[place].name, "datatype": datatype_of(array), "shape": array.shape}
+        one = {"name": specs[place].name, "datatype": datatype_of(array), "shape": array.shape}
         if in_binary:
             parts.append(to_binary(array))
             one["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
             one["data"] = array.ravel().tolist()
         told.append(one)
-    document = {"model_name": manifest.model, "model_version": str(manifest.version), "outputs": told}
+    document = {"model_name": ref.model, "model_version": str(ref.version), "outputs": told}
     if call.id is not None:
         document["id"] = call.id
     body = _encode(document)
@@ -70,8 +82,8 @@ def metadata(manifest: Manifest) -> Response:
                 "name": manifest.model,
                 "versions": [str(manifest.version)],
                 "platform": "onnxruntime_onnx",
-                "inputs": [_described(spec) for spec in manifest.graph_inputs],
-                "outputs": [_described(spec) for spec in manifest.graph_outputs],
+                "inputs": [_described(spec) for spec in called_inputs(manifest)],
+                "outputs": [_described(spec) for spec in called_outputs(manifest)],
             }
         )
     )

@@ -21,7 +21,12 @@ class Endpoint:
     def __init__(
         self, port: int, engine: StreamEngine, page: Callable[[], StatusPage | None], agent_version: str
     ) -> None:
-        self._calls = Calls(engine, lambda function: self._server.call(function))
+        self._calls = Calls(
+            engine,
+            lambda function: self._server.call(function),
+            lambda function: self._server.call_soon(function),
+            lambda: self._server.connections,
+        )
         self._routes = Routes(engine, self._calls, page, lambda: metrics.text(), agent_version)
         self._server = HttpServer(port, self._serve)
         metrics = Metrics(
@@ -49,6 +54,10 @@ class Endpoint:
     def calls_waiting(self) -> int:
         """How many calls the workers have, waiting or at work."""
         return self._calls.waiting
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have something called in the endpoint's thread."""
+        self._server.call(function)
 
     def open(self) -> None:
         """Listen on loopback; raises as `HttpServer.open`."""

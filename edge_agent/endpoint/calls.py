@@ -1,19 +1,22 @@
 """Infer requests to answers: by the release that serves the model at that instant, on cores that streams use as well.
 
-A small request for a quick model is answered in the endpoint's own thread; all else goes to the workers.
+Small requests for a quick model are answered in the endpoint's own thread, those that came together as one batch; all
+else goes to the workers.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from edge_agent.batch_costs import BatchCosts
+import numpy as np
+
 from edge_agent.endpoint.answers import answer, wanted_outputs
+from edge_agent.endpoint.batch import Array, Batch
 from edge_agent.endpoint.exchange import Reply, Request, Response, refusal
-from edge_agent.endpoint.intake import Batch, Intake
-from edge_agent.endpoint.tensors import InferCall, read_call
+from edge_agent.endpoint.served import Served
+from edge_agent.endpoint.tensors import Asking
 from edge_agent.endpoint.workers import MOST_AT_ONCE, Workers
 from edge_agent.errors import CallRefusedError, ModelRunError
 from edge_agent.inference import Model
@@ -28,38 +31,44 @@ SMALL_BYTES = 16 * 1024
 
 
 @dataclass(slots=True)
-class Served:
-    """A release that serves, and what is known of calling it."""
+class Call:
+    """One infer request; `asking` and `batch` once it was read."""
 
-    model: Model
-    intake: Intake
-    costs: BatchCosts = field(default_factory=BatchCosts)
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What a call came to; `took_s` is what the model took, None where it did not run."""
-
-    response: Response
+    request: Request
+    reply: Reply
+    tally: CallTally
+    began: float
+    asking: Asking = field(init=False)
     batch: Batch | None = None
-    took_s: float | None = None
+
+    def read(self, served: Served) -> Batch:
+        """Return the batch to run; raises as `Served.read`."""
+        if self.batch is None:
+            self.asking, self.batch = served.read(self.request)
+        return self.batch
 
 
 class Calls:
-    """Answers infer requests. All but `_work` happens in the endpoint's thread.
+    """Answers infer requests. All but `_work` and what it calls happens in the endpoint's thread.
 
     Args:
-        in_thread: has something called in the endpoint's thread.
+        in_thread: has something called in the endpoint's thread, from any.
+        soon: has something called when all that has come was read.
+        connections: that are open; one alone is not kept waiting for others.
     """
 
     def __init__(
         self,
         engine: StreamEngine,
         in_thread: Callable[[Callable[[], None]], None],
+        soon: Callable[[Callable[[], None]], None],
+        connections: Callable[[], int],
         ticks: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._engine, self._in_thread, self._ticks = engine, in_thread, ticks
+        self._soon, self._connections = soon, connections
         self._served: dict[str, Served] = {}
+        self._together: dict[Served, list[Call]] = {}
         self._workers = Workers()
         #: By model, for as long as the agent runs.
         self.tallies: dict[str, CallTally] = {}
@@ -78,10 +87,9 @@ class Calls:
         Raises:
             CallRefusedError: nothing does, or another version.
         """
-        servers = self._engine.servers()
-        if name not in servers:
+        server = self._engine.server(name)
+        if server is None and name not in self._engine.servers():
             raise CallRefusedError(404, f"there is no model {name[:100]!r} on this device")
-        server = servers[name]
         if server is None or server.halted:
             raise CallRefusedError(503, f"no release of {name} serves now; `genba agent status` says why")
         if version is not None and version != str(server.ref.version):
@@ -92,100 +100,141 @@ class Calls:
         """Answer one infer request, at once or later."""
         began = self._ticks()
         served = self._known(self.model(name, version))
-        tally = self.tallies.setdefault(name, CallTally())
-        done = partial(self._done, served, tally, began, reply)
-        call: tuple[InferCall, Batch] | None = None
-        if len(request.body) <= SMALL_BYTES:
-            try:
-                call = _read(served, request)
-            except CallRefusedError as error:
-                done(_Outcome(refusal(error.status, str(error))))
-                return
-            threads = served.model.plan.threads
-            if served.costs.within(call[1].rows, QUICK_S) and self._engine.gate.enter_at_once(threads):
-                try:
-                    outcome = self._predict(served, *call)
-                finally:
-                    self._engine.gate.leave(threads)
-                done(outcome)
-                return
-        if not self._workers.submit(partial(self._work, served, request, call, done)):
-            reply(refusal(503, f"{MOST_AT_ONCE} calls are waiting or at work already; try again"))
+        tally = self.tallies.get(name)
+        if tally is None:
+            tally = self.tallies[name] = CallTally()
+        call = Call(request, reply, tally, began)
+        if len(request.body) > SMALL_BYTES:
+            self._hand_over(served, call)
+            return
+        try:
+            batch = call.read(served)
+        except CallRefusedError as error:
+            self._done(call, refusal(error.status, str(error)))
+            return
+        if not served.costs.within(batch.rows, QUICK_S):
+            self._hand_over(served, call)
+        elif served.joins and self._connections() > 1:
+            self._gather(served, call)
+        else:
+            self._serve(served, [call])
 
     def _known(self, model: Model) -> Served:
         served = self._served.get(model.manifest.model)
         if served is None or served.model is not model:
-            served = self._served[model.manifest.model] = Served(model, Intake(model.manifest.graph_inputs))
+            served = self._served[model.manifest.model] = Served(model)
         return served
 
     def forget(self) -> None:
         """Let go of releases that serve no more, so that their memory is given back."""
-        servers = self._engine.servers()
         for name, served in list(self._served.items()):
-            server = servers.get(name)
+            server = self._engine.server(name)
             if server is None or server.model is not served.model:
                 del self._served[name]
 
-    def _work(
-        self,
-        served: Served,
-        request: Request,
-        call: tuple[InferCall, Batch] | None,
-        done: Callable[[_Outcome], None],
-    ) -> None:
-        """Do a call in a worker's thread."""
-        try:
-            outcome = self._predict_between(served, *(call or _read(served, request)))
-        except CallRefusedError as error:
-            outcome = _Outcome(refusal(error.status, str(error)))
-        except Exception:  # one call's end is not the worker's
-            log.exception("a call over HTTP failed in an unforeseen way")
-            outcome = _Outcome(refusal(500, "the call failed in an unforeseen way; the agent's log says more"))
-        self._in_thread(partial(done, outcome))
+    # In the endpoint's own thread.
 
-    def _predict_between(self, served: Served, call: InferCall, batch: Batch) -> _Outcome:
-        threads = served.model.plan.threads
-        self._engine.gate.enter(threads)
+    def _gather(self, served: Served, call: Call) -> None:
+        """Let a call wait for those that have come with it."""
+        if not self._together:
+            self._soon(self._serve_gathered)
+        self._together.setdefault(served, []).append(call)
+
+    def _serve_gathered(self) -> None:
+        together, self._together = self._together, {}
+        for served, calls in together.items():
+            if served.costs.within(sum(call.read(served).rows for call in calls), QUICK_S):
+                self._serve(served, calls)
+            else:
+                for call in calls:
+                    self._serve(served, [call])
+
+    def _serve(self, served: Served, calls: Sequence[Call]) -> None:
+        """Run calls as one batch if there are cores for it now; else the workers wait for some."""
+        gate = self._engine.gate
+        if not gate.enter_at_once(served.threads):
+            for call in calls:
+                self._hand_over(served, call)
+            return
         try:
-            return self._predict(served, call, batch)
+            responses = self._predict(served, calls)
         finally:
-            self._engine.gate.leave(threads)
+            gate.leave(served.threads)
+        for call, response in zip(calls, responses, strict=True):
+            self._done(call, response)
 
-    def _predict(self, served: Served, call: InferCall, batch: Batch) -> _Outcome:
-        model = served.model
-        try:
-            wanted = wanted_outputs(model.manifest, call)
-            began = self._ticks()
-            outputs = model.run(batch.columns)
-            took_s = self._ticks() - began
-        except CallRefusedError as error:
-            return _Outcome(refusal(error.status, str(error)))
-        except ModelRunError as error:
-            return _Outcome(refusal(500, str(error)), batch)
-        return _Outcome(answer(model.manifest, call, outputs, wanted), batch, took_s)
-
-    def _done(self, served: Served, tally: CallTally, began: float, reply: Reply, outcome: _Outcome) -> None:
+    def _done(self, call: Call, response: Response) -> None:
         """Count a call, and reply."""
+        tally, batch = call.tally, call.batch
         tally.calls += 1
-        batch = outcome.batch
-        if batch is not None and outcome.took_s is not None:
-            served.costs.learn(batch.rows, outcome.took_s)
+        if response.status == 200 and batch is not None:
             tally.rows += batch.rows
             tally.missing += batch.missing
             tally.outside += batch.outside
-            tally.durations.add(self._ticks() - began)
-        elif outcome.response.status < 500:
+            tally.durations.add(self._ticks() - call.began)
+        elif response.status < 500:
             tally.refused += 1
         else:
             tally.failed += 1
-        reply(outcome.response)
+        call.reply(response)
+
+    def _hand_over(self, served: Served, call: Call) -> None:
+        if not self._workers.submit(partial(self._work, served, call)):
+            call.reply(refusal(503, f"{MOST_AT_ONCE} calls are waiting or at work already; try again"))
+
+    # In a worker's.
+
+    def _work(self, served: Served, call: Call) -> None:
+        try:
+            call.read(served)
+            self._engine.gate.enter(served.threads)
+            try:
+                [response] = self._predict(served, [call])
+            finally:
+                self._engine.gate.leave(served.threads)
+        except CallRefusedError as error:
+            response = refusal(error.status, str(error))
+        except Exception:  # one call's end is not the worker's
+            log.exception("a call over HTTP failed in an unforeseen way")
+            response = refusal(500, "the call failed in an unforeseen way; the agent's log says more")
+        self._in_thread(partial(self._done, call, response))
+
+    # In either.
+
+    def _predict(self, served: Served, calls: Sequence[Call]) -> list[Response]:
+        """Run calls that were read as one batch, or one by one where it fails as one."""
+        batches = [call.read(served) for call in calls]
+        rows = sum(batch.rows for batch in batches)
+        began = self._ticks()
+        try:
+            outputs = served.model.run(_joined(batches))
+        except ModelRunError as error:
+            if len(calls) == 1:
+                return [refusal(500, str(error))]
+            return [response for call in calls for response in self._predict(served, [call])]
+        served.learn(rows, self._ticks() - began)
+        if len(calls) == 1:
+            return [_answer(served, calls[0], outputs)]
+        if any(len(output) != rows for output in outputs):
+            served.joins = False
+            return [response for call in calls for response in self._predict(served, [call])]
+        responses, first = [], 0
+        for call, batch in zip(calls, batches, strict=True):
+            part = slice(first, first + batch.rows)
+            responses.append(_answer(served, call, [output[part] for output in outputs]))
+            first = part.stop
+        return responses
 
 
-def _read(served: Served, request: Request) -> tuple[InferCall, Batch]:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise CallRefusedError(
-            415, f"Content-Encoding is {encoding[:20]!r}; within one machine, send the body as it is"
-        )
-    call, binary = read_call(request.body, request.headers.get("inference-header-content-length"))
-    return call, served.intake.read(call, binary)
+def _joined(batches: Sequence[Batch]) -> list[Array]:
+    if len(batches) == 1:
+        return batches[0].columns
+    return [np.concatenate(parts) for parts in zip(*(batch.columns for batch in batches), strict=True)]
+
+
+def _answer(served: Served, call: Call, outputs: Sequence[Array]) -> Response:
+    try:
+        wanted = wanted_outputs(served.outputs, call.asking)
+    except CallRefusedError as error:
+        return refusal(error.status, str(error))
+    return answer(served.ref, served.outputs, call.asking, outputs, wanted)

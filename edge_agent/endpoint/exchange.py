@@ -1,5 +1,6 @@
 """One request and one response, as the rest of the endpoint sees them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -39,14 +40,15 @@ def refusal(status: int, text: str, allow: str = "") -> Response:
     return Response(msgspec.json.encode({"error": text}), status, allow=allow)
 
 
+@functools.cache
+def _first_lines(status: int, content_type: str) -> str:
+    first = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\nX-Content-Type-Options: nosniff\r\n"
+    return f"{first}Content-Type: {content_type}\r\nContent-Length: "
+
+
 def head_of(response: Response, *, keep_alive: bool) -> bytes:
     """Return the status line and the headers."""
-    lines = [
-        f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, '')}",
-        f"Content-Type: {response.content_type}",
-        f"Content-Length: {len(response.body)}",
-        "X-Content-Type-Options: nosniff",
-    ]
+    lines = [_first_lines(response.status, response.content_type) + str(len(response.body))]
     if response.json_bytes is not None:
         lines.append(f"Inference-Header-Content-Length: {response.json_bytes}")
     if response.allow:

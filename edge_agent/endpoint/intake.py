@@ -1,14 +1,15 @@
 """A request's tensors to what one model's graph takes: by name, type and shape, or why they do not fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from edge_agent.endpoint.batch import Batch
 from edge_agent.endpoint.tensors import Binary, InferCall, TensorIn, read_tensor, shape_text
 from edge_agent.errors import CallRefusedError
-from protocols.manifest import TensorSpec
+from protocols.manifest import Manifest, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -22,21 +23,22 @@ _TAKEN = {
 _STORED: dict[str, Any] = {"float32": np.float32, "int64": np.int64, "string": object}
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a model can be run on. `missing` and `outside`: values not measured, and beyond the range of training."""
-
-    columns: list[Array]
-    rows: int
-    missing: int
-    outside: int
+def called_inputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
+    """Return what a call gives: the graph's own inputs, of any number of rows; of one where the model has state."""
+    specs = manifest.graph_inputs
+    fed = len(specs) - len(manifest.state)
+    if manifest.feeding is None and not manifest.state:
+        return specs
+    rows = 1 if manifest.state else None
+    return (*(msgspec.structs.replace(spec, shape=(rows, *spec.shape[1:])) for spec in specs[:fed]), *specs[fed:])
 
 
 class Intake:
     """Reads the requests for one model."""
 
-    def __init__(self, inputs: Sequence[TensorSpec]) -> None:
-        self._inputs = inputs
+    def __init__(self, manifest: Manifest) -> None:
+        self._inputs = inputs = called_inputs(manifest)
+        self._state = {pair.input: pair for pair in manifest.state}
         self._names = {spec.name for spec in inputs}
         self._numbers = [place for place, spec in enumerate(inputs) if spec.dtype == "float32"]
         bounds = [(inputs[place].low, inputs[place].high) for place in self._numbers]
@@ -77,8 +79,14 @@ class Intake:
         binary.check_empty()
         for spec in self._inputs:
             if spec.name not in given:
-                raise CallRefusedError(400, f"{spec.name}: the input is missing")
+                raise CallRefusedError(400, f"{spec.name}: the input is missing{self._state_hint(spec.name)}")
         return given
+
+    def _state_hint(self, name: str) -> str:
+        pair = self._state.get(name)
+        if pair is None:
+            return ""
+        return f"; it is state: {pair.output} of the last answer, zeros of shape {list(pair.shape)} before the first"
 
     def _look_at(self, columns: Sequence[Array]) -> tuple[int, int]:
         """Return how many numbers are missing and outside their range; infinities are refused."""

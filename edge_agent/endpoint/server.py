@@ -44,7 +44,7 @@ class HttpServer:
         Raises:
             EndpointError: the port cannot be had; the text says why.
         """
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((ADDRESS, self.port))
@@ -72,12 +72,17 @@ class HttpServer:
         thread.join(timeout_s + 1)
         self._loop = None
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Have something called in the server's thread; for nothing once it has ended."""
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(function)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have something called after what has come already; to be called in the server's thread."""
+        if self._loop is not None:
+            self._loop.call_soon(function)
 
     def joined(self, connection: Connection) -> Response | None:
         self._connections.add(connection)

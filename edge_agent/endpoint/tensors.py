@@ -8,7 +8,7 @@ import functools
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ DATATYPES: dict[str, str] = {
     "BOOL": "|b1", "UINT8": "|u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "|i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "BYTES": "object",
 }  # fmt: skip
-_NAMES = {np.dtype(stored): name for name, stored in DATATYPES.items()}
+_NAMES = {(np.dtype(stored).kind, np.dtype(stored).itemsize): name for name, stored in DATATYPES.items()}
 #: Of a shape.
 Length = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
@@ -53,6 +53,29 @@ class InferCall(msgspec.Struct):
     outputs: list[OutputAsked] = []
 
 
+class Column(msgspec.Struct):
+    """An input of a table in its most frequent form; `parameters` that are there are another form."""
+
+    name: str
+    datatype: Literal["FP32"]
+    shape: tuple[int, int]
+    data: list[float | None]
+    parameters: None = None
+
+
+class TableCall(msgspec.Struct):
+    """An infer request whose inputs are all columns of numbers in JSON."""
+
+    inputs: list[Column]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[OutputAsked] = []
+
+
+#: What a request wants back is told alike by both.
+Asking = InferCall | TableCall
+
+_table_decoder = msgspec.json.Decoder(TableCall)
 _call_decoder = msgspec.json.Decoder(InferCall)
 
 
@@ -72,6 +95,14 @@ def read_call(body: bytes, json_bytes: str | None) -> tuple[InferCall, memoryvie
         return _call_decoder.decode(whole[:size]), whole[size:]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CallRefusedError(400, f"the body is no infer request: {error}") from error
+
+
+def read_table_call(body: bytes) -> TableCall | None:
+    """Return the request, or None where it is not of this form: `read_call` then says what it is."""
+    try:
+        return _table_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class Binary:
@@ -170,7 +201,7 @@ def _from_binary(tensor: TensorIn, stored: str, binary: memoryview) -> Array:
         raise CallRefusedError(
             400, f"{tensor.name}: {len(binary)} bytes of {tensor.datatype} do not fill the shape {tensor.shape}"
         )
-    return np.frombuffer(binary, dtype=stored)
+    return np.frombuffer(binary, dtype=stored).copy()  # in a request they lie anywhere; ONNX Runtime wants them aligned
 
 
 def _split_texts(name: str, binary: memoryview) -> Iterator[str]:
@@ -190,7 +221,8 @@ def _split_texts(name: str, binary: memoryview) -> Iterator[str]:
 
 def datatype_of(array: Array) -> str:
     """Return the protocol's name of an array's type; texts of any kind are BYTES."""
-    return "BYTES" if array.dtype.kind in "OUS" else _NAMES[array.dtype.newbyteorder("<")]
+    kind = array.dtype.kind
+    return "BYTES" if kind in "OUS" else _NAMES[kind, array.dtype.itemsize]
 
 
 def to_binary(array: Array) -> bytes:

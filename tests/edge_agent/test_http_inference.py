@@ -1,7 +1,10 @@
 """The endpoint as ordinary clients of the Open Inference Protocol use it: tritonclient, and JSON by hand."""
 
+import contextlib
 import json
+import statistics
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from simulators.broker_process import wait_until
-from simulators.local_endpoint import Device
+from simulators.local_endpoint import Answer, Device, read_answer
 from simulators.small_models import classification, picky_regression, regression, slow_regression
 from tritonclient.utils import InferenceServerException
 
@@ -324,6 +327,64 @@ def test_each_answer_names_the_version_that_made_it_while_versions_take_turns(de
         thread.join()
     assert not wrong
     assert set(made) == {"1", "2"}
+
+
+def test_calls_that_come_together_are_run_as_one_batch_and_a_bad_one_spoils_no_other(device: Device) -> None:
+    inside = [np.array([[1.0], [2.0]], np.float32), np.array([[1.0], [2.0]], np.float32)]
+    model = device.serve(model=picky_regression(), columns=inside)
+    batches: list[int] = []
+    run = model.run
+
+    def seen(columns: Any) -> Any:
+        batches.append(len(columns[0]))
+        return run(columns)
+
+    model.run = seen  # type: ignore[method-assign]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(device.socket()) for _ in range(8)]
+
+        def ask(values: list[float]) -> list[Answer]:
+            """Send all before the endpoint comes to read any."""
+            held, let_go = threading.Event(), threading.Event()
+            device.endpoint.call_soon(lambda: (held.set(), let_go.wait(10)))
+            assert held.wait(10)
+            for client, value in zip(clients, values, strict=True):
+                body = json.dumps({"id": str(value), "inputs": [column("AT", [value]), column("V", [0])]}).encode()
+                client.sendall(
+                    f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                )
+                client.sendall(body)
+            let_go.set()
+            return [read_answer(client) for client in clients]
+
+        for _ in range(5):  # until the model is known to be quick
+            ask([0.0] * 8)
+        good = ask([float(value) for value in range(8)])
+        assert [(one.json["outputs"][0]["data"], one.json["id"]) for one in good] == [
+            ([v], str(v)) for v in map(float, range(8))
+        ]
+        assert batches[-1] == 8
+        bad = ask([0.0, 1e6, 2.0, 3.0, 4.0, -1e6, 6.0, 7.0])
+        assert [one.status for one in bad] == [200, 500, 200, 200, 200, 500, 200, 200]
+        assert [one.json["outputs"][0]["data"][0] for one in bad if one.status == 200] == [0.0, 2.0, 3.0, 4.0, 6.0, 7.0]
+        assert batches[-9:] == [8, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_an_answer_in_several_pieces_of_work_waits_for_no_acknowledgement(device: Device) -> None:
+    """Nagle's algorithm against delayed acknowledgements: 40 ms for each pair of answers, where it is left on."""
+    device.serve()
+    body = json.dumps({"inputs": [column("AT", [0]), column("V", [0])]}).encode()
+    request = f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    took = []
+    with device.socket() as client:
+        for _ in range(30):
+            began = time.perf_counter()
+            client.sendall(request * 2)
+            data = b""
+            while data.count(b"HTTP/1.1 200") < 2:
+                data += client.recv(65536)
+            took.append(time.perf_counter() - began)
+    assert statistics.median(took) < 0.03
 
 
 def test_a_quick_model_is_answered_in_the_endpoints_own_thread(device: Device) -> None:

@@ -8,6 +8,7 @@ import pytest
 import tritonclient.http as triton
 from simulators.local_endpoint import Device
 from simulators.small_kinds import Kind, picture, pictured, stateful, windowed, write_kind
+from tritonclient.utils import InferenceServerException
 
 from edge_agent.inference import Model
 from edge_agent.session_plan import SessionPlan
@@ -46,9 +47,13 @@ def tensor(name: str, array: np.ndarray) -> triton.InferInput:
 def test_a_window_is_a_tensor(device, client, tmp_path, batch) -> None:
     serve(device, tmp_path / "r", windowed(batch=batch))
     [described] = client.get_model_metadata("ccpp")["inputs"]
-    assert described == {"name": "rows", "datatype": "FP32", "shape": [batch or -1, 4, 2]}
-    window = np.arange(8, dtype=np.float32).reshape(1, 4, 2)
-    assert client.infer("ccpp", [tensor("rows", window)]).as_numpy("prediction").ravel().tolist() == [12 + 7]
+    assert described == {"name": "rows", "datatype": "FP32", "shape": [-1, 4, 2]}
+    [given] = client.get_model_metadata("ccpp")["outputs"]
+    assert given["shape"][0] == -1
+    windows = np.concatenate([np.arange(8, dtype=np.float32), np.zeros(8, np.float32)]).reshape(2, 4, 2)
+    assert client.infer("ccpp", [tensor("rows", windows)]).as_numpy("prediction").ravel().tolist() == [12 + 7, 0]
+    with pytest.raises(InferenceServerException, match=r"rows: its shape is \[1, 3, 2\], and it takes \[-1, 4, 2\]"):
+        client.infer("ccpp", [tensor("rows", np.zeros((1, 3, 2)))])
 
 
 def test_an_image_is_the_tensor_that_it_becomes(device, client, tmp_path) -> None:
@@ -68,3 +73,11 @@ def test_state_goes_to_the_client_and_comes_from_it(device, client, tmp_path) ->
         state = answer.as_numpy("after")
         found.append(float(answer.as_numpy("prediction").item()))
     assert found == pytest.approx([np.log(2), np.log(6)], rel=1e-5)
+    says = (
+        r"before: the input is missing; it is state: after of the last answer, zeros of shape \[1, 1\] before the first"
+    )
+    with pytest.raises(InferenceServerException, match=says):
+        client.infer("ccpp", columns)
+    two = [tensor(name, np.zeros((2, 1))) for name in ("AT", "V")]
+    with pytest.raises(InferenceServerException, match=r"AT: its shape is \[2, 1\], and it takes \[1, 1\]"):
+        client.infer("ccpp", [*two, tensor("before", state)])
