@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-MESSAGES = 8_000
-ROUNDS = 2
+MESSAGES = 15_000
+ROUNDS = 3
 #: Messages that the broker leaves unacknowledged at a time: mosquitto's default, and more than the agent's batch.
 WINDOWS = (20, 1000)
 STREAM = "plant/bench/sensors"
