@@ -1,9 +1,7 @@
 """A registry that really serves, and the `genba` command against it."""
 
-import threading
-
 import pytest
-import waitress
+from simulators.web_server import WebServer
 
 import genba
 from registry.catalogue import Catalogue
@@ -23,13 +21,9 @@ def token(home):
 
 @pytest.fixture(scope="module")
 def url(home, token):
-    server = waitress.create_server(create_app(home), host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
+    server = WebServer(create_app(home), threads=2)
+    yield f"http://127.0.0.1:{server.port}"
     server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(5)
 
 
 @pytest.fixture

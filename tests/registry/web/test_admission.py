@@ -2,10 +2,9 @@
 
 import json
 import socket
-import threading
 
 import pytest
-import waitress
+from simulators.web_server import WebServer
 
 from registry.web.admission import admit
 from registry.web.operations import BODY_LIMIT_BYTES
@@ -15,14 +14,11 @@ LARGE = BODY_LIMIT_BYTES + 1
 
 @pytest.fixture
 def port(app, catalogue):
-    server = waitress.create_server(app, host="127.0.0.1", port=0, threads=2, max_request_body_size=4 * LARGE)
-    admit(server, catalogue.tokens.check)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield server.effective_port
+    server = WebServer(
+        app, lambda server: admit(server, catalogue.tokens.check), threads=2, max_request_body_size=4 * LARGE
+    )
+    yield server.port
     server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(5)
 
 
 def ask(port, *headers, body=b"", path="/api/v1/datasets?name=a.csv"):

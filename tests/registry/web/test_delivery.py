@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import waitress
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from simulators.agent_home import make_home
 from simulators.bad_link import BadLink, cutting
 from simulators.registry_side import SignedReleases
 from simulators.small_models import write_release
+from simulators.web_server import WebServer
 
 from edge_agent.assembly import build_parts
 from edge_agent.credentials import write_pair
@@ -54,10 +54,8 @@ class Registry:
         self.other_key = self.enrol("press-2", folder / "press-2.key")
         self.signed.assign("press-1", REF)
         app = create_app(self.home)
-        self._server = waitress.create_server(app, host="127.0.0.1", port=0, threads=4)
-        self.port: int = self._server.effective_port
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
+        self._server = WebServer(app, threads=4)
+        self.port = self._server.port
 
     def enrol(self, device: str, path: Path) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -72,7 +70,6 @@ class Registry:
 
     def close(self) -> None:
         self._server.close()
-        self._thread.join(5)
         self.catalogue.close()
 
 
