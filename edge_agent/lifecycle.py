@@ -293,11 +293,12 @@ def _proven(state: State, event: Proven) -> tuple[State, list[Action]]:
 
 
 def _what_ran(report: Mapping[str, Any]) -> str:
-    """Return where a proof ran, and what became of the engine, from its report."""
+    """Return where a proof ran, what became of the engine, and what tuning chose, from its report."""
     ran = describe_run(report.get("asked") or "", report.get("provider") or "", report.get("placement") or {})
     built = f"; its engine was compiled in {report['build_s']:.0f} s" if report.get("build_s") is not None else ""
     again = "; its provider compiles at each load again" if report.get("reused") is False else ""
-    return (f": {ran}" if ran else "") + built + again
+    tuned = f"; tuned to {report['tuned']}" if report.get("tuned") else ""
+    return (f": {ran}" if ran else "") + built + again + tuned
 
 
 def _activated(state: State, event: Activated) -> tuple[State, list[Action]]:

@@ -1,5 +1,6 @@
 """The tuner: has plans for a release measured on this device, within a time, and keeps the best for the next start."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: The child sees to the time by itself; this is for one that hangs before it can.
 _GRACE_S = 10.0
-_POLL_S = 0.05
+_POLL_S = 0.02
 #: A smaller model is not worth a file of its own.
 _MAPPED_FROM_BYTES = 1024 * 1024
 
@@ -61,12 +62,23 @@ def measure_plans(order: TuningOrder, cancelled: Callable[[], bool] = lambda: Fa
         try:
             deadline = time.monotonic() + order.seconds + _GRACE_S
             while child.poll() is None and time.monotonic() < deadline and not cancelled():
+                _hold_back(child.pid, order.memory_bytes)
                 time.sleep(_POLL_S)
         finally:
             child.kill()
             child.wait()
         out.seek(0)
         return [found for line in out.read().splitlines() if (found := _decoded(line)) is not None]
+
+
+def _hold_back(pid: int, memory_bytes: int) -> None:
+    """Kill a fork that takes more memory than it may: before it takes that of what serves."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        for fork in psutil.Process(pid).children() if memory_bytes else ():
+            if fork.memory_info().rss > memory_bytes:
+                fork.kill()
 
 
 def _decoded(line: bytes) -> Measured | None:

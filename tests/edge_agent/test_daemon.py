@@ -258,6 +258,7 @@ def test_a_release_is_tuned_once_before_its_proof_and_serves_by_what_was_found(
         event.detail["tuned"] for event in registry_side.events.values() if event.kind == "preflight-passed"
     )
     assert "ms a row alone" in first
+    assert any(f"passed its preflight: CPU: all 6 nodes; tuned to {first}" in text for text in registry_side.told())
     assert first == second, "the second found what the first had measured"
     assert len(list(home.tuned.glob("*.json"))) == 1
 

@@ -2,12 +2,14 @@
 
 import mmap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from simulators.small_kinds import Kind, stateful, windowed, write_kind
 from simulators.small_models import (
     add_variant,
     crashing_regression,
@@ -25,8 +27,8 @@ from edge_agent.preflight import Limits, prove
 from edge_agent.session_plan import SessionPlan
 from edge_agent.sessions import save_graph
 from edge_agent.tuned import Tuned, TunedStore
-from edge_agent.tuner import Tuner
-from edge_agent.tuning import Measured
+from edge_agent.tuner import Tuner, TuningOrder, measure_plans
+from edge_agent.tuning import Bounds, Measured, Space
 from protocols.manifest import Manifest, Tolerance
 
 BASE = SessionPlan(threads=2)
@@ -93,6 +95,28 @@ def test_a_model_that_takes_too_much_memory_is_not_chosen(tmp_path: Path) -> Non
     inputs = [np.full((2, 1), value, np.float32) for value in (1, 4e9)]
     manifest = write_release(tmp_path / "release", model=hungry_regression(), golden_by=regression(), columns=inputs)
     assert tuner(tmp_path).tune(tmp_path / "release", manifest, BASE, LIMIT) is None
+
+
+def test_a_plan_that_takes_more_memory_than_allowed_is_killed(tmp_path: Path) -> None:
+    """800 MB in an instant, where 400 are allowed: within the limit on address space, over the limit on memory."""
+    inputs = [np.full((2, 1), value, np.float32) for value in (1, 200e6)]
+    manifest = write_release(tmp_path / "release", model=hungry_regression(), golden_by=regression(), columns=inputs)
+    order = TuningOrder(tmp_path / "release", BASE, Space(), Bounds(), 5.0, 400 * 1024 * 1024, tmp_path / "unused.ort")
+    (found,) = measure_plans(order)
+    assert found.reason == "it killed its process (SIGKILL)"
+    assert tuner(tmp_path).tune(tmp_path / "release", manifest, BASE, 400 * 1024 * 1024) is None
+
+
+@pytest.mark.parametrize("make", [windowed, stateful])
+def test_models_that_take_more_than_one_row_are_tuned_and_state_is_not_batched(
+    tmp_path: Path, make: Callable[[], Kind]
+) -> None:
+    manifest = write_kind(tmp_path / "release", make())
+    found = tuner(tmp_path).tune(tmp_path / "release", manifest, BASE, LIMIT)
+    assert found is not None
+    assert found.measured[0].latency_p50_ms > 0
+    assert bool(found.measured[0].rows_per_s) is not bool(manifest.state)
+    assert prove(tmp_path / "release", tuner(tmp_path).plan(manifest, BASE), Limits(30.0, LIMIT)).passed
 
 
 def test_the_time_is_kept_to(tmp_path: Path) -> None:

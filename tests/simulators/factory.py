@@ -72,12 +72,17 @@ class Factory:
     def log(self, name: str) -> str:
         return self._programs.log(name)
 
-    def enrol(self, device: str, *, profile: str = "x86", python: str | Path = sys.executable) -> Path:
+    def enrol(
+        self, device: str, *, profile: str = "x86", python: str | Path = sys.executable, tune_s: float = 0
+    ) -> Path:
+        """Enrol a device; what it is given is tuned for so many seconds, by default not at all."""
         token = create_token(self.home, self.catalogue, device, "osaka", 60.0, time.time)
         home = self.folder / device
         words = ["--registry", self.url, "--token", token, "--device", device, "--site", "osaka", "--profile", profile]
         enrolled = self._programs.start(f"{device}.enrol", "agent", "enrol", "--home", str(home), *words, python=python)
         assert enrolled.wait(60) == 0, self.log(f"{device}.enrol")
+        with (home / "agent.toml").open("a") as settings:
+            settings.write(f"tune_s = {tune_s}\n")
         return home
 
     def run(self, home: Path, name: str = "", *words: str, **options: Any) -> "subprocess.Popen[bytes]":
