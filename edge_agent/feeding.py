@@ -3,7 +3,7 @@
 Both belong to one stream and one release: what takes over, a restart or another binding begins anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from protocols.manifest import TensorSpec
 
 #: What the tensors of one batch may take together.
 BATCH_BYTES = 32 * 1024 * 1024
-#: Rows that go through a model with state before their answers are handed over.
-STATE_ROWS = 32
+#: Rows that go one by one through a model, which has state or takes no batch, before their answers are handed over.
+ROWS_ONE_BY_ONE = 32
 
 
 class WindowReader:
@@ -42,7 +42,7 @@ class WindowReader:
         self._last = np.empty((0, self._columns), dtype=np.float32)
         self.held = 0
 
-    def read(self, payloads: Sequence[bytes]) -> Rows:
+    def read(self, payloads: Sequence[bytes], alive: Callable[[], None] = lambda: None) -> Rows:
         """Return one window a row, (rows, window, columns), for the rows that complete one."""
         rows = self._rows.read(payloads)
         if not rows.accepted:

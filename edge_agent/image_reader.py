@@ -18,6 +18,9 @@ from protocols.feeding import FIGURES, IMAGE_INPUT, Image
 from protocols.images import IMAGE_LIMIT_BYTES, figures, read_pixels, to_tensor
 from protocols.payloads import ABSENT, Path, extract, parse_path
 
+#: Images of a batch at most: the largest that is decoded takes a second and more on a board.
+MOST_IMAGES = 16
+
 
 class ImageReader:
     """Reads the images of one stream for one model.
@@ -38,12 +41,12 @@ class ImageReader:
         self.payload_limit_bytes = (
             IMAGE_LIMIT_BYTES if path is None else IMAGE_LIMIT_BYTES * 4 // 3 + PAYLOAD_LIMIT_BYTES
         )
-        self.most_rows = max(1, min(binding.max_batch, BATCH_BYTES // (4 * math.prod(image.shape))))
+        self.most_rows = max(1, min(binding.max_batch, MOST_IMAGES, BATCH_BYTES // (4 * math.prod(image.shape))))
 
     def begin_anew(self) -> None:
         """Nothing is kept from one image to the next."""
 
-    def read(self, payloads: Sequence[bytes]) -> Rows:
+    def read(self, payloads: Sequence[bytes], alive: Callable[[], None] = lambda: None) -> Rows:
         """Return the tensor (images, ...) of what can be served, and why the rest cannot; the numbers are figures."""
         tensors: list[Array] = []
         numbers: list[tuple[float, float, float]] = []
@@ -52,6 +55,7 @@ class ImageReader:
         rejected: list[tuple[int, Rejection]] = []
         began = self._ticks()
         for index, payload in enumerate(payloads):
+            alive()
             found = self._read_one(payload)
             if isinstance(found, Rejection):
                 rejected.append((index, found))

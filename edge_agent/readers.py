@@ -1,9 +1,9 @@
 """What reads a stream's messages for a release: rows, windows of rows or images, as its manifest says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edge_agent.feeding import STATE_ROWS, StateCarrier, WindowReader
+from edge_agent.feeding import ROWS_ONE_BY_ONE, StateCarrier, WindowReader
 from edge_agent.rows import Key, RowReader, Rows
 from protocols.assignment import StreamBinding
 from protocols.feeding import Image, Window
@@ -26,8 +26,8 @@ class Reader(Protocol):
     held: int
     needed: int
 
-    def read(self, payloads: Sequence[bytes]) -> Rows:
-        """Return what can be served, and why the rest cannot."""
+    def read(self, payloads: Sequence[bytes], alive: Callable[[], None] = ...) -> Rows:
+        """Return what can be served, and why the rest cannot; `alive` is told of each step that takes a while."""
 
     def key_of(self, payload: bytes) -> Key:
         """Return the key of a message that is not read further."""
@@ -47,8 +47,8 @@ def make_reader(manifest: Manifest, binding: StreamBinding) -> Reader:
         reader = WindowReader(manifest.inputs, manifest.feeding, binding)
     else:
         reader = RowReader(manifest.inputs, binding)
-    if manifest.state:
-        reader.most_rows = min(reader.most_rows, STATE_ROWS)
+    if manifest.state or (manifest.feeding is not None and manifest.feeding.batch == 1):
+        reader.most_rows = min(reader.most_rows, ROWS_ONE_BY_ONE)
     return reader
 
 

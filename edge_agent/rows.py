@@ -64,7 +64,7 @@ class RowReader:
         self._fast = _fast_reader(inputs, self._paths, self._key)
         self._columns = ColumnMaker(inputs)
 
-    def read(self, payloads: Sequence[bytes]) -> Rows:
+    def read(self, payloads: Sequence[bytes], alive: Callable[[], None] = lambda: None) -> Rows:
         """Return the columns of what can be served, (rows, 1) each, and why the rest cannot."""
         rows: list[tuple[Any, ...]] = []
         accepted: list[int] = []

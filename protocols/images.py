@@ -19,9 +19,9 @@ Array = np.ndarray[Any, Any]
 
 #: A larger file is no image of ours.
 IMAGE_LIMIT_BYTES = 8 * 1024 * 1024
-#: What an image may unfold to, by its own header: 40 million pixels are 120 MB in colour, and larger than any camera
-#: that a line has. A decompression bomb promises more.
-PIXEL_LIMIT = 40_000_000
+#: What an image may unfold to, by its own header: 25 million pixels are more than a line's camera has, and take 100 MB
+#: of memory while they are decoded, 200 MB with transparency. A decompression bomb promises more.
+PIXEL_LIMIT = 25_000_000
 
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
 _OTHERS = {
@@ -75,15 +75,15 @@ def read_pixels(data: bytes, image: Image) -> Array:
 
 def to_tensor(pixels: Array, image: Image) -> Array:
     """Return pixels (..., height, width, channels) as the graph takes them, float32."""
-    values = pixels.astype(np.float32)
+    planes = image.layout == "NCHW"
+    by_channel = (-1, 1, 1) if planes else (-1,)
+    values = np.ascontiguousarray(np.moveaxis(pixels, -1, -3) if planes else pixels).astype(np.float32)
     values *= np.float32(image.scale)
     if image.mean:
-        values -= np.array(image.mean, dtype=np.float32)
+        values -= np.array(image.mean, dtype=np.float32).reshape(by_channel)
     if image.deviation:
-        values /= np.array(image.deviation, dtype=np.float32)
-    if image.layout == "NCHW":
-        values = np.moveaxis(values, -1, -3)
-    return np.ascontiguousarray(values)
+        values /= np.array(image.deviation, dtype=np.float32).reshape(by_channel)
+    return values
 
 
 def figures(pixels: Array, image: Image) -> tuple[float, float, float]:
@@ -133,7 +133,8 @@ def _pixels(picture: "Picture", image: Image) -> Array:
         from PIL.Image import Transpose
 
         plain = plain.transpose(Transpose[upright])
-    pixels = np.asarray(_sized(plain.convert("L" if image.colours == "L" else "RGB"), image))
+    mode = "L" if image.colours == "L" else "RGB"
+    pixels = np.asarray(_sized(plain if plain.mode == mode else plain.convert(mode), image))  # a copy takes memory
     if image.colours == "L":
         return pixels[:, :, None]
     return pixels[:, :, ::-1] if image.colours == "BGR" else pixels

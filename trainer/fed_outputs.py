@@ -44,8 +44,9 @@ def read_outputs(
     Raises:
         ImportRefusedError: they are of no form that a device could read, or do not match the classes.
     """
+    classes = tuple(map(str, classes))
     if len(outputs) == 2 and outputs[0].dtype.kind in "iUOS" and outputs[1].dtype == np.float32:
-        return Settled("labelled", _own_classes(graph, state))
+        return Settled("labelled", classes or _own_classes(graph, state))
     if len(outputs) != 1 or outputs[0].dtype != np.float32:
         shown = ", ".join(f"{output.dtype}{list(output.shape[1:])}" for output in outputs)
         raise ImportRefusedError(
@@ -58,7 +59,7 @@ def read_outputs(
         return Settled("number")
     if width == 1 and len(classes) == 2:
         shares = bool((values >= 0).all() and (values <= 1).all())
-        return Settled("share" if shares else "logit", tuple(classes))
+        return Settled("share" if shares else "logit", classes)
     if width != len(classes):
         named = f"--classes names {len(classes)}" if classes else "they have no names"
         raise ImportRefusedError(
@@ -67,7 +68,7 @@ def read_outputs(
         )
     sums = values.sum(axis=1)
     shares = bool((values >= 0).all() and (np.abs(sums - 1) < 1e-3).all())
-    return Settled("probabilities" if shares else "logits", tuple(classes))
+    return Settled("probabilities" if shares else "logits", classes)
 
 
 def _own_classes(graph: onnx.GraphProto, state: Collection[str]) -> tuple[str, ...]:
@@ -98,7 +99,7 @@ def settle(model: onnx.ModelProto, settled: Settled) -> None:
     """Give the graph's outputs, less its state, the form of a release's."""
     graph = model.graph
     if settled.form in ("labelled", "number"):
-        settle_outputs(graph)
+        settle_outputs(graph, settled.classes)
         return
     width, classes = len(settled.classes), settled.classes
     inner = graph.output[0].name

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 #: Images that are enough, and that are looked at: evenly spread over the folder, since each takes milliseconds.
-MIN_IMAGES, MOST_IMAGES = 10, 400
+MIN_IMAGES, MOST_IMAGES = 10, 200
 #: Windows and rows that are looked at, from the beginning: a state's past cannot be left out.
 MOST_WINDOWS = 2000
 #: A golden image's file is at most so large; a larger one is made smaller first.

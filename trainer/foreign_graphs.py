@@ -100,8 +100,12 @@ def _free_rows(graph: onnx.GraphProto) -> None:
             entry.type.tensor_type.shape.dim[0].dim_param = "rows"
 
 
-def settle_outputs(graph: onnx.GraphProto) -> tuple[Task, tuple[str, ...], bool]:
-    """Give the outputs the form of a release; return task, classes and whether labels are integers."""
+def settle_outputs(graph: onnx.GraphProto, classes: Sequence[str] = ()) -> tuple[Task, tuple[str, ...], bool]:
+    """Give the outputs the form of a release; return task, classes and whether labels are integers.
+
+    Args:
+        classes: where they are known already; else the graph must say them.
+    """
     _take_off_zipmap(graph)
     kinds = [_elem(entry) for entry in graph.output]
     if kinds == [TensorProto.FLOAT]:
@@ -109,7 +113,7 @@ def settle_outputs(graph: onnx.GraphProto) -> tuple[Task, tuple[str, ...], bool]
         return "regression", (), False
     if len(kinds) == 2 and kinds[0] in (TensorProto.INT64, TensorProto.STRING) and kinds[1] == TensorProto.FLOAT:
         integers = kinds[0] == TensorProto.INT64
-        labels = _labels(graph, integers)
+        labels = tuple(classes) or _labels(graph, integers)
         del graph.output[0].type.tensor_type.shape.dim[:], graph.output[1].type.tensor_type.shape.dim[:]
         graph.output[0].type.tensor_type.shape.dim.add().dim_param = "rows"
         graph.output[1].type.tensor_type.shape.dim.add().dim_param = "rows"

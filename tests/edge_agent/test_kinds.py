@@ -18,8 +18,10 @@ from simulators.small_models import write_release
 
 from edge_agent.errors import ModelRunError
 from edge_agent.feeding import StateCarrier, make_windows
+from edge_agent.image_reader import MOST_IMAGES
 from edge_agent.inference import Model
 from edge_agent.lane import ALONE_S
+from edge_agent.readers import make_reader
 from edge_agent.receipts import Receipt
 from edge_agent.rejections import PAYLOAD_LIMIT_BYTES
 from edge_agent.session_plan import SessionPlan
@@ -329,6 +331,16 @@ def test_an_image_is_never_decoded_in_the_thread_of_the_link(bench, kind, thread
         return sent >= 20 and bench.threads == threads
 
     assert wait_until(seen, 10), bench.threads
+
+
+def test_a_batch_of_large_images_is_work_and_not_a_hanging_lane(tmp_path):
+    """Each image begins anew what the daemon's health is judged by."""
+    kind = pictured()
+    manifest = write_kind(tmp_path, kind)
+    reader = make_reader(manifest, StreamBinding("camera", "ccpp", "in", "out"))
+    told: list[int] = []
+    rows = reader.read([picture((255, 0, 0))] * 5, lambda: told.append(1))
+    assert (len(rows.accepted), len(told), reader.most_rows) == (5, 5, MOST_IMAGES)
 
 
 def test_a_table_is_still_served_by_what_takes_no_window(bench, tmp_path):

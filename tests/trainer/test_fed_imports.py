@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image as Pictures
 from simulators import networks
+from simulators.small_kinds import pictured
 
 from protocols.feeding import Image, StatePair, Window
 from protocols.images import read_pixels, to_tensor
@@ -162,6 +163,18 @@ def test_one_number_of_two_classes_is_the_share_of_the_second(tmp_path: Path, pi
     (want,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": tensor})
     share = want if ends else 1 / (1 + np.exp(-want))
     assert released(tmp_path).run(None, {"x": tensor})[1][:, 1:] == pytest.approx(share, rel=1e-4)
+
+
+def test_labels_and_probabilities_of_the_graph_itself_are_taken_as_they_are(tmp_path: Path, pictures: Path) -> None:
+    model = pictured().model
+    given = ImageRequest(8, 8)
+    manifest = take(tmp_path, model, pictures, image=given, classes=("dark", "red", "green"))
+    assert manifest.classes == ("dark", "red", "green")
+    red = np.zeros((1, 3, 8, 8), np.float32)
+    red[:, 0] = 1
+    label, shares = released(tmp_path).run(None, {"pixels": red})
+    assert label.tolist() == ["red"]
+    assert shares.argmax() == 1
 
 
 def test_a_large_image_travels_smaller_among_the_golden_ones(tmp_path: Path, pictures: Path) -> None:
