@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 def main() -> int:
     from simulators.board import NoBoardError, make_board
     from simulators.processors import PI_4, commands, outputs
-    from simulators.quantized_models import convolution, dense, rows, write_variants
+    from simulators.quantized_models import EIGHT_BITS, convolution, dense, rows, write_variants
 
     try:
         starts = commands(make_board())
@@ -32,6 +32,9 @@ def main() -> int:
                 other = exact if against == "float32" else found[PI_4][variant]
                 far = [abs(one[variant] - other).max() / exact.std() for one in found.values()]
                 print(f"  {variant:42}" + "".join(f"{value:28.2g}" for value in far))
+            if against == PI_4:
+                unlike = [sum(abs(one[EIGHT_BITS] - found[PI_4][EIGHT_BITS]).ravel() > 1e-6) for one in found.values()]
+                print(f"  {'rows that differ, signed of 8 bits':42}" + "".join(f"{value:28}" for value in unlike))
         print()
     return 0
 

@@ -180,6 +180,8 @@ def test_a_board_whose_power_fails_serves_again_without_the_registry(pi: Pi, lin
     wait_until(lambda: line.version() == 1, 90, "a prediction")
     pi.process.kill()
     pi.process.wait()
+    pi.factory.registry.terminate()
+    pi.factory.registry.wait(20)
     answered = len(line.answers())
     pi.manager.drain()
     pi.start()

@@ -65,7 +65,9 @@ class Factory:
     ) -> None:
         self.home, self.broker, self.catalogue, self.folder = home, broker, catalogue, folder
         self._programs = programs
-        programs.start("registry", "registry", "serve", "--home", str(home), "--port", "0", "--broker", broker.url)
+        self.registry = programs.start(
+            "registry", "registry", "serve", "--home", str(home), "--port", "0", "--broker", broker.url
+        )
         wait_until(lambda: "registry: http" in self.log("registry"), 40, "the registry")
         self.url = json.loads((home / "run" / "serve.json").read_text())["url"]
 

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from simulators.small_kinds import COLUMNS, NUMBER, Kind
+
+from protocols.feeding import Window
 
 INPUTS, HIDDEN, ROWS = 16, 64, 512
+UNSIGNED, SEVEN_BITS, EIGHT_BITS = (
+    "int8, unsigned weights",
+    "int8, signed weights of 7 bits",
+    "int8, signed weights of 8 bits",
+)
 #: name -> (signed weights, seven bits of them). Activations are unsigned in each, as ONNX Runtime's default is.
-VARIANTS = {
-    "int8, unsigned weights": (False, False),
-    "int8, signed weights of 7 bits": (True, True),
-    "int8, signed weights of 8 bits": (True, False),
-}
+VARIANTS = {UNSIGNED: (False, False), SEVEN_BITS: (True, True), EIGHT_BITS: (True, False)}
 
 
 def rows(count: int = ROWS, seed: int = 1) -> np.ndarray[Any, Any]:
@@ -97,6 +101,20 @@ def write_variants(folder: Path, model: onnx.ModelProto) -> dict[str, Path]:
         )
     logging.disable(logging.NOTSET)
     return found
+
+
+def as_window(graph: Path) -> Kind:
+    """Return the graph of a file as a model that takes a window of eight rows of two columns."""
+    model = onnx.load(graph)
+    inner, length = model.graph, INPUTS // len(COLUMNS)
+    inner.node.insert(0, helper.make_node("Reshape", ["rows", "flat"], ["x"]))
+    inner.node.append(helper.make_node("Identity", ["y"], ["prediction"]))
+    inner.initializer.append(numpy_helper.from_array(np.array([-1, INPUTS], np.int64), "flat"))
+    del inner.input[:], inner.output[:]
+    inner.input.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, length, len(COLUMNS)]))
+    inner.output.append(helper.make_tensor_value_info("prediction", TensorProto.FLOAT, [None, 1]))
+    golden = rows(64).reshape(-1, length, len(COLUMNS))
+    return Kind(model, COLUMNS, NUMBER, [golden], Window("rows", length))
 
 
 def _model(nodes: list[Any], constants: list[Any], shape: list[Any]) -> onnx.ModelProto:
