@@ -79,24 +79,25 @@ def measure_limit(model: Path, path: Path, threads: int, spinning: str) -> float
 
 
 class PeakMemory(threading.Thread):
-    """The largest PSS of a process, looked at five times a second."""
+    """The largest RSS and PSS of a process, looked at five times a second; of RSS, the kernel keeps the peak."""
 
     def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
-        self._path = Path(f"/proc/{process}/smaps_rollup")
-        self.pss_mb = 0.0
+        self._folder = Path(f"/proc/{process}")
+        self.rss_mb = self.pss_mb = 0.0
         self.start()
 
     def run(self) -> None:
         while True:
             try:
-                lines = self._path.read_text().splitlines()
+                text = (self._folder / "smaps_rollup").read_text() + (self._folder / "status").read_text()
             except OSError:
                 return
-            pss = next((line for line in lines if line.startswith("Pss:")), None)
-            if pss is None:
+            kept = {line.split(":")[0]: line.split()[1] for line in text.splitlines() if line.endswith("kB")}
+            if "VmHWM" not in kept:
                 return
-            self.pss_mb = max(self.pss_mb, int(pss.split()[1]) / 1024)
+            self.rss_mb = int(kept["VmHWM"]) / 1024
+            self.pss_mb = max(self.pss_mb, int(kept["Pss"]) / 1024)
             time.sleep(0.2)
 
 
@@ -108,11 +109,9 @@ def measure_ours(candidate: Path, path: Path, out: Path, threads: int, keep: lis
     command += ["--keep", *keep] if keep else []
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = PeakMemory(process.pid)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    assert process.wait() == 0
     out.unlink()
-    return json.loads(summary.read_bytes())["rows_a_second"], usage.ru_maxrss / 1024, peak.pss_mb
+    return json.loads(summary.read_bytes())["rows_a_second"], peak.rss_mb, peak.pss_mb
 
 
 def main() -> None:

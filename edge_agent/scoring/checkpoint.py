@@ -16,6 +16,7 @@ import msgspec
 from edge_agent.disk import sync_folder
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.drift import DriftState
+from edge_agent.scoring.faults import OnError
 from edge_agent.scoring.image_folder import image_files
 from edge_agent.scoring.predictor import Memory
 from edge_agent.scoring.summary import Summary
@@ -36,7 +37,7 @@ class Identity(msgspec.Struct, frozen=True):
     out_form: str
     table: str | None
     keep: tuple[str, ...]
-    on_error: str
+    on_error: OnError
 
     def difference(self, other: "Identity") -> str | None:
         """Return in words the first thing that is not the same, or None."""

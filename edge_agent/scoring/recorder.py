@@ -30,22 +30,23 @@ class Recorder:
         identity: Identity,
         sink: Sink,
         maker: ResultMaker,
-        kept: pa.Schema,
         faults: FaultFile,
         watch: DriftWatch,
         notation: Notation,
         before: Checkpoint | None,
+        *,
         clock: Callable[[], float],
+        began: float,
         checkpoint_s: float,
     ) -> None:
-        self._files, self._identity, self._sink, self._maker, self._kept = files, identity, sink, maker, kept
+        self._files, self._identity, self._sink, self._maker = files, identity, sink, maker
         self._faults, self._watch, self._notation = faults, watch, notation
         self._clock, self._checkpoint_s = clock, checkpoint_s
         self.done = self.resumed_at = before.done if before else 0
         self._written = before.written if before else 0
         self._memory = before.memory if before else Memory()
         self._filling = before.filling if before else 0
-        self._began = clock() - (before.seconds if before else 0.0)
+        self._began = began - (before.seconds if before else 0.0)
         self._saved_at, self.saved = clock(), self.done
 
     def add(self, scored: Scored) -> None:
@@ -109,7 +110,7 @@ class Recorder:
             done=self.done,
             written=self._written,
             place=place,
-            schema=self._kept.serialize().to_pybytes(),
+            schema=self._maker.kept.serialize().to_pybytes(),
             faults_bytes=self._faults.commit(),
             faults=dict(self._faults.counts),
             drift=self._watch.state(),

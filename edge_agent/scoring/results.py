@@ -30,20 +30,20 @@ class ResultMaker:
     def __init__(
         self, kept: pa.Schema, manifest: Manifest, notation: Notation, on_error: OnError, *, raw: bool
     ) -> None:
-        self._kept, self._notation, self._on_error, self._raw = kept, notation, on_error, raw
+        self.kept, self._notation, self._on_error, self._raw = kept, notation, on_error, raw
         self._fields = prediction_fields(manifest)
         self.schema = pa.schema([*kept, *self._fields])
 
     def make(self, scored: Scored) -> pa.Table:
         """Return the rows of a batch that the result has."""
-        table = scored.prepared.batch.table.select(self._kept.names)
+        table = scored.prepared.batch.table.select(self.kept.names)
         added = self._added(scored.predictions)
         rows, predicted = self._places(scored)
         if rows is not None:
             table = table.take(rows)
         if predicted is not None:
             added = [column.take(predicted) for column in added]
-        kept = as_kept(table, self._kept, self._notation, raw=self._raw)
+        kept = as_kept(table, self.kept, self._notation, raw=self._raw)
         return pa.table([*kept.columns, *added], schema=self.schema)
 
     def _places(self, scored: Scored) -> tuple[pa.Array | None, pa.Array | None]:
