@@ -61,9 +61,11 @@ def test_what_compiled_code_depends_on_changes_the_key(changes: dict[str, Any]) 
         other_plan(cache=Path("/elsewhere")),
         other_plan(asked=TENSORRT),
         other_plan(allow_fallback=True),
-        other_plan(memory_mapped=True),
+        other_plan(mapped=Path("/mapped")),
+        other_plan(prepacked=False),
+        other_plan(max_batch=8),
     ],
-    ids=["threads", "cache", "asked", "allow_fallback", "memory_mapped"],
+    ids=["threads", "cache", "asked", "allow_fallback", "mapped", "prepacked", "max_batch"],
 )
 def test_what_compiled_code_does_not_depend_on_leaves_the_key(plan: SessionPlan) -> None:
     assert key(plan=plan) == key()
