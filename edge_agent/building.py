@@ -23,6 +23,9 @@ from protocols.names import ReleaseRef
 _STEP_S = 10.0
 #: A share beyond this says no more than that it takes longer than the last time.
 _LARGEST_SHARE = 0.99
+#: Longest that a session may take to make where its provider compiles each time: the agent's loop stands still for it,
+#: and the service manager takes an agent that is silent for twice as long for dead.
+_LONGEST_LOAD_S = 30.0
 
 
 class Prove(Protocol):
@@ -90,7 +93,7 @@ class Builder:
         if engine is not None:
             plan = msgspec.structs.replace(task.plan, cache=engine.cache)
             report = self._prove(task.folder, plan, limits, cancelled=cancelled)
-            return msgspec.structs.replace(report, engine=task.key, reused=engine.seal.reused)
+            return _in_time(msgspec.structs.replace(report, engine=task.key, reused=engine.seal.reused))
         try:
             return self._build(task, limits, cancelled)
         except OSError as error:
@@ -114,9 +117,10 @@ class Builder:
         reused = bool(before) and proof.passed and _stamps(staged) == before
         if not proof.passed and proof.check == "load":  # what it compiled, it cannot read
             proof = self._prove(task.folder, task.plan, limits, cancelled=cancelled)
+        proof = _in_time(msgspec.structs.replace(proof, engine=task.key, build_s=built.build_s, reused=reused))
         if proof.passed:
             self._seal(task, staged, reused=reused, build_s=built.build_s or 0.0)
-        return msgspec.structs.replace(proof, engine=task.key, build_s=built.build_s, reused=reused)
+        return proof
 
     def _seal(self, task: Task, staged: Path, *, reused: bool, build_s: float) -> Engine:
         """Keep what was built; files that no session reuses are not kept, and that is remembered."""
@@ -126,6 +130,18 @@ class Builder:
         manifest = task.manifest
         seal = Seal(manifest.model, manifest.digest, dict(task.parts), files, reused, build_s)
         return self._store.seal(task.key, seal)
+
+
+def _in_time(proof: PreflightReport) -> PreflightReport:
+    if not proof.passed or proof.reused or proof.load_s <= _LONGEST_LOAD_S:
+        return proof
+    reason = (
+        f"its provider compiles at each load again, which takes {proof.load_s:.0f} s here, and {_LONGEST_LOAD_S:.0f} s "
+        "are allowed; choose another with providers in agent.toml"
+    )
+    return msgspec.structs.replace(
+        proof, passed=False, reason=reason, check="load", figure=proof.load_s, limit=_LONGEST_LOAD_S
+    )
 
 
 def _refused(built: PreflightReport) -> PreflightReport:

@@ -117,6 +117,14 @@ def test_a_provider_that_compiles_again_at_each_load_is_told_as_that_and_its_fil
     assert board.log == ["build", "load", "plain"], "it is known that building once more would not help"
 
 
+def test_a_provider_that_takes_long_to_compile_at_each_load_is_refused(board: Board) -> None:
+    board.behave("compiles-again-for-long")
+    report = board.prove()
+    assert (report.passed, report.check, report.figure, report.limit) == (False, "load", 90.0, 30.0)
+    assert "its provider compiles at each load again, which takes 90 s here, and 30 s are allowed" in str(report.reason)
+    assert board.kept() == []
+
+
 def test_an_engine_that_its_own_provider_cannot_read_is_done_without(board: Board) -> None:
     board.behave("cannot-read")
     report = board.prove()

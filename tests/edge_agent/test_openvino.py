@@ -264,6 +264,37 @@ def test_a_cache_that_openvino_compiles_again_is_found_out_and_not_kept(compiled
     assert engine.seal.reused == report.reused == bool(list(engine.folder.rglob("*.blob")))
 
 
+CONTEXT = """
+import sys
+from pathlib import Path
+from devices import provider_options
+from edge_agent.errors import ModelLoadError
+from edge_agent.releases import read_release
+from edge_agent.session_plan import CPU, SessionPlan
+from edge_agent.sessions import graph_path, open_session
+
+provider_options.ENGINES = {"OpenVINOExecutionProvider": "context"}  # as if it kept its engines so
+folder, cache = map(Path, sys.argv[1:])
+manifest, plan = read_release(folder), SessionPlan(providers=("OpenVINOExecutionProvider", CPU), cache=cache)
+open_session(folder, manifest, plan)
+assert graph_path(folder, manifest, plan) == cache / "context.onnx"
+try:
+    open_session(folder, manifest, plan)
+except ModelLoadError as error:
+    print(error)
+else:
+    print("loaded")
+"""
+
+
+def test_a_graph_of_compiled_parts_is_really_written_and_loaded_in_place_of_the_model(compiled: Compiled) -> None:
+    """With the entries that a provider such as QNN gets; a build that cannot read its own says so in one line."""
+    words = [sys.executable, "-c", CONTEXT, str(compiled.folder / "release"), str(compiled.cache)]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert b"EPContext" in (compiled.cache / "context.onnx").read_bytes()
+    assert said == "loaded" or said.startswith("context.onnx: ONNX Runtime cannot load it: ")
+
+
 def test_a_build_that_is_over_its_time_is_ended(compiled: Compiled, tmp_path: Path) -> None:
     parts = engine_parts(compiled.manifest, PLAN, VERSION, {}, {})
     assert parts is not None
