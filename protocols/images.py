@@ -23,6 +23,9 @@ IMAGE_LIMIT_BYTES = 8 * 1024 * 1024
 #: of memory while they are decoded, 200 MB with transparency. A decompression bomb promises more.
 PIXEL_LIMIT = 25_000_000
 
+#: A JPEG may go over its pixels so many times. A progressive one has about ten scans; each takes time, and a few bytes.
+SCAN_LIMIT = 50
+
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
 _OTHERS = {
     b"GIF8": "a GIF",
@@ -33,6 +36,7 @@ _OTHERS = {
     b"%PDF": "a PDF",
     b"{": "JSON; to read the image out of it, bind its path: --input image=PATH",
 }
+_SCAN = b"\xff\xda"
 #: EXIF's orientation -> the transposition that makes the image upright, by its name in Pillow.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -60,6 +64,9 @@ def read_pixels(data: bytes, image: Image) -> Array:
     form = _form(data)
     if len(data) > IMAGE_LIMIT_BYTES:
         raise ImageRefusedError("too-large", f"an image of {len(data)} bytes, and {IMAGE_LIMIT_BYTES} are allowed")
+    scans = data.count(_SCAN) if form == "JPEG" else 0  # what is in a scan holds no marker, so this counts no less
+    if scans > SCAN_LIMIT:
+        raise ImageRefusedError("too-large", f"a JPEG of {scans} scans, and {SCAN_LIMIT} are allowed")
     try:
         with _opened(form, data) as picture:
             width, height = picture.size

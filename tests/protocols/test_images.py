@@ -1,14 +1,15 @@
 """Images: what is decoded and how, what is refused and why."""
 
 import io
-import struct
-import zlib
+import resource
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
+from simulators.bad_pictures import bomb, endless_jpeg, profile_bomb, text_bomb
 
 from protocols.errors import ImageRefusedError
 from protocols.feeding import Image
@@ -36,16 +37,6 @@ def refusal(data: bytes) -> ImageRefusedError:
         read_pixels(data, SMALL)
     assert "\n" not in str(caught.value)
     return caught.value
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few hundred bytes whose header promises that many pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(2000))) + chunk(b"IEND", b"")
 
 
 def test_a_png_comes_out_as_it_went_in():
@@ -139,9 +130,31 @@ def test_what_is_no_jpeg_or_png_is_refused_by_what_it_is(data, text):
 def test_a_decompression_bomb_is_refused_by_its_header(monkeypatch):
     """Its pixels are never decoded: the loader would be reached, and is not."""
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("it was decoded"))
-    error = refusal(bomb(60_000, 60_000))
+    error = refusal(bomb())
     assert error.reason == "too-large"
     assert "60000 x 60000 pixels" in str(error)
+
+
+@pytest.mark.parametrize("make", [text_bomb, profile_bomb])
+def test_what_a_png_carries_beside_its_pixels_is_no_way_around_the_limit(make):
+    data = make()
+    assert len(data) < 300_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(data).reason == "broken-image"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_a_jpeg_that_takes_hours_is_refused_before_it_begins():
+    data = endless_jpeg()
+    began = time.monotonic()
+    error = refusal(data)
+    assert (error.reason, time.monotonic() - began < 1) == ("too-large", True)
+    assert "scans, and 50 are allowed" in str(error)
+
+
+def test_a_progressive_jpeg_is_taken():
+    data = encoded(halves((300, 200)), "JPEG", progressive=True, quality=95)
+    assert read_pixels(data, SMALL)[0, 0] == pytest.approx(RED, abs=3)
 
 
 def test_a_file_beyond_the_limit_is_not_opened():
