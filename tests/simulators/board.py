@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +103,16 @@ def make_board() -> Board:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "pyvenv.cfg").exists():
             _build(folder)
+        (folder / "pyvenv.cfg").touch()  # used now
+        _forget_unused(shelf)
     return Board(folder)
+
+
+def _forget_unused(shelf: Path) -> None:
+    """Remove the boards of other locks that nobody used for two weeks; each takes 400 MB."""
+    for configuration in shelf.glob("pi4-*/pyvenv.cfg"):
+        if time.time() - configuration.stat().st_mtime > 14 * 86400:
+            shutil.rmtree(configuration.parent)
 
 
 def _key() -> str:
