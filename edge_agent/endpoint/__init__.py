@@ -7,6 +7,7 @@ __all__ = [
     "answers",
     "assembly",
     "batch",
+    "budget",
     "calls",
     "connection",
     "exchange",

@@ -51,6 +51,11 @@ class Endpoint:
         return self._server.connections
 
     @property
+    def held_bytes(self) -> int:
+        """What the bodies of requests on their way or being served take."""
+        return self._server.budget.taken_bytes
+
+    @property
     def calls_waiting(self) -> int:
         """How many calls the workers have, waiting or at work."""
         return self._calls.waiting

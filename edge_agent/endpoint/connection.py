@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from edge_agent.endpoint.budget import Budget
 from edge_agent.endpoint.exchange import Reply, Request, Response, head_of, refusal
 from edge_agent.endpoint.guard import turned_away
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 16 * 1024
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
+#: Of one request, all that is around its body included: chunks may be of one byte, and have names.
+_RAW_LIMIT_BYTES = 2 * BODY_LIMIT_BYTES
 #: A request must have come whole within this time; a connection may idle for so long; a response must be taken.
 REQUEST_S, IDLE_S, ANSWER_S, TAKE_S = 15.0, 75.0, 60.0, 30.0
 #: So long, and for so many bytes, a client may go on sending what was refused before the connection is cut.
@@ -26,6 +29,8 @@ _READ = {
     b"inference-header-content-length",
 }  # fmt: skip
 
+_BODY_TOO_LARGE = refusal(413, f"the body has more than the {BODY_LIMIT_BYTES} bytes that are allowed")
+_NO_ROOM = refusal(503, "the requests on their way take as much memory as they may; try again")
 _HEAD_TOO_LARGE = refusal(431, f"the headers are larger than {HEAD_LIMIT_BYTES} bytes")
 
 Serve = Callable[[Request, Reply], None]
@@ -33,6 +38,10 @@ Serve = Callable[[Request, Reply], None]
 
 class Host(Protocol):
     """Where connections live."""
+
+    @property
+    def budget(self) -> Budget:
+        """What the bodies of all connections may take."""
 
     def joined(self, connection: "Connection") -> Response | None:
         """Take a new connection in, or say why not."""
@@ -51,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._asked: Request | None = None
         self._url, self._headers, self._body, self._body_bytes = b"", dict[str, str](), list[bytes](), 0
         # Of the head that is coming: what has come, and what was found in it; and of what came after a refusal.
-        self._head_bytes = self._found_bytes = self._lingered_bytes = 0
+        self._head_bytes = self._found_bytes = self._raw_bytes = self._lingered_bytes = 0
         #: When the request that is coming began to come.
         self._coming: float | None = None
         #: When what is being served was begun; else when the last answer was written.
@@ -66,6 +75,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leaving = True
+        held = [each for each in (self._asked, *self._waiting) if isinstance(each, Request)]
+        self._host.budget.give(self._body_bytes + sum(len(request.body) for request in held))
+        self._asked, self._body_bytes = None, 0
         self._waiting.clear()
         self._host.left(self)
 
@@ -78,6 +90,7 @@ class Connection(asyncio.Protocol):
         if self._coming is None:
             self._coming = self._loop.time()
         self._head_bytes += len(data)
+        self._raw_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -87,6 +100,8 @@ class Connection(asyncio.Protocol):
             self._refuse(refusal(400, f"this is no HTTP request: {error}"))
         if not self._head_done and self._head_bytes > HEAD_LIMIT_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
+        elif self._raw_bytes > _RAW_LIMIT_BYTES:
+            self._refuse(_BODY_TOO_LARGE)
         self._go_on()
 
     def eof_received(self) -> bool:
@@ -97,8 +112,10 @@ class Connection(asyncio.Protocol):
     # What the parser finds; it must not be answered by an exception.
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._body, self._body_bytes = b"", {}, [], 0
+        self._url, self._headers, self._body = b"", {}, []
         self._head_done, self._found_bytes = False, 0
+        if self._coming is None:
+            self._coming = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
         self._found_bytes += len(url)
@@ -124,16 +141,21 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > BODY_LIMIT_BYTES:
-            self._refuse(refusal(413, f"the body has more than the {BODY_LIMIT_BYTES} bytes that are allowed"))
-        elif not self._refused:
+        if self._refused:
+            return
+        if self._body_bytes + len(body) > BODY_LIMIT_BYTES:
+            self._refuse(_BODY_TOO_LARGE)
+        elif not self._host.budget.take(len(body)):
+            self._refuse(_NO_ROOM)
+        else:
+            self._body_bytes += len(body)
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        self._head_done, self._head_bytes, self._coming = False, 0, None
+        self._head_done, self._head_bytes, self._raw_bytes, self._coming = False, 0, 0, None
         if self._refused:
             return
+        self._body_bytes = 0  # they are the request's from now on
         path = self._url.partition(b"?")[0].decode("latin-1")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         keep_alive = bool(self._parser.should_keep_alive())
@@ -147,7 +169,8 @@ class Connection(asyncio.Protocol):
         """Let this be the last answer: what follows on the connection is read no more."""
         if not self._refused:
             self._refused = True
-            self._body.clear()
+            self._host.budget.give(self._body_bytes)
+            self._body, self._body_bytes = [], 0
             self._waiting.append(why)
 
     def _go_on(self) -> None:
@@ -178,8 +201,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request, response: Response) -> None:
         self._asked, self._since = None, self._loop.time()
-        if self._leaving:
-            return
+        self._host.budget.give(len(request.body))
         keep_alive = request.keep_alive and not (self._closing and not self._waiting)
         self._write(response, keep_alive=keep_alive, bare=request.method == "HEAD")
         if not keep_alive:
@@ -218,7 +240,6 @@ class Connection(asyncio.Protocol):
         elif self._asked is not None:
             if now - self._since > ANSWER_S:
                 self._closing = True
-                self._waiting.clear()
                 self._answer(self._asked, refusal(504, f"there is no answer after {ANSWER_S:g} s"))
         elif self._coming is not None:
             if now - self._coming > REQUEST_S:

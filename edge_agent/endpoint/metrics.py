@@ -120,6 +120,7 @@ class Metrics:
         told: list[tuple[str, str, Callable[[Stream], int]]] = [
             ("predictions", "Messages that were answered.", lambda stream: stream.predictions),
             ("rejected", "Messages that were not served for what was in them.", lambda stream: stream.rejected),
+            ("warming", "Messages that filled a window that was not whole yet.", lambda stream: stream.warming),
             ("dropped", "Messages that found no room in the queue.", lambda stream: stream.dropped),
             ("late", "Answers that missed the stream's latency budget.", lambda stream: stream.late),
         ]

@@ -7,7 +7,8 @@ import socket
 import threading
 from collections.abc import Callable
 
-from edge_agent.endpoint.connection import Connection, Serve
+from edge_agent.endpoint.budget import Budget
+from edge_agent.endpoint.connection import BODY_LIMIT_BYTES, Connection, Serve
 from edge_agent.endpoint.exchange import Response, refusal
 from edge_agent.errors import EndpointError
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 #: Not to be made a setting: there is no authentication here.
 ADDRESS = "127.0.0.1"
 CONNECTIONS = 64
+BODIES_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
 _LOOK_S = 1.0
 
 
@@ -33,6 +35,7 @@ class HttpServer:
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
         self._connections: set[Connection] = set()
+        self.budget = Budget(BODIES_LIMIT_BYTES)
 
     @property
     def connections(self) -> int:

@@ -44,5 +44,6 @@ class Workers:
             try:
                 job()
             finally:
+                del job  # while the next is waited for, it would hold on to its release
                 with self._lock:
                     self.busy -= 1

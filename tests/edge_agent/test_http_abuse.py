@@ -290,6 +290,53 @@ def test_clients_that_vanish_leave_nothing_behind(device: Device) -> None:
         with device.socket() as connection:
             connection.sendall(CALL[:length])
     wait_until(lambda: device.endpoint.connections == 0)
+    assert device.endpoint.held_bytes == 0
+
+
+def test_bodies_of_all_connections_together_take_no_more_than_they_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 clients with 16 MiB each would be a small board's whole memory."""
+    monkeypatch.setattr(server, "BODIES_LIMIT_BYTES", 150_000)
+    device = Device(tmp_path)
+    device.start()
+    try:
+        with device.socket() as first, device.socket() as second:
+            first.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 99_999)
+            wait_until(lambda: device.endpoint.held_bytes == 99_999)
+            second.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 99_999)
+            answer = read_answer(second)
+            assert (answer.status, "as much memory as they may" in answer.error) == (503, True)
+            first.sendall(b"x")
+            assert read_answer(first).status == 405
+            assert device.endpoint.held_bytes == 0
+            first.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000)
+            assert read_answer(first).status == 405
+    finally:
+        device.stop()
+
+
+def test_chunks_of_nothing_but_names_are_cut_off(device: Device) -> None:
+    with device.socket() as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        chunk = b"1;" + b"n" * 10_000 + b"\r\nx\r\n"
+        for _ in range(5):
+            try:
+                connection.sendall(chunk * 1000)
+            except ConnectionError:
+                break
+        assert read_answer(connection).status in (400, 413)
+
+
+def test_a_trailer_without_end_is_cut_off(device: Device) -> None:
+    with device.socket() as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ")
+        for _ in range(40):
+            try:
+                connection.sendall(b"a" * 2**20)
+            except ConnectionError:
+                break
+        assert read_answer(connection).status in (400, 413)
 
 
 def test_closing_answers_what_is_being_served(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The endpoint as ordinary clients of the Open Inference Protocol use it: tritonclient, and JSON by hand."""
 
 import contextlib
+import gc
 import json
 import statistics
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,18 @@ def test_each_answer_names_the_version_that_made_it_while_versions_take_turns(de
         thread.join()
     assert not wrong
     assert set(made) == {"1", "2"}
+
+
+def test_a_release_that_serves_no_more_is_let_go_of(device: Device) -> None:
+    """Its session is most of its memory; the endpoint, which was asked for it last, must not hold on to it."""
+    old = weakref.ref(device.serve())
+    body = {"inputs": [column("AT", [1]), column("V", [1])]}
+    for _ in range(3):
+        assert device.ask("POST", INFER, body).status == 200
+    device.serve(version=2)
+    device.endpoint.tick()
+    wait_until(lambda: gc.collect() >= 0 and old() is None, what="the old release's end")
+    assert device.ask("POST", INFER, body).json["model_version"] == "2"
 
 
 def test_calls_that_come_together_are_run_as_one_batch_and_a_bad_one_spoils_no_other(device: Device) -> None:
