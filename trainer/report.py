@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from protocols.card import Card
+from protocols.feeding import Image
 from protocols.manifest import Importance, Manifest, ParityCertificate
 from trainer.card.content import effect_words
 from trainer.families import Parameters
@@ -71,7 +72,9 @@ def decode_report(data: bytes) -> Report:
 
 def describe(report: Report, manifest: Manifest) -> str:
     """Return the report as a person reads it in a terminal."""
-    lines = [f"{manifest.model}: {manifest.task} of {manifest.target!r}, {manifest.lineage.rows} rows"]
+    of_what = f" of {manifest.target!r}" if manifest.target else ""
+    counted = "images" if isinstance(manifest.feeding, Image) else "rows"
+    lines = [f"{manifest.model}: {manifest.task}{of_what}, {manifest.lineage.rows} {counted}"]
     lines += ["", "data checks", *_guardrail_lines(report.guardrails)]
     if report.trials:
         lines += ["", f"leaderboard ({report.metric} on unseen rows, lower is better)", *_trial_lines(report)]

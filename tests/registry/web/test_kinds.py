@@ -63,6 +63,13 @@ def test_the_release_page_says_what_it_takes(client, publish_kind, changes, text
     assert text in page.text
 
 
+def test_a_model_that_was_measured_on_nothing_has_its_pages(client, publish_kind):
+    publish_kind(feeding=IMAGE, inputs=PICTURE, target="", metrics={})
+    for path in ("/models/ccpp/releases/1", "/models/ccpp", "/"):
+        assert client.get(path).status_code == 200
+    assert "from an image of 224 by 160 pixels in BGR" in client.get("/models/ccpp").text
+
+
 def test_a_table_s_page_says_nothing_of_it(client, published):
     assert "It takes" not in client.get("/models/ccpp/releases/1").text
 
