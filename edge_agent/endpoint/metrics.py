@@ -135,11 +135,16 @@ class Metrics:
     def _models(self, out: Exposition) -> None:
         servers = self._engine.servers()
         serving = {name: server for name, server in servers.items() if server is not None}
-        info = [
-            ({"model": name, "version": str(server.ref.version), "provider": server.model.provider}, 1)
-            for name, server in serving.items()
-        ]
-        out.family("genba_model_info", "gauge", "Which release serves, and on which provider.", info)
+        info, nodes = [], []
+        for name, server in serving.items():
+            ran = server.model.ran
+            version = {"model": name, "version": str(server.ref.version)}
+            info.append(({**version, "provider": ran.provider, "asked": ran.asked}, 1))
+            nodes += [({**version, "provider": provider}, count) for provider, count in ran.placement.items()]
+        out.family(
+            "genba_model_info", "gauge", "Which release serves, on which provider, and which was asked for.", info
+        )
+        out.family("genba_model_nodes", "gauge", "Nodes of the graph by the provider that has them.", nodes)
         ready = [({"model": name}, server is not None and not server.halted) for name, server in servers.items()]
         out.family("genba_model_ready", "gauge", "Whether a release serves the model.", ready)
         swaps = [({"model": name}, count) for name, count in self._engine.swaps().items()]

@@ -96,6 +96,27 @@ def test_no_call_fails_over_a_swap_and_each_answer_names_its_release(
     assert agent.stop() == 0
 
 
+def test_predictions_are_served_with_no_broker(
+    home: AgentHome, broker: Broker, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    published(signed, tmp_path, ONE)
+    assign(signed, registry_side, ONE)
+    first = Agent(home)
+    registry_side.wait_for(lambda: "release-confirmed" in registry_side.kinds())
+    assert first.stop() == 0
+    first.close()
+    broker.stop()
+    second = Agent(home)
+    try:
+        wait_until(lambda: get(home, "/v2/health/ready")[0] == 200, 20, what="the release serving")
+        answer = json.loads(get(home, "/v2/models/ccpp/infer", {"inputs": INPUTS})[1])
+        assert (answer["model_version"], answer["outputs"][0]["data"]) == ("1", [10.0])
+        wait_until(lambda: b"genba_broker_connected 0" in get(home, "/metrics")[1])
+        assert second.stop() == 0
+    finally:
+        second.close()
+
+
 def test_it_is_off_unless_asked_for_and_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     code = "import sys, edge_agent.assembly, edge_agent.daemon; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -1,5 +1,6 @@
 """The endpoint as ordinary clients of the Open Inference Protocol use it: tritonclient, and JSON by hand."""
 
+import asyncio
 import contextlib
 import gc
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from simulators.broker_process import wait_until
 from simulators.local_endpoint import Answer, Device, read_answer
 from simulators.small_models import classification, picky_regression, regression, slow_regression
@@ -102,6 +104,17 @@ def test_texts_go_in_json_as_well(device: Device, client: triton.InferenceServer
     inputs = [tensor("AT", [0], binary=False), tensor("kind", ["a"], "BYTES", binary=False)]
     outputs = [triton.InferRequestedOutput("prediction", binary_data=False)]
     assert client.infer("kinds", inputs, outputs=outputs).as_numpy("prediction").tolist() == ["mid"]
+
+
+def test_the_asynchronous_client_is_served_as_well(device: Device) -> None:
+    device.serve()
+
+    async def ask() -> list[float]:
+        async with triton_aio.InferenceServerClient(f"127.0.0.1:{device.port}") as client:
+            calls = [client.infer("ccpp", [tensor("AT", [value]), tensor("V", [0])]) for value in range(20)]
+            return [float(result.as_numpy("prediction").item()) for result in await asyncio.gather(*calls)]
+
+    assert asyncio.run(ask()) == [10.0 + 2 * value for value in range(20)]
 
 
 def test_a_client_is_told_what_was_wrong(device: Device, client: triton.InferenceServerClient) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from simulators.broker_process import wait_until
 from simulators.local_endpoint import PAGE, Device
-from simulators.small_models import picky_regression, regression
+from simulators.small_models import CPU, picky_regression, regression
 
 from edge_agent.endpoint.metrics import Exposition
 from edge_agent.tally import BOUNDS_S, Durations
@@ -118,7 +118,9 @@ def test_swaps_and_versions_are_told(device: Device) -> None:
     device.serve()
     assert value(device, "genba_model_swaps_total", model="ccpp") == 0
     device.serve(version=2, model=regression(bias=1.0))
-    labels = {"model": "ccpp", "version": "2", "provider": "CPUExecutionProvider"}
+    labels = {"model": "ccpp", "version": "2", "provider": CPU}
+    assert value(device, "genba_model_nodes", **labels) == sum(device.engine.servers()["ccpp"].model.placement.values())
+    labels["asked"] = CPU
     assert value(device, "genba_model_info", **labels) == 1
     assert value(device, "genba_model_swaps_total", model="ccpp") == 1
     assert value(device, "genba_model_ready", model="ccpp") == 1
