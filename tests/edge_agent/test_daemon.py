@@ -14,15 +14,18 @@ from simulators.agent_process import ROOT, Agent, Line, assign, published
 from simulators.broker_process import Broker, wait_until
 from simulators.registry_side import RegistrySide, SignedReleases
 from simulators.small_models import (
+    add_variant,
     crashing_regression,
     hungry_regression,
     nan_regression,
     picky_regression,
     regression,
     slow_regression,
+    write_release,
 )
 
 from edge_agent.settings import AgentHome
+from protocols.manifest import Tolerance
 from protocols.names import ReleaseRef
 from protocols.payloads import message_id
 
@@ -261,6 +264,29 @@ def test_a_release_is_tuned_once_before_its_proof_and_serves_by_what_was_found(
     assert any(f"passed its preflight: CPU: all 6 nodes; tuned to {first}" in text for text in registry_side.told())
     assert first == second, "the second found what the first had measured"
     assert len(list(home.tuned.glob("*.json"))) == 1
+
+
+def test_a_variant_is_fetched_measured_and_refused_where_it_is_off_while_the_model_serves(
+    home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
+) -> None:
+    home.settings_path.write_text(home.settings_path.read_text().replace("tune_s = 0", "tune_s = 3"))
+    folder = tmp_path / "made"
+    manifest = write_release(folder)
+    add_variant(folder, manifest, regression(bias=11.0).SerializeToString(), Tolerance(0.1, 0.0))
+    signed.publish(ONE, folder)
+    agent = Agent(home)
+    try:
+        assign(signed, registry_side, ONE)
+        registry_side.wait_for(lambda: "release-active" in registry_side.kinds())
+        line.send({"id": 1, "AT": 3, "V": 1})
+        wait_until(lambda: 1 in line.predictions, what="a prediction")
+        assert line.predictions[1][0]["prediction"] == 15.0
+    finally:
+        agent.close()
+    assert (home.releases / "ccpp" / "1" / "model.int8.onnx").exists()
+    found = json.loads(next(home.tuned.glob("*.json")).read_text())
+    (refused,) = [each for each in found["measured"] if "reason" in each]
+    assert refused["plan"]["precision"] == "int8"
 
 
 def test_what_does_not_fit_is_refused_with_every_reason_before_the_model_is_fetched(

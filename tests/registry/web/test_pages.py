@@ -5,11 +5,13 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from simulators.candidates import named_graph
 from simulators.plant_history import write_history
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.messages import Building, HeldRelease, Status
 from registry.assigning import assign
+from registry.publication import publish
 
 PAGES = ("/", "/devices", "/jobs", "/login")
 VOID = {"meta", "link", "input", "br", "rect", "line", "path", "circle"}
@@ -82,6 +84,15 @@ def test_the_release_page_shows_proof_and_lineage(client, published):
         "✓ dealt with",
     ):
         assert expected in text
+
+
+def test_the_release_page_shows_variants_and_what_a_processor_must_have(client, home, catalogue, clock, make_candidate):
+    made = make_candidate(int8=named_graph(b"int8"), cpu_features=("avx2",))
+    publish(home, catalogue, made, clock, published_by="test")
+    text = check(client.get("/models/ccpp/releases/1"))
+    assert "Variant int8" in text
+    assert "by hand; differs by up to 0.5 (1 allowed)" in text
+    assert "must have avx2" in text
 
 
 def test_drift_is_told_in_the_plants_own_units(client, filled):
