@@ -159,8 +159,8 @@ class ParquetSink:
 
 
 def _repetitive(schema: pa.Schema) -> list[str] | bool:
-    """Return the columns that a dictionary may make smaller: numbers that were measured seldom repeat."""
-    return [field.name for field in schema if not pa.types.is_floating(field.type)] or False
+    """Return the columns that a dictionary makes smaller: numbers that were measured or counted seldom repeat."""
+    return [field.name for field in schema if not pa.types.is_primitive(field.type)] or False
 
 
 def _read_footer(path: Path, end: int) -> Any:
