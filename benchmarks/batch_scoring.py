@@ -69,7 +69,7 @@ def measure_limit(model: Path, path: Path, threads: int, spinning: str) -> float
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     session = onnxruntime.InferenceSession(str(model), options)
     rows, spent = 0, 0.0
-    for batch in pyarrow.parquet.ParquetFile(path, buffer_size=1 << 18).iter_batches(BATCH_ROWS, columns=COLUMNS):
+    for batch in pyarrow.parquet.ParquetFile(path, pre_buffer=False).iter_batches(BATCH_ROWS, columns=COLUMNS):
         feed = {name: batch[name].to_numpy().reshape(-1, 1) for name in COLUMNS}
         began = time.perf_counter()
         session.run(None, feed)

@@ -1,7 +1,7 @@
 """Reading ahead and writing behind, in threads: while a batch is predicted, the next is read and the last written."""
 
-import contextlib
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -100,21 +100,11 @@ class WriteBehind(Generic[T]):
 
 
 def undisturbed(work: Callable[[], T]) -> T:
-    """Do what takes a moment and must not stop half way: Ctrl-C reaches only the main thread, which waits."""
-    done: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="score-finish")
-    thread.start()
-    while thread.is_alive():
-        with contextlib.suppress(KeyboardInterrupt):
-            thread.join()
-    if failed:
-        raise failed[0]
-    return done[0]
+    """Do what takes a moment and must not stop half way, and pay no heed to Ctrl-C meanwhile."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C reaches no other
+        return work()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return work()
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

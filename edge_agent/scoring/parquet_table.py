@@ -12,7 +12,8 @@ import pyarrow.parquet
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.sources import Batch, Notation, after
 
-#: Of each column chunk, so much is read at once: a file may be one row group.
+#: Of each column chunk, so much is read at once: a file may be one row group. Arrow's own buffering ahead would hold
+#: every row group that it has read until the last.
 _BUFFER_BYTES = 256 << 10
 #: A batch is of fewer rows where they are long.
 _BATCH_BYTES = 16 << 20
@@ -63,7 +64,7 @@ class ParquetSource:
         return max(1, _BATCH_BYTES * (self.rows or 1) // max(1, size))
 
     def _open(self, metadata: Any) -> Any:
-        return pyarrow.parquet.ParquetFile(self._path, metadata=metadata, buffer_size=_BUFFER_BYTES)
+        return pyarrow.parquet.ParquetFile(self._path, metadata=metadata, buffer_size=_BUFFER_BYTES, pre_buffer=False)
 
     def _batches(self, columns: Sequence[str], groups: list[int], first: int, most: int) -> Iterator[Batch]:
         if not groups:

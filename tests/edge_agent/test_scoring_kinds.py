@@ -117,6 +117,8 @@ def pictures(tmp_path: Path) -> Path:
     (folder / "b.png").write_bytes(picture((255, 0, 0)))
     (folder / "a.JPG").write_bytes(picture((0, 255, 0), "JPEG", (40, 30)))
     (folder / "line 2" / "c.jpeg").write_bytes(picture((0, 0, 0), "JPEG"))
+    (folder / "line 10").mkdir()
+    (folder / "line 10" / "d.png").write_bytes(picture((0, 0, 0)))
     (folder / "labels.csv").write_text("file,label\n")
     return folder
 
@@ -126,10 +128,12 @@ def test_a_folder_of_images_is_a_table_of_one_row_a_file(tmp_path: Path, picture
     assert main(["score", str(release), str(pictures), "--out", str(out)]) == 0
     rows = [line.split(",") for line in out.read_text().splitlines()]
     assert rows[0] == ["file", "prediction", "probability_dark", "probability_red", "probability_green"]
-    assert [row[:2] for row in rows[1:]] == [["a.JPG", "green"], ["b.png", "red"], ["line 2/c.jpeg", "dark"]]
+    assert [row[:2] for row in rows[1:]] == [
+        ["a.JPG", "green"], ["b.png", "red"], ["line 10/d.png", "dark"], ["line 2/c.jpeg", "dark"],
+    ]  # fmt: skip
     said = capsys.readouterr().out
-    assert said.startswith(f"3 rows scored into {out}\n")
-    assert "predictions: dark 33.3%, green 33.3%, red 33.3%" in said
+    assert said.startswith(f"4 rows scored into {out}\n")
+    assert "predictions: dark 50.0%, green 25.0%, red 25.0%" in said
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_an_image_that_is_not_one_is_one_clear_line_or_one_bad_row(
     assert err.count("\n") == 1
     assert not list(tmp_path.glob("out*"))
     score_file(release, pictures, out, Options(on_error="skip"))
-    assert len(out.read_text().splitlines()) == 4
+    assert len(out.read_text().splitlines()) == 5
     fault = json.loads((tmp_path / "out.csv.errors.jsonl").read_text())
     assert (fault["row"], fault["values"]) == (2, {"file": name})
     assert said in fault["reason"]

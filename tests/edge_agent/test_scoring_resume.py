@@ -25,6 +25,8 @@ from simulators.small_models import slow_regression, write_release
 from edge_agent.errors import ScoreError
 from edge_agent.scoring import Options, score_file
 from edge_agent.scoring.checkpoint import PartFiles
+from edge_agent.scoring.faults import BadRow, FaultFile
+from edge_agent.scoring.formats import form_of, open_sink
 
 ROWS = 12_000
 #: Scores with a place to go on from after every batch.
@@ -222,6 +224,8 @@ def test_a_run_killed_after_its_last_row_only_takes_its_place(release: Path, tmp
     killed = """
 import os, signal
 from edge_agent.scoring.checkpoint import PartFiles
+from edge_agent.scoring.faults import BadRow, FaultFile
+from edge_agent.scoring.formats import form_of, open_sink
 PartFiles.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
     command = [sys.executable, "-c", killed + CHILD, str(release), str(source), str(out)]
@@ -229,6 +233,66 @@ PartFiles.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     assert not out.exists()
     assert score_file(release, source, out, Options(on_error="skip", resume=True)).rows == ROWS
     check_whole(tmp_path, out)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.csv.gz", "out.jsonl.gz", "out.parquet", "out.sqlite"])
+def test_what_a_kill_left_beyond_the_place_is_taken_away(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    form = form_of(out, None, "--out-format")
+    tables = [pa.table({"id": [number], "prediction": pa.array([float(number)], pa.float32())}) for number in range(4)]
+    schema = tables[0].schema
+    sink = open_sink(out, out, form, schema, [], frozenset())
+    sink.write(tables[0])
+    place = sink.commit()
+    sink.write(tables[1])
+    sink.commit()  # no checkpoint says so
+    sink.close()
+    again = open_sink(out, out, form, schema, place, frozenset())
+    again.write(tables[2])
+    assert again.commit() != place
+    again.write(tables[3])
+    again.finish()
+    again.close()
+    assert read_result(out) == [(0, 0.0), (2, 2.0), (3, 3.0)]
+
+
+def test_a_side_file_goes_on_where_it_counts(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    file = FaultFile(path)
+    file.add([BadRow(1, "a")])
+    size, counts = file.commit(), dict(file.counts)
+    file.add([BadRow(2, "b")])
+    file.commit()
+    file.close()
+    again = FaultFile(path, size, counts)
+    again.add([BadRow(3, "a")])
+    again.commit()
+    again.close()
+    assert [json.loads(line)["row"] for line in path.read_text().splitlines()] == [1, 3]
+    assert again.counts == {"a": 2}
+
+
+def test_rows_that_could_not_be_read_count_where_a_run_goes_on(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("id,AT,V\n" + "".join(f"{row},1\n" if row % 3 == 0 else f"{row},1,2\n" for row in range(300)))
+    real = PartFiles.write
+
+    def no_room_later(files: PartFiles, checkpoint: Any) -> None:
+        if checkpoint.done >= 150:
+            raise OSError("no room")
+        real(files, checkpoint)
+
+    monkeypatch.setattr(PartFiles, "write", no_room_later)
+    options = Options(on_error="skip", batch_rows=10, checkpoint_s=0.0, resume=True)
+    with pytest.raises(ScoreError, match="rows are safe"):
+        score_file(release, source, out, options)
+    monkeypatch.undo()
+    summary = score_file(release, source, out, options)
+    assert 0 < summary.resumed_at < 150
+    assert (summary.rows, summary.written, summary.bad_rows) == (300, 200, 100)
+    assert [row for row, _ in read_result(out)] == [row for row in range(300) if row % 3]
 
 
 def test_two_runs_into_one_result_are_refused(release: Path, tmp_path: Path) -> None:
