@@ -241,7 +241,7 @@ def test_a_release_that_fails_its_preflight_leaves_the_one_before_it_serving(
 def test_a_release_is_tuned_once_before_its_proof_and_serves_by_what_was_found(
     home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
 ) -> None:
-    home.settings_path.write_text(home.settings_path.read_text().replace("tune_s = 0", "tune_s = 3"))
+    home.settings_path.write_text(home.settings_path.read_text().replace("tune_s = 0", "tune_s = 8"))
     published(signed, tmp_path, ONE)
     published(signed, tmp_path, TWO)  # the same graph
     agent = Agent(home)
@@ -269,7 +269,7 @@ def test_a_release_is_tuned_once_before_its_proof_and_serves_by_what_was_found(
 def test_a_variant_is_fetched_measured_and_refused_where_it_is_off_while_the_model_serves(
     home: AgentHome, line: Line, signed: SignedReleases, registry_side: RegistrySide, tmp_path: Path
 ) -> None:
-    home.settings_path.write_text(home.settings_path.read_text().replace("tune_s = 0", "tune_s = 3"))
+    home.settings_path.write_text(home.settings_path.read_text().replace("tune_s = 0", "tune_s = 8"))
     folder = tmp_path / "made"
     manifest = write_release(folder)
     add_variant(folder, manifest, regression(bias=11.0).SerializeToString(), Tolerance(0.1, 0.0))

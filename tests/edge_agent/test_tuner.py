@@ -38,7 +38,7 @@ KEY: dict[str, object] = {**MACHINE, "providers": ["CPUExecutionProvider"], "var
 LIMIT = 600 * 1024 * 1024
 
 
-def tuner(folder: Path, seconds: float = 3.0, machine: dict[str, object] = MACHINE) -> Tuner:
+def tuner(folder: Path, seconds: float = 8.0, machine: dict[str, object] = MACHINE) -> Tuner:
     return Tuner(TunedStore(folder / "tuned"), seconds, lambda: machine)
 
 
@@ -241,7 +241,7 @@ def test_wrong_usage_is_status_2(tmp_path: Path, wrong: list[str]) -> None:
 
 def test_the_command_prints_what_was_measured_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_release(tmp_path / "release", version=0)
-    arguments: list[Any] = ["devices", "tune", tmp_path / "release", "--seconds", "3", "--threads", "2,1"]
+    arguments: list[Any] = ["devices", "tune", tmp_path / "release", "--seconds", "8", "--threads", "2,1"]
     assert genba.main([str(argument) for argument in arguments]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["plan", "ms", "alone", "p99", "rows/s", "in", "MiB", "load", "s"]
@@ -255,5 +255,5 @@ def test_the_command_prints_what_was_measured_and_why(tmp_path: Path, capsys: py
 
 def test_a_release_that_cannot_serve_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_release(tmp_path / "release", version=0, model=crashing_regression(), golden_by=regression())
-    assert genba.main(["devices", "tune", str(tmp_path / "release"), "--seconds", "5"]) == 1
+    assert genba.main(["devices", "tune", str(tmp_path / "release"), "--seconds", "10"]) == 1
     assert "no plan that was measured may serve here" in capsys.readouterr().err
