@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 import onnx
 
-from protocols.feeding import MOST_VALUES, Feeding, Image, Window
+from protocols.errors import ManifestError
+from protocols.feeding import FIGURES, Feeding, Image, Window, check_feeding
 from protocols.manifest import FED_VERSION, Lineage, Manifest, Task, decode_manifest, encode_manifest
 from trainer.assembly import Subject, compose, elsewhere
 from trainer.candidate import write_candidate
@@ -112,28 +113,16 @@ def import_fed(
 
 def _adopt(request: ImportRequest, model: onnx.ModelProto) -> tuple[Fed, FedSession]:
     """Return the graph in the form of a release, and the maker's session."""
-    asked = request.feeding
-    if asked.image is not None:
-        inputs = read_inputs(model.graph, asked, ())
-        image = _image(request, inputs)
-        feeding: Feeding | None = image
-        sample = read_images(request, image)
-        window = None
-    else:
-        sample, matrix = read_rows(request)
-        columns = [column.name for column in sample.features]
-        inputs = read_inputs(model.graph, asked, columns)
-        feeding = None if inputs.columns else Window(inputs.tensor, asked.window or 1)
-        window = (asked.window or 1, len(columns))
-        sample = _shaped(sample, matrix, inputs, window[0])
+    inputs, feeding, sample = _fed_image(request, model) if request.feeding.image else _fed_rows(request, model)
+    window = None if request.feeding.image else (request.feeding.window or 1, len(sample.features))
     first = [array[:1] for array in sample.rows]
-    if sum(array.size for array in first) > MOST_VALUES:
-        raise ImportRefusedError(f"what it takes at once has more than {MOST_VALUES} values")
     try_graph(model.SerializeToString(), _feed(model, inputs, [inputs.as_made(array) for array in first]))
     maker = maker_session(model, inputs, request.file.name)
     rows = FedCase("held-out", sample.rows)
     outputs = maker.run(None, rows.feed(inputs.names))
-    settled = read_outputs(model.graph, [pair.output for pair in inputs.state], outputs, asked.classes or sample.labels)
+    _check_answers(inputs, outputs)
+    named = request.feeding.classes or sample.labels
+    settled = read_outputs(model.graph, [pair.output for pair in inputs.state], outputs, named)
     data, batch = _built(model, inputs, settled, window, sample)
     if feeding is not None:
         feeding = msgspec.structs.replace(feeding, batch=None if batch > 1 else 1)
@@ -141,10 +130,11 @@ def _adopt(request: ImportRequest, model: onnx.ModelProto) -> tuple[Fed, FedSess
     return Fed(inputs, settled, feeding, data, session, sample, make_cases(inputs, sample, feeding)), maker
 
 
-def _image(request: ImportRequest, inputs: FedInputs) -> Image:
+def _fed_image(request: ImportRequest, model: onnx.ModelProto) -> tuple[FedInputs, Feeding | None, FedSample]:
     asked = request.feeding.image
     assert asked is not None  # noqa: S101 - the caller has looked
-    return Image(
+    inputs = read_inputs(model.graph, request.feeding, ())
+    image = Image(
         inputs.tensor,
         asked.height,
         asked.width,
@@ -155,6 +145,42 @@ def _image(request: ImportRequest, inputs: FedInputs) -> Image:
         asked.deviation,
         asked.resize,
     )
+    _check(image, inputs, FIGURES)
+    return inputs, image, read_images(request, image)
+
+
+def _fed_rows(request: ImportRequest, model: onnx.ModelProto) -> tuple[FedInputs, Feeding | None, FedSample]:
+    sample, matrix = read_rows(request)
+    columns = [column.name for column in sample.features]
+    inputs = read_inputs(model.graph, request.feeding, columns)
+    rows = request.feeding.window or 1
+    feeding = None if inputs.columns else Window(inputs.tensor, rows)
+    _check(feeding, inputs, columns)
+    return inputs, feeding, _shaped(sample, matrix, inputs, rows)
+
+
+def _check(feeding: Feeding | None, inputs: FedInputs, columns: Sequence[str]) -> None:
+    """Refuse early what the manifest could not say."""
+    try:
+        check_feeding(feeding, inputs.state, [(name, "float32") for name in columns])
+    except ManifestError as error:
+        raise ImportRefusedError(str(error).removeprefix("release.json: ")) from error
+
+
+def _check_answers(inputs: FedInputs, outputs: Sequence[Array]) -> None:
+    """Refuse a sample on which the model answers with what is no number: nothing could be proven after it."""
+    found = followed_output(outputs)
+    if found.dtype.kind != "f":
+        return  # `read_outputs` says what is wrong with it
+    answered = np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+    if inputs.state and not answered.all():
+        row = int(np.flatnonzero(~answered)[0]) + 1
+        raise ImportRefusedError(
+            f"the model answers row {row} of the sample with NaN, and what follows builds on it: take rows with "
+            "missing values out of the sample"
+        )
+    if not answered.any():
+        raise ImportRefusedError("the model answers the whole sample with NaN; are these the rows that it takes?")
 
 
 def _shaped(sample: FedSample, matrix: Array, inputs: FedInputs, rows: int) -> FedSample:
@@ -198,7 +224,7 @@ def _built(
 
 def _target(request: ImportRequest, fed: Fed, output: Array) -> Target:
     """What the model predicts; its own answers stand in for the true values, which a sample need not have."""
-    values = output
+    values = output[np.isfinite(output)]
     if fed.settled.classes:
         names: Array = np.array(fed.settled.classes, dtype=object)
         integers = fed.settled.form == "labelled" and _labels_are_integers(fed)

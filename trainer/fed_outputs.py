@@ -54,6 +54,7 @@ def read_outputs(
             "or the probabilities of its classes"
         )
     values = outputs[0].reshape(len(outputs[0]), -1)
+    values = values[np.isfinite(values).all(axis=1)]
     width = values.shape[1]
     if width == 1 and not classes:
         return Settled("number")

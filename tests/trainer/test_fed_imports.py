@@ -209,6 +209,41 @@ def test_what_does_not_match_is_refused_in_one_line(tmp_path: Path, model, fed: 
     assert not (tmp_path / "out").exists()
 
 
+def test_missing_values_are_proven_as_such_and_end_no_proof(tmp_path: Path) -> None:
+    table = series()
+    table.loc[30, "load"] = np.nan
+    manifest = take(tmp_path, networks.convolution(outputs=2), table, window=12, classes=("calm", "shaking"))
+    assert [case.name for case in manifest.parity.cases] == ["held-out", "edges", "missing"]
+    assert np.isfinite(manifest.parity.tolerance.absolute)
+    with np.load(tmp_path / "out" / "golden.npz") as golden:
+        assert np.isfinite(golden["output_1"]).all()
+
+
+def test_missing_values_before_a_state_are_refused(tmp_path: Path) -> None:
+    table = series()
+    table.loc[30, "load"] = np.nan
+    with pytest.raises(ImportRefusedError, match="answers row 31 of the sample with NaN, and what"):
+        take(tmp_path, networks.filter_by_column(COLUMNS), table, state=(("level", "next_level"),))
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (ImageRequest(16, 16, mean=(0.5, 0.5)), "feeding has 2 means for 3 channels"),
+        (ImageRequest(16, 16, deviation=(1.0, 0.0, 1.0)), "a deviation that is not above 0"),
+        (ImageRequest(16, 16, scale=-1.0), "the scale -1.0"),
+        (ImageRequest(16, 16, "L"), "an image of 16 x 16 in L does not fit"),
+    ],
+)
+def test_an_image_that_cannot_be_made_is_refused_in_one_line(
+    tmp_path: Path, pictures: Path, image: ImageRequest, text: str
+) -> None:
+    with pytest.raises(ImportRefusedError) as caught:
+        take(tmp_path, networks.vision(), pictures, image=image)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_broken_image_in_the_sample_is_named(tmp_path: Path, pictures: Path) -> None:
     (pictures / "ok" / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
     with pytest.raises(ImportRefusedError, match=r"broken\.jpg: a JPEG that cannot be decoded"):
