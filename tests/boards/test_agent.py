@@ -63,7 +63,8 @@ class Pi:
 
     def __init__(self, board: Board, factory: Factory) -> None:
         self.factory = factory
-        self.manager = Manager(f"@genba-board-{os.getpid()}-{id(self)}")
+        # A busy machine emulates slowly.
+        self.manager = Manager(f"@genba-board-{os.getpid()}-{id(self)}", 90)
         self.home = factory.enrol("press-a", profile="raspberry-pi-4", python=board.python)
         self._python, self.port = board.python, free_port()
         self.process = self.start()
@@ -178,6 +179,7 @@ def test_a_release_whose_golden_vectors_do_not_hold_on_the_board_is_refused_whil
 def test_a_board_whose_power_fails_serves_again_without_the_registry(pi: Pi, line: Line) -> None:
     pi.assign(pi.factory.publish(model=trained("linear")))
     wait_until(lambda: line.version() == 1, 90, "a prediction")
+    wait_until(lambda: pi.events("release-confirmed"), 60, "the confirmation")
     pi.process.kill()
     pi.process.wait()
     pi.factory.registry.terminate()

@@ -54,7 +54,7 @@ class Programs:
         for child in self._started:
             child.send_signal(signal.SIGTERM)
         for child in self._started:
-            child.wait(20)
+            child.wait(60)
 
 
 class Factory:

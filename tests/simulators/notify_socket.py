@@ -6,11 +6,11 @@ import socket
 class Manager:
     """A service manager's end of the socket; `@name` is an abstract one."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, patience_s: float = 20) -> None:
+        self.address, self._patience_s = address, patience_s
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        self.socket.settimeout(20)
+        self.socket.settimeout(self._patience_s)
 
     def heard(self) -> list[str]:
         """Return the lines of the next datagram."""
@@ -28,7 +28,7 @@ class Manager:
             while True:
                 lines += self.heard()
         except BlockingIOError:
-            self.socket.settimeout(20)
+            self.socket.settimeout(self._patience_s)
             return lines
 
     def close(self) -> None:
