@@ -22,7 +22,7 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
     from edge_agent.scoring.summary import describe, summary_json
     from edge_agent.settings import AgentHome
 
-    arguments = _parser().parse_args(argv)
+    arguments = parser_of().parse_args(argv)
     options = Options(
         keep=arguments.keep,
         form=arguments.format,
@@ -60,7 +60,8 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser_of() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
     parser = argparse.ArgumentParser(prog="genba score", description="score a file with a release, offline")
     parser.add_argument(
         "release", help="a candidate's folder, a bundle, or MODEL@VERSION or MODEL@latest with --home or --registry"

@@ -92,10 +92,14 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ScoreError(f"{path}: there is no such file") from error
     except UnicodeDecodeError as error:
-        raise ScoreError(f"{path}: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise ScoreError(
+            f"{path}: it is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     except (pa.ArrowException, OSError, EOFError, zlib.error, sqlite3.Error) as error:
         if path.is_file() and not path.stat().st_size:
             raise ScoreError(f"{path} is empty") from error
+        if "invalid UTF8" in str(error):
+            raise ScoreError(f"{path}: it is not UTF-8 text; save it as UTF-8") from error
         raise ScoreError(f"{path}: {' '.join(str(error).split())[:200]}") from error
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from devices.cgroups import read_limits
+from devices.probe import usable_cores
 from edge_agent.feeding import BATCH_BYTES
 from protocols.errors import ImageRefusedError
 from protocols.feeding import FIGURES, Image
@@ -32,7 +34,7 @@ class PictureReader:
 
     def __init__(self, image: Image) -> None:
         self._image = image
-        self._workers = ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1), "score-picture")
+        self._workers = ThreadPoolExecutor(min(_MOST_WORKERS, usable_cores(read_limits())), "score-picture")
         self.most_rows = max(1, min(_MOST_ROWS, BATCH_BYTES // (4 * math.prod(image.shape))))
 
     def read(self, files: Sequence[bytes]) -> Pictures:

@@ -25,6 +25,8 @@ def check_places(source: Path, out: Path, faults: Path) -> None:
             raise ScoreError(f"{option} {path} is the input; give another file")
         if path.is_dir():
             raise ScoreError(f"{option} {path} is a folder; give a file")
+        if path.exists() and not path.is_file():
+            raise ScoreError(f"{option} {path} is no file that could be replaced; give another")
     if out.resolve() == faults.resolve():
         raise ScoreError(f"--errors {faults} is the result; give another file")
 

@@ -140,7 +140,7 @@ def one_endless_line(path: Path) -> None:
         ("in.csv", text_behind(b"7,8,9,10\n"), "row 30001, Expected 3 columns, got 4: '7,8,9,10'"),
         ("in.csv", text_behind(b"7,hot,9\n"), "row 30001, column 'AT': 'hot': expected a number"),
         ("in.csv", text_behind(b'7,"8,9\n'), "in.csv, row 30001, Expected 3 columns, got 2: '7,"),
-        ("in.csv", no_utf8, "in.csv: "),
+        ("in.csv", no_utf8, "in.csv: it is not UTF-8 text; save it as UTF-8"),
         ("in.csv", nothing, "in.csv is empty"),
         ("in.csv.gz", gzip_cut, "in.csv.gz: "),
         ("in.sqlite", no_database, "in.sqlite is not a SQLite database"),
@@ -338,6 +338,7 @@ def test_a_result_that_cannot_be_written_is_one_clear_line(release: Path, tmp_pa
         (tmp_path / "file" / "out.csv", "make room, or choose another --out"),
         (tmp_path, "is a folder; give a file"),
         (source, "is the input; give another file"),
+        (Path("/dev/null"), "is no file that could be replaced; give another"),
     ):
         told = ["--out-format", "csv"]
         assert main(["score", str(release), str(source), "--out", str(out), *told]) == 1
