@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from edge_agent.scoring.column_types import column_types, measured
 from edge_agent.scoring.json_text import plain_texts
+from edge_agent.scoring.progress import ProgressLine
 from edge_agent.scoring.sources import Notation, Source
 from protocols.manifest import TensorSpec
 
@@ -21,7 +22,13 @@ _JSON_FORMS = {
 TYPED_FORMS = ("parquet", "sqlite")
 
 
-def kept_schema(source: Source, names: Sequence[str], inputs: Sequence[TensorSpec], out_form: str) -> pa.Schema:
+def kept_schema(
+    source: Source,
+    names: Sequence[str],
+    inputs: Sequence[TensorSpec],
+    out_form: str,
+    progress: ProgressLine | None = None,
+) -> pa.Schema:
     """Return the types of the kept columns in a result of this form.
 
     A source of texts is read through where the result has types, because its last row may make a text of a column.
@@ -31,9 +38,16 @@ def kept_schema(source: Source, names: Sequence[str], inputs: Sequence[TensorSpe
     typed = out_form in TYPED_FORMS or (source.notation == "text" and out_form == "jsonl")
     if not typed or not names:
         return pa.schema([(name, pa.string()) for name in names])
-    tables = (batch.table for batch in source.batches(names, done=0, most=_BATCH_ROWS))
+    tables = _tables(source, names, progress)
     types = column_types(tables, names, inputs) if source.notation == "text" else _json_types(tables, names, inputs)
     return pa.schema([(name, types.get(name, pa.string())) for name in names])
+
+
+def _tables(source: Source, names: Sequence[str], progress: ProgressLine | None) -> Iterator[pa.Table]:
+    for batch in source.batches(names, done=0, most=_BATCH_ROWS):
+        yield batch.table
+        if progress is not None:
+            progress.show(batch.first + batch.rows, source.share_read())
 
 
 def _json_types(

@@ -63,7 +63,8 @@ class Job:
 class Pipeline:
     """Runs a job."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, progress: ProgressLine | None = None) -> None:
+        self._progress = progress
         self._job, self._source, self._files = job, job.source, job.files
         inputs = [] if isinstance(job.source, ImageFolder) else [spec.name for spec in job.manifest.inputs]
         self._columns = list(dict.fromkeys([*inputs, *job.identity.keep]))
@@ -80,8 +81,11 @@ class Pipeline:
         if before is not None:
             kept = pa.ipc.read_schema(pa.py_buffer(before.schema))
         else:
+            if self._progress is not None:
+                self._progress.begin("types of the columns: ")
             with reading(job.path):
-                kept = kept_schema(job.source, identity.keep, job.manifest.inputs, identity.out_form)
+                inputs, out_form = job.manifest.inputs, identity.out_form
+                kept = kept_schema(job.source, identity.keep, inputs, out_form, self._progress)
         raw = job.source.notation == "json" and identity.out_form == "jsonl"
         maker = ResultMaker(kept, job.manifest, job.source.notation, identity.on_error, raw=raw)
         with writing(job.files):
@@ -95,13 +99,15 @@ class Pipeline:
             clock=time.monotonic, began=job.began, checkpoint_s=job.checkpoint_s,
         )  # fmt: skip
 
-    def execute(self, predictor: Predictor, progress: ProgressLine | None) -> Summary:
+    def execute(self, predictor: Predictor) -> Summary:
         """Read, predict and write, all three at once.
 
         Raises:
             ScoreError: as `score_file`; nothing is left but what a later run may go on with.
         """
-        recorder = self._recorder
+        recorder, progress = self._recorder, self._progress
+        if progress is not None:
+            progress.begin("")
         reader = ReadAhead(self._prepared(predictor), _DEPTH)
         writer: WriteBehind[Scored] = WriteBehind(recorder.add, _DEPTH)
         try:

@@ -16,9 +16,16 @@ class ProgressLine:
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
         self._shown = stream.isatty()
-        self._began = self._last = clock()
-        self._first: tuple[int, float] | None = None
         self._width = 0
+        self.begin("")
+
+    def begin(self, what: str) -> None:
+        """Begin to count; `what` goes before what is shown from now on, and is shown at once."""
+        self._what = what
+        self._began = self._last = self._clock()
+        self._first: tuple[int, float] | None = None
+        if self._shown and what:
+            self._write(f"{what}...")
 
     def show(self, done: int, share: float) -> None:
         """Show rows done, and the share of the source that they are, 0 to 1."""
@@ -27,7 +34,8 @@ class ProgressLine:
         if not self._shown or now - self._last < _EVERY_S:
             return
         self._last = now
-        self._write(progress_text(done - self._first[0], share - self._first[1], done, share, now - self._began))
+        text = progress_text(done - self._first[0], share - self._first[1], done, share, now - self._began)
+        self._write(self._what + text)
 
     def _write(self, text: str) -> None:
         self._stream.write(f"\r{text:<{self._width}}")

@@ -97,7 +97,7 @@ def score_file(
             release, manifest, source, opened, files, identity, before, began, options.batch_rows, options.checkpoint_s
         )
         predictor = Predictor(model, manifest, opened.notation, before.memory if before else None)
-        return Pipeline(job).execute(predictor, progress)
+        return Pipeline(job, progress).execute(predictor)
     finally:
         files.release()
 

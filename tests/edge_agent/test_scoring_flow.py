@@ -61,7 +61,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped_at_the_end(tmp_path: Path) ->
     source.write_text("AT,V\n" + "1,2\n" * 600_000)
     outside, inside = pty.openpty()
     command = [sys.executable, "-m", "genba", "score", str(tmp_path / "release"), str(source)]
-    command += ["--out", str(tmp_path / "out.csv"), "--batch-rows", "500"]
+    command += ["--out", str(tmp_path / "out.jsonl"), "--batch-rows", "500"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=inside)
     os.close(inside)
     said = b""
@@ -77,6 +77,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped_at_the_end(tmp_path: Path) ->
     assert child.wait(30) == 0
     lines = said.decode().split("\r")
     assert any("rows a second" in line and " left" in line and "%)" in line for line in lines)
+    assert any(line.startswith("types of the columns: ...") for line in lines)
     assert lines[-2].startswith("not signed: ")
 
 

@@ -5,6 +5,8 @@ import decimal
 import gzip
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,19 @@ def test_gzip_is_read_and_written_by_anything(release: Path, tmp_path: Path) -> 
     out = tmp_path / "out.jsonl.gz"
     score_file(release, packed, out, Options(checkpoint_s=0.0, batch_rows=1))
     assert [json.loads(line)["prediction"] for line in gzip.decompress(out.read_bytes()).splitlines()] == [10, 12]
+
+
+def test_nothing_is_asked_of_a_network(release: Path, tmp_path: Path) -> None:
+    source, out = write_rows(tmp_path / "in.csv", ROWS), tmp_path / "out.csv"
+    cut = "import socket\ndef refuse(*_, **__): raise SystemExit('a network was asked for')\n"
+    cut += "".join(
+        f"socket.{name} = refuse\n" for name in ("socket.connect", "socket.connect_ex", "socket.sendto", "getaddrinfo")
+    )
+    code = cut + "import sys, genba; sys.exit(genba.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "score", str(release), str(source), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert len(read_rows(out)) == 4
 
 
 def test_tabs_stay_tabs(release: Path, tmp_path: Path) -> None:
