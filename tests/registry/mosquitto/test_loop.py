@@ -98,10 +98,15 @@ def test_an_identity_that_is_used_twice_is_seen_and_told(factory):
     shutil.copytree(home, factory.folder / "clone")
     factory.run(factory.folder / "clone")
     wait_until(lambda: factory.catalogue.devices.get("press-a").cloned_at, 30, "that there are two")
-    told = [event for event in factory.catalogue.events.list(device="press-a") if event.kind == "identity-cloned"]
-    assert [event.level for event in told] == ["error"]
-    assert "genba registry revoke press-a" in told[0].text
-    assert "two agents use the identity of press-a" in factory.log("registry")
+
+    def told():
+        events = factory.catalogue.events.list(device="press-a")
+        return [event for event in events if event.kind == "identity-cloned"]
+
+    wait_until(told, 10, "the event, which is written after the mark")
+    assert [event.level for event in told()] == ["error"]
+    assert "genba registry revoke press-a" in told()[0].text
+    wait_until(lambda: "two agents use the identity of press-a" in factory.log("registry"), 10, "the log")
 
 
 @pytest.mark.slow
