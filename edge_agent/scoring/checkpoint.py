@@ -64,6 +64,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         schema: of the kept columns, in Arrow's form.
         faults_bytes, faults: how far the side file is, and how many of each kind are in it.
         memory: of a model that looks back.
+        least_bytes: of the result as far as it counts; a file that is shorter is not the one that was written.
         summary: of a run that is complete; its files need only take their places.
     """
 
@@ -78,6 +79,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     memory: Memory
     filling: int
     seconds: float
+    least_bytes: int
     summary: Summary | None = None
     v: int = CHECKPOINT_VERSION
 
@@ -130,7 +132,10 @@ class PartFiles:
             found = _decoder.decode(self.checkpoint.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return found if found.v == CHECKPOINT_VERSION else None
+        if found.v != CHECKPOINT_VERSION:
+            return None
+        whole = _size(self.part) >= found.least_bytes and _size(self.faults_part) >= found.faults_bytes
+        return found if whole or found.summary is not None else None
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint; a kill leaves the old or the new one, and no name that nobody would clear away."""
@@ -148,8 +153,10 @@ class PartFiles:
             sync_folder(self.faults.parent)
         elif not checkpoint.faults_bytes and checkpoint.identity.on_error != "stop":
             self.faults.unlink(missing_ok=True)
-        if self.part.exists():
+        if _size(self.part) >= checkpoint.least_bytes:
             self.part.replace(self.out)
+        else:  # it has its name already, and this is the file that was made to be locked
+            self.part.unlink(missing_ok=True)
         self._new.unlink(missing_ok=True)
         self.checkpoint.unlink(missing_ok=True)
         sync_folder(self.out.parent)
@@ -158,6 +165,10 @@ class PartFiles:
         """Delete what is unfinished."""
         for path in (self.checkpoint, self._new, self.part, _beside(self.part, "-journal"), self.faults_part):
             path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -117,6 +117,7 @@ class Recorder:
             memory=self._memory,
             filling=self._filling,
             seconds=self._clock() - self._began,
+            least_bytes=self._files.part.stat().st_size,
             summary=summary,
         )
 

@@ -218,20 +218,47 @@ def test_resume_with_nothing_to_go_on_with_begins_and_says_so(release: Path, tmp
     check_whole(tmp_path, out)
 
 
-def test_a_run_killed_after_its_last_row_only_takes_its_place(release: Path, tmp_path: Path) -> None:
-    """The last checkpoint says that everything is written; the result had not got its name yet."""
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_a_run_killed_after_its_last_row_only_takes_its_place(release: Path, tmp_path: Path, when: str) -> None:
+    """The last checkpoint says that everything is written; the two files get their names one after the other."""
     source, out = write_source(tmp_path / "in.csv"), tmp_path / "out.csv"
-    killed = """
+    killed = f"""
 import os, signal
-from edge_agent.scoring.checkpoint import PartFiles
-from edge_agent.scoring.faults import BadRow, FaultFile
-from edge_agent.scoring.formats import form_of, open_sink
-PartFiles.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from pathlib import Path
+when, names, real, unlink = {when!r}, [], Path.replace, Path.unlink
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+def replace(path, to):
+    if path.name.endswith(".part"):
+        names.append(path.name)
+        if len(names) == {{"before": 1, "between": 2, "after": 9}}[when]:
+            kill()
+    return real(path, to)
+def remove(path, missing_ok=False):
+    if len(names) == 2:
+        kill()
+    return unlink(path, missing_ok)
+Path.replace, Path.unlink = replace, remove
 """
     command = [sys.executable, "-c", killed + CHILD, str(release), str(source), str(out)]
     assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
-    assert not out.exists()
+    assert out.exists() == (when == "after")
     assert score_file(release, source, out, Options(on_error="skip", resume=True)).rows == ROWS
+    check_whole(tmp_path, out)
+
+
+@pytest.mark.parametrize("lost", ["out.csv.part", "out.csv.errors.jsonl.part", "half"])
+def test_a_checkpoint_without_its_files_is_not_gone_on_with(release: Path, tmp_path: Path, lost: str) -> None:
+    source, out = write_source(tmp_path / "in.csv"), tmp_path / "out.csv"
+    unfinished(release, source, out)
+    part = tmp_path / "out.csv.part"
+    if lost == "half":
+        part.write_bytes(part.read_bytes()[:100])
+    else:
+        (tmp_path / lost).unlink()
+    said: list[str] = []
+    score_file(release, source, out, Options(on_error="skip", resume=True), tell=said.append)
+    assert said == [f"there is no unfinished {out} to go on with: from the first row"]
     check_whole(tmp_path, out)
 
 
