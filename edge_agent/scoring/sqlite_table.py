@@ -33,6 +33,7 @@ class SqliteSource:
             raise ScoreError(f"{path} is empty" if not head else f"{path} is not a SQLite database")
         with self._connected() as connection:
             self._table = _chosen(path, connection, table)
+            self._order = _order(connection, self._table)
             found = connection.execute(_select("*", self._table) + " LIMIT 0")
             self.names = [column[0] for column in found.description]
             self.rows: int | None = connection.execute(_select("count(*)", self._table)).fetchone()[0]
@@ -58,7 +59,7 @@ class SqliteSource:
         schema = self.types(columns)
         asked = ", ".join(map(quoted, columns)) or "NULL"
         with self._connected() as connection:
-            rows = connection.execute(f"{_select(asked, self._table)} LIMIT -1 OFFSET ?", (done,))
+            rows = connection.execute(f"{_select(asked, self._table)}{self._order} LIMIT -1 OFFSET ?", (done,))
             first = done
             while chunk := rows.fetchmany(most):
                 yield Batch(first, _table(schema, chunk))
@@ -90,6 +91,23 @@ def _chosen(path: Path, connection: sqlite3.Connection, table: str | None) -> st
     if table is None and len(names) != 1:
         raise ScoreError(f"{path} has the tables {listed}; name one with --table" if names else f"{path} has no table")
     return table if table is not None else names[0]
+
+
+def _order(connection: sqlite3.Connection, table: str) -> str:
+    """Return what keeps a table's rows in their order: unasked, SQLite reads along any index that has the columns.
+
+    That is the order of the rowid, or where there is none, of the primary key; a view has its own.
+    """
+    if connection.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchone() == ("view",):
+        return ""
+    columns = connection.execute("SELECT name, pk FROM pragma_table_info(?)", (table,)).fetchall()
+    taken = {name.lower() for name, _ in columns}
+    for name in {"rowid", "_rowid_", "oid"} - taken:  # of which any may be a column's
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute(_select(name, table) + " LIMIT 0")
+            return f" ORDER BY {name}"
+    key = sorted((place, name) for name, place in columns if place)
+    return " ORDER BY " + ", ".join(quoted(name) for _, name in key) if key else ""
 
 
 def _type(integer: bool, real: bool, text: bool, blob: bool) -> pa.DataType:

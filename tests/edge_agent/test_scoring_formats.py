@@ -213,6 +213,35 @@ def test_a_table_of_sqlite_is_named_and_read_in_the_order_of_its_rows(release: P
         score_file(release, write_rows(tmp_path / "in.csv", ROWS), out, Options(table="x"))
 
 
+@pytest.mark.parametrize(
+    ("columns", "primary"),
+    [
+        ("AT, V, note", ""),
+        ("rowid, AT, V", ""),
+        ("AT, V, note, rowid, _rowid_, oid, id INTEGER PRIMARY KEY", ""),
+        ("note, id, AT, V, PRIMARY KEY (id, note)", " WITHOUT ROWID"),
+    ],
+)
+@pytest.mark.parametrize("keep", [None, ["AT"]])
+def test_an_index_that_has_all_columns_changes_no_order(
+    release: Path, tmp_path: Path, columns: str, primary: str, keep: list[str] | None
+) -> None:
+    source, out = tmp_path / "in.db", tmp_path / "out.csv"
+    with contextlib.closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute(f"CREATE TABLE readings ({columns}){primary}")
+        named, place = ("id, note, ", "?1, '', ") if primary else ("", "")
+        connection.executemany(
+            f"INSERT INTO readings ({named}AT, V) VALUES ({place}?2, 0)",  # noqa: S608 - of this test
+            [(row, at) for row, at in enumerate([3, 1, 2])],
+        )
+        connection.execute("CREATE INDEX quick ON readings (AT, V)")
+        connection.execute("CREATE VIEW backwards AS SELECT AT, V FROM readings ORDER BY AT DESC")
+    score_file(release, source, out, Options(table="readings", keep=keep, batch_rows=2))
+    assert [row["AT"] for row in read_rows(out)] == [3, 1, 2]
+    score_file(release, source, tmp_path / "view.csv", Options(table="backwards"))
+    assert [row["AT"] for row in read_rows(tmp_path / "view.csv")] == [3, 2, 1]
+
+
 def test_a_column_that_sqlite_does_not_tell_apart_is_named(release: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "in.csv", tmp_path / "out.sqlite"
     source.write_text("AT,V,at\n1,2,3\n")
