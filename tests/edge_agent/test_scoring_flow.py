@@ -34,6 +34,7 @@ print(next(int(line.split()[1]) // 1024 for line in status if line.startswith("V
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("form", ["csv", pytest.param("parquet", marks=pytest.mark.sample), "jsonl"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, form: str) -> None:
     write_release(tmp_path / "release", version=0)

@@ -132,6 +132,7 @@ def test_a_killed_run_goes_on_with_no_row_twice_and_none_lost(release: Path, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # seven processes, each with ONNX Runtime to load
 @pytest.mark.parametrize(
     ("source", "out"),
     [
