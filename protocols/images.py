@@ -5,6 +5,7 @@ device without a camera never loads it.
 """
 
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,18 @@ Array = np.ndarray[Any, Any]
 #: A larger file is no image of ours.
 IMAGE_LIMIT_BYTES = 8 * 1024 * 1024
 #: What an image may unfold to, by its own header: 25 million pixels are more than a line's camera has, and take 100 MB
-#: of memory while they are decoded, 200 MB with transparency. A decompression bomb promises more.
+#: of memory while they are decoded, up to 300 MB with transparency, 16 bits, or scan after scan (a progressive JPEG).
+#: A decompression bomb promises more.
 PIXEL_LIMIT = 25_000_000
+#: Neither side may be longer. Pillow keeps a pointer for each row, and lays out short rows generously: one column of 25
+#: million pixels would take a gigabyte.
+SIDE_LIMIT = 20_000
 
 #: A JPEG may go over its pixels so many times. A progressive one has about ten scans; each takes time, and a few bytes.
 SCAN_LIMIT = 50
+#: So many parts may precede a JPEG's pixels. A camera's has about ten, and one with 8 MB of data beside its pixels 130;
+#: what Pillow does with many takes time that grows with their square.
+SEGMENT_LIMIT = 200
 
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
 _OTHERS = {
@@ -37,6 +45,9 @@ _OTHERS = {
     b"{": "JSON; to read the image out of it, bind its path: --input image=PATH",
 }
 _SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff[\xc0-\xfe]")
+#: Markers of JPEG that no length follows.
+_BARE = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 #: EXIF's orientation -> the transposition that makes the image upright, by its name in Pillow.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -64,19 +75,19 @@ def read_pixels(data: bytes, image: Image) -> Array:
     form = _form(data)
     if len(data) > IMAGE_LIMIT_BYTES:
         raise ImageRefusedError("too-large", f"an image of {len(data)} bytes, and {IMAGE_LIMIT_BYTES} are allowed")
-    scans = data.count(_SCAN) if form == "JPEG" else 0  # what is in a scan holds no marker, so this counts no less
-    if scans > SCAN_LIMIT:
-        raise ImageRefusedError("too-large", f"a JPEG of {scans} scans, and {SCAN_LIMIT} are allowed")
+    if form == "JPEG":
+        _check_parts(data)
     try:
         with _opened(form, data) as picture:
             width, height = picture.size
-            if width * height <= PIXEL_LIMIT:
+            if width * height <= PIXEL_LIMIT and max(width, height) <= SIDE_LIMIT:
                 return _pixels(picture, image)
     except Exception as error:  # Pillow's decoders share no root but Exception
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageRefusedError("broken-image", f"a {form} that cannot be decoded: {reason}") from error
     raise ImageRefusedError(
-        "too-large", f"a {form} that unfolds to {width} x {height} pixels, and {PIXEL_LIMIT} are allowed"
+        "too-large",
+        f"a {form} that unfolds to {width} x {height} pixels, and {PIXEL_LIMIT} are allowed, {SIDE_LIMIT} on a side",
     )
 
 
@@ -119,6 +130,29 @@ def _form(data: bytes) -> str:
         found = next((name for magic, name in _OTHERS.items() if data.startswith(magic)), f"begins {data[:16]!r}")
         raise ImageRefusedError("not-an-image", f"no JPEG or PNG: it is {found}" if data else "no image: it is empty")
     return form
+
+
+def _check_parts(data: bytes) -> None:
+    """Refuse a JPEG that would take long because of how many parts it has."""
+    scans = data.count(_SCAN)  # what is in a scan holds no marker, so this counts no less
+    if scans > SCAN_LIMIT:
+        raise ImageRefusedError("too-large", f"a JPEG of {scans} scans, and {SCAN_LIMIT} are allowed")
+    if _segments(data) > SEGMENT_LIMIT:
+        text = f"a JPEG with more than {SEGMENT_LIMIT} parts before its pixels, which are as many as are allowed"
+        raise ImageRefusedError("too-large", text)
+
+
+def _segments(data: bytes) -> int:
+    """Return how many markers Pillow meets before it comes to the pixels, or one more than are allowed."""
+    place = 2
+    for count in range(SEGMENT_LIMIT + 1):
+        found = _MARKER.search(data, place)
+        if found is None or found[0] == _SCAN:
+            return count
+        place = found.end()
+        if data[place - 1] not in _BARE:
+            place += max(2, int.from_bytes(data[place : place + 2]))
+    return SEGMENT_LIMIT + 1
 
 
 def _opened(form: str, data: bytes) -> "Picture":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pictures
-from simulators.bad_pictures import bomb, endless_jpeg
+from simulators.bad_pictures import bomb, crumbled_jpeg, endless_jpeg, thread
 from simulators.broker_process import wait_until
 from simulators.small_kinds import Kind, picture, pictured, recurrent_window, stateful, windowed, write_kind
 from simulators.small_models import write_release
@@ -274,11 +274,13 @@ def test_a_message_that_is_no_image_is_one_counted_line_and_the_stream_goes_on(b
     bench.serve(pictured())
     whole = picture((255, 0, 0), "JPEG", (400, 300))
     large = bytes(IMAGE_LIMIT_BYTES + 1)
-    bench.send("camera", reading(1), whole[: len(whole) // 2], large, bomb(), endless_jpeg(), whole)
-    bench.dealt_with("camera", 6)
+    bench.send("camera", bomb(), endless_jpeg(), thread(30_000), crumbled_jpeg())
+    bench.dealt_with("camera", 4)
+    bench.send("camera", reading(1), whole[: len(whole) // 2], large, whole)
+    bench.dealt_with("camera", 8)
     assert bench.answers("camera") == ["red"]
     (window,) = bench.windows()
-    assert window.rejected == {"not-an-image": 1, "broken-image": 1, "too-large": 3}
+    assert window.rejected == {"not-an-image": 1, "broken-image": 1, "too-large": 5}
     texts = [fault.text for fault in bench.row("camera").faults]
     assert any("--input image=PATH" in text for text in texts)
     assert any("a JPEG that cannot be decoded" in text for text in texts)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pictures
-from simulators.bad_pictures import bomb, endless_jpeg, profile_bomb, text_bomb
+from simulators.bad_pictures import bomb, crumbled_jpeg, endless_jpeg, profile_bomb, text_bomb, thread
 
 from protocols.errors import ImageRefusedError
 from protocols.feeding import Image
-from protocols.images import IMAGE_LIMIT_BYTES, figures, read_pixels, to_tensor
+from protocols.images import IMAGE_LIMIT_BYTES, SEGMENT_LIMIT, SIDE_LIMIT, figures, read_pixels, to_tensor
 
 SMALL = Image("x", height=4, width=6)
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -142,6 +142,51 @@ def test_what_a_png_carries_beside_its_pixels_is_no_way_around_the_limit(make):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert refusal(data).reason == "broken-image"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+@pytest.mark.parametrize("lying", [False, True])
+def test_few_enough_pixels_in_one_column_or_row_are_refused_by_their_header(monkeypatch, lying):
+    """They would take up to a gigabyte: the loader would be reached, and is not."""
+    data = thread(SIDE_LIMIT + 1, lying=lying)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("it was decoded"))
+    error = refusal(data)
+    assert error.reason == "too-large"
+    assert f"{SIDE_LIMIT} on a side" in str(error)
+
+
+def test_what_is_thin_takes_little_memory():
+    data = thread()
+    assert len(data) < 200_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(data).reason == "too-large"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_the_longest_side_that_is_allowed_is_taken():
+    assert read_pixels(thread(SIDE_LIMIT), SMALL).shape == (4, 6, 3)
+
+
+def test_a_jpeg_in_crumbs_is_refused_before_they_are_put_together():
+    data = crumbled_jpeg()
+    began = time.monotonic()
+    error = refusal(data)
+    assert (error.reason, time.monotonic() - began < 1) == ("too-large", True)
+    assert f"more than {SEGMENT_LIMIT} parts before its pixels" in str(error)
+
+
+def test_a_jpeg_with_large_data_beside_its_pixels_is_taken():
+    """EXIF data, and seven megabytes of a profile in parts; what they hold looks like markers, and is none."""
+    whole = encoded(halves(), "JPEG", quality=95)
+    part = b"\xff\xe2\xff\xff" + b"\xff\xe1" * 32766 + b"\0"
+    assert read_pixels(whole[:2] + part * 110 + whole[2:], SMALL).shape == (4, 6, 3)
+
+
+def test_parts_are_counted_whatever_lies_between_them():
+    """As Pillow goes on over padding, stray bytes and markers without a length, so must the count."""
+    whole = encoded(halves(), "JPEG")
+    for between in (b"", b"\xff\xff\xff", b"junk", b"\xff\x00", b"\xff\xd9"):
+        crumbs = (b"\xff\xe1\0\x08Exif\0\0" + between) * (SEGMENT_LIMIT + 1)
+        assert "parts before its pixels" in str(refusal(whole[:2] + crumbs + whole[2:]))
 
 
 def test_a_jpeg_that_takes_hours_is_refused_before_it_begins():
