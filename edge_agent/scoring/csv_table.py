@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ class CsvSource:
         with self._stream() as stream:
             head = stream.read(1 << 20).decode("utf-8-sig", errors="replace").partition("\n")[0]
         self._delimiter = max(",;\t", key=head.count)
-        lost: list[Any] = []
-        with self._stream() as stream, self._open(stream, lost, None) as reader:
+        with self._stream() as stream, self._open(stream, deque(), None) as reader:
             self.names = list(reader.schema.names)
         twice = next((name for name in self.names if self.names.count(name) > 1), None)
         if twice is not None:
@@ -58,9 +58,9 @@ class CsvSource:
         self._raw = pa.OSFile(str(self._path))
         return pa.CompressedInputStream(self._raw, "gzip") if self._packed else self._raw
 
-    def _open(self, stream: Any, lost: list[Any], columns: Sequence[str] | None) -> Any:
+    def _open(self, stream: Any, lost: deque[LostRow], columns: Sequence[str] | None) -> Any:
         def keep(row: Any) -> str:
-            lost.append(row)
+            lost.append(_lost_row(row))
             return "skip"
 
         types = {"column_types": dict.fromkeys(columns, pa.string()), "include_columns": columns} if columns else {}
@@ -77,22 +77,21 @@ class CsvSource:
     def _batches(self, columns: Sequence[str], most: int) -> Iterator[Batch]:
         # Without a column to read, Arrow would read them all.
         wanted = list(columns) or self.names[:1]
-        lost: list[Any] = []
-        first = taken = 0
+        lost: deque[LostRow] = deque()
+        first = 0
         with self._stream() as stream, self._open(stream, lost, wanted) as reader:
-            for table in _grouped(self._measured(reader), most):
+            for table in _grouped(self._measured(reader), most, lost):
                 end = first + table.num_rows
                 gone = []
-                # The header is row 1 to Arrow.
-                while taken < len(lost) and lost[taken].number - 2 < end:
-                    gone.append(_lost_row(lost[taken]))
-                    taken, end = taken + 1, end + 1
+                while lost and lost[0].number - 1 < end:
+                    gone.append(lost.popleft())
+                    end += 1
                 self._read = end
                 yield Batch(first, table, gone)
                 first = end
-        if taken < len(lost):
+        if lost:
             nothing = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
-            yield Batch(first, nothing, [_lost_row(row) for row in lost[taken:]])
+            yield Batch(first, nothing, list(lost))
 
     def _measured(self, reader: Any) -> Iterator[Any]:
         for block in reader:
@@ -100,8 +99,8 @@ class CsvSource:
             yield block
 
 
-def _grouped(reader: Any, most: int) -> Iterator[pa.Table]:
-    """Join what small blocks gave, and cut what is too long."""
+def _grouped(reader: Any, most: int, lost: Sized) -> Iterator[pa.Table]:
+    """Join what small blocks gave, and cut what is too long; of rows that were lost no more wait than of others."""
     waiting: list[Any] = []
     rows = 0
     for block in reader:
@@ -112,11 +111,15 @@ def _grouped(reader: Any, most: int) -> Iterator[pa.Table]:
                 table = pa.Table.from_batches(waiting)
                 yield table.slice(0, most)
                 waiting, rows = table.slice(most).to_batches(), rows - most
+        if rows and len(lost) >= most:
+            yield pa.Table.from_batches(waiting)
+            waiting, rows = [], 0
     if rows:
         yield pa.Table.from_batches(waiting)
 
 
 def _lost_row(row: Any) -> LostRow:
+    """Return a row that Arrow could not read; to it the header is row 1."""
     reason = f"Expected {row.expected_columns} columns, got {row.actual_columns}"
     return LostRow(row.number - 1, reason, row.text[:_TEXT_CHARS])
 

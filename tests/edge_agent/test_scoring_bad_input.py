@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 from simulators.small_models import file_info, picky_regression, write_release
 
-from edge_agent.scoring import Options, score_file
+from edge_agent.scoring import Options, csv_table, score_file
 from genba import main
 from protocols.manifest import Manifest, TensorSpec, decode_manifest, encode_manifest
 from protocols.reference import ReferenceProfile, encode_reference
@@ -227,6 +228,23 @@ def ids_and_predictions(out: Path) -> list[tuple[str | None, float | None]]:
             found = list(csv.DictReader(file))
         return [(row["id"] or None, float(row["prediction"]) if row["prediction"] else None) for row in found]
     return [(row["id"], row["prediction"]) for row in rows]
+
+
+def test_bad_rows_that_were_told_are_held_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_table, "_BLOCK_BYTES", 2048)
+    source = tmp_path / "in.csv"
+    source.write_text("AT,V\n" + ("1,2\n" + "1,2,a third\n" * 99) * 600)
+    read, most = 0, 0
+    tracemalloc.start()
+    try:
+        for batch in csv_table.CsvSource(source).batches(["AT", "V"], done=0, most=200):
+            assert batch.first == read
+            read += batch.rows
+            most = max(most, tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert read == 60_000
+    assert most < 2_000_000
 
 
 def test_the_side_file_has_each_row_as_it_stood(release: Path, tmp_path: Path, capsys: Any) -> None:
