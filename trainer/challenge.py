@@ -67,6 +67,20 @@ def judge(manifest: Manifest, truth: Array, output: Array) -> Score:
     return _classification_score(manifest, truth, output)
 
 
+def measured(manifest: Manifest, series: pd.Series, output: Array) -> dict[str, float]:
+    """Return a foreign model's figures on the rows that have a true value and that it answers with a number.
+
+    Args:
+        output: of every row of `series`; NaN where the model has no answer, such as to a missing value.
+    """
+    truth, rows = true_values(manifest, series)
+    answered = np.isfinite(output[rows].reshape(len(rows), -1)).all(axis=1)
+    if answered.sum() < 2:
+        return {}
+    found = judge(manifest, truth[answered], output[rows[answered]])
+    return {manifest.metric: found["value"], **found["metrics"]}
+
+
 def true_values(manifest: Manifest, series: pd.Series) -> tuple[Array, Array]:
     """Return the labels (numbers, or text as the classes are spelt) and which rows have one."""
     if manifest.task == "regression":

@@ -57,6 +57,13 @@ def type_column(name: str, series: pd.Series) -> Column:
     return _from_text(name, series)
 
 
+def first_text(series: pd.Series) -> tuple[int, str]:
+    """Return the first value of a `mixed` number column that is no number: its row, from 0, and the text."""
+    text = pd.Series(_text(series), dtype=object)
+    others = text[(text != "") & pd.to_numeric(text, errors="coerce").isna()]
+    return int(others.index[0]), str(others.iloc[0])
+
+
 def _from_text(name: str, series: pd.Series) -> Column:
     text = pd.Series(_text(series), dtype=object)
     present = text != ""

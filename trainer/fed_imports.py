@@ -16,7 +16,7 @@ from protocols.feeding import FIGURES, Feeding, Image, Window, check_feeding
 from protocols.manifest import FED_VERSION, Lineage, Manifest, Task, decode_manifest, encode_manifest
 from trainer.assembly import Subject, compose, elsewhere
 from trainer.candidate import write_candidate
-from trainer.challenge import judge, true_values
+from trainer.challenge import measured
 from trainer.errors import ImportRefusedError
 from trainer.fed_golden import golden_bytes, make_cases
 from trainer.fed_graphs import build
@@ -28,6 +28,7 @@ from trainer.foreign_files import load_graph
 from trainer.foreign_trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.guardrails.rail import Guardrail
+from trainer.guardrails.values import unanswered_rail
 from trainer.import_request import ImportRequest, model_format
 from trainer.lineage import code_version, pins
 from trainer.parity import certify, check_certificate, tolerance_for
@@ -78,7 +79,7 @@ def import_fed(
         tolerance_for(target.task, target.values),
         fed.settled.classes,
     )
-    check_certificate(certificate)
+    check_certificate(certificate, imported=True)
     progress("measuring", 0.7)
     subject = Subject(
         request.model,
@@ -105,7 +106,7 @@ def import_fed(
         metrics=_metrics(manifest, fed.sample, output),
     )
     decode_manifest(encode_manifest(manifest))  # what a device would refuse is refused here
-    report = Report.of([_rail(fed)], (), (), manifest, round(time.monotonic() - begun, 2))
+    report = Report.of([_rail(fed), unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2))
     write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
@@ -243,11 +244,7 @@ def _metrics(manifest: Manifest, sample: FedSample, output: Array) -> dict[str, 
     """Return figures on the rows whose true value is known."""
     if sample.truth is None:
         return {}
-    truth, rows = true_values(manifest, sample.truth)
-    if not len(rows):
-        return {}
-    found = judge(manifest, truth, output[rows])
-    return {manifest.metric: found["value"], **found["metrics"]}
+    return measured(manifest, sample.truth, output)
 
 
 def _lineage(request: ImportRequest, fed: Fed) -> Lineage:

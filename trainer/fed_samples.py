@@ -15,7 +15,7 @@ from protocols.feeding import FIGURES, Image
 from protocols.images import figures, read_pixels, to_tensor
 from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
-from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest
+from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers
 from trainer.tables import file_digest, read_table
 
 Array = np.ndarray[Any, Any]
@@ -55,7 +55,7 @@ def read_rows(request: ImportRequest) -> tuple[FedSample, Array]:
     """Read a table of numbers in the order of time; return the sample without `rows`, and the matrix.
 
     Raises:
-        ImportRefusedError: a column is no number, or there are too few rows.
+        ImportRefusedError: a column or a cell is no number, or there are too few rows.
         TableError: it cannot be read.
     """
     table = request.sample if isinstance(request.sample, pd.DataFrame) else read_table(request.sample)
@@ -69,6 +69,8 @@ def read_rows(request: ImportRequest) -> tuple[FedSample, Array]:
             f"column {text.name!r} of the sample holds {text.kind} values, and windows and state are of numbers: give "
             "--sample a table of the model's columns, in their order (and --target)"
         )
+    for column in features:
+        check_numbers(column, table[column.name])
     needed = MIN_SAMPLE_ROWS + (request.feeding.window or 1) - 1
     if len(table) < needed:
         raise ImportRefusedError(

@@ -12,6 +12,8 @@ from trainer.errors import ImportRefusedError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainer.columns import Column
+
 #: Rows of a sample that are enough for ranges, golden vectors and a proof.
 MIN_SAMPLE_ROWS = 20
 
@@ -96,6 +98,24 @@ class ImportRequest:
     def fed(self) -> bool:
         """Whether its graph takes more than one row."""
         return self.feeding != FeedingRequest()
+
+
+def check_numbers(column: "Column", series: "pd.Series") -> None:
+    """Refuse text among a sample's numbers.
+
+    Raises:
+        ImportRefusedError: there is some; the text names row, column and value.
+    """
+    if column.kind != "number" or not column.mixed:
+        return
+    from trainer.columns import first_text
+
+    row, text = first_text(series)
+    more = f" ({column.mixed - 1} more like it)" if column.mixed > 1 else ""
+    raise ImportRefusedError(
+        f"row {row + 1} of the sample has {text[:40]!r} in column {column.name!r}{more}, and the model takes a number "
+        "there: mend the row, or leave the cell empty where the value is missing"
+    )
 
 
 def model_format(file: Path) -> Literal["onnx", "pickle"]:

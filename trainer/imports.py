@@ -16,7 +16,7 @@ from protocols.names import check_name
 from trainer.assembly import Subject, assemble
 from trainer.candidate import check_output, write_candidate
 from trainer.cases import Case, make_cases
-from trainer.challenge import score
+from trainer.challenge import measured
 from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
 from trainer.fed_imports import import_fed
@@ -24,9 +24,10 @@ from trainer.foreign_files import load_graph
 from trainer.foreign_graphs import ForeignGraph, adopt
 from trainer.foreign_pipelines import answer, export_foreign, load_pipeline, model_columns
 from trainer.foreign_trial import try_graph
-from trainer.graphs import followed_output, open_graph, run_graph
+from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.guardrails.rail import Guardrail
-from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, model_format
+from trainer.guardrails.values import unanswered_rail
+from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers, model_format
 from trainer.lineage import code_version, pins
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
@@ -83,7 +84,7 @@ def import_file(
         tolerance_for(target.task, target.values),
         foreign.graph.classes,
     )
-    check_certificate(certificate)
+    check_certificate(certificate, imported=True)
     progress("measuring", 0.7)
     subject = Subject(
         request.model,
@@ -102,10 +103,11 @@ def import_file(
     )
     manifest, files = assemble(subject, clock())
     manifest, files = add_variants(request, manifest, files, cases)
+    output = followed_output(run_graph(open_graph(foreign.graph.data), to_feed(foreign.features)))
     if request.target is not None:
-        found = score(manifest, foreign.graph.data, table)
-        manifest = msgspec.structs.replace(manifest, metrics={manifest.metric: found["value"], **found["metrics"]})
-    report = Report.of([rail], (), (), manifest, round(time.monotonic() - begun, 2))
+        metrics = measured(manifest, table[request.target], output)
+        manifest = msgspec.structs.replace(manifest, metrics=metrics)
+    report = Report.of([rail, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2))
     write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
@@ -155,6 +157,8 @@ def _read_pipeline(request: ImportRequest, table: pd.DataFrame) -> Foreign:
     model = load_pipeline(request.file, trusted=request.trusted)
     columns = model_columns(model, _columns(request, table))
     typed = [type_column(name, table[name]) for name in columns]
+    for column in typed:
+        check_numbers(column, table[column.name])
     graph = export_foreign(model, columns, [column.kind for column in typed])
     by_name = {column.name: column for column in typed}
     places = [columns.index(name) for name in graph.columns]
@@ -173,6 +177,7 @@ def _typed(name: str, kind: str, series: pd.Series) -> Column:
     if kind == "category" and column.kind != "category":
         texts = ["" if gone else str(value) for value, gone in zip(series, series.isna(), strict=True)]
         return Column(name, "category", np.array(texts, dtype=object))
+    check_numbers(column, series)
     return column
 
 
@@ -206,6 +211,10 @@ def _target(request: ImportRequest, foreign: Foreign, real: Case) -> Target:
         raise ImportRefusedError(
             f"the model names {len(foreign.graph.classes)} classes and gives {outputs[1].shape[1:]} probabilities a row"
         )
+    if foreign.graph.task == "regression":
+        values = values[np.isfinite(values)]
+        if not len(values):
+            raise ImportRefusedError("the model answers the whole sample with NaN; are these the rows that it takes?")
     rows = np.arange(len(values))
     return Target(request.target or "", foreign.graph.task, values, rows, foreign.graph.classes, 0, 0, {})
 

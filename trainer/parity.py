@@ -20,6 +20,7 @@ WAY_OUT = {
     "unseen": "Encode text inside the model so that unseen values are ignored",
     "": "Use another kind of model or featurizer",
 }
+WAY_OUT_IMPORTED = "Export it again, with another converter or opset"
 #: Stands for a difference that is no number, which JSON could not carry: other shapes, or NaN on one side.
 UNLIKE = float(np.finfo(np.float64).max)
 
@@ -70,8 +71,11 @@ def certify(
     return ParityCertificate(tolerance, compared, ort.__version__)
 
 
-def check_certificate(certificate: ParityCertificate) -> None:
+def check_certificate(certificate: ParityCertificate, *, imported: bool = False) -> None:
     """Raise if the certificate proves nothing.
+
+    Args:
+        imported: the model was another maker's, and the rows are of its sample.
 
     Raises:
         ParityError: a case failed; the text names it, the differences and the tolerance.
@@ -80,13 +84,20 @@ def check_certificate(certificate: ParityCertificate) -> None:
         return
     for case in certificate.cases:
         if not case.passed:
-            raise ParityError(
-                f"the exported graph differs from the fitted model on {case.name} rows: by up to "
-                f"{case.largest_difference:.3g} (tolerance {certificate.tolerance.absolute:.3g} + "
-                f"{certificate.tolerance.relative:.3g} of the value), {case.label_flips} labels flipped; "
-                f"no release. {WAY_OUT.get(case.name, WAY_OUT[''])}"
-            )
+            way_out = WAY_OUT.get(case.name, WAY_OUT_IMPORTED if imported else WAY_OUT[""])
+            raise ParityError(f"{_difference(case, certificate.tolerance, imported)}; no release. {way_out}")
     raise ParityError("the certificate has no case, so it proves nothing; no release")
+
+
+def _difference(case: ParityCase, tolerance: Tolerance, imported: bool) -> str:
+    sides = "the release's graph differs from the " if imported else "the exported graph differs from the fitted "
+    rows = "the sample's" if imported and case.name == "held-out" else case.name
+    if case.largest_difference == UNLIKE:
+        return f"{sides}model on {rows} rows: only one of the two answers with numbers"
+    return (
+        f"{sides}model on {rows} rows: by up to {case.largest_difference:.3g} (tolerance {tolerance.absolute:.3g} + "
+        f"{tolerance.relative:.3g} of the value), {case.label_flips} labels flipped"
+    )
 
 
 def _compare(

@@ -119,11 +119,32 @@ def _parse_csv(data: bytes, name: str) -> pd.DataFrame:
     _check_unique([name_ for name_ in next(csv.reader(io.StringIO(text), delimiter=separator), []) if name_], name)
     try:
         # One pass over whole columns: chunked inference would give one column two types.
-        return pd.read_csv(io.StringIO(text), sep=separator, low_memory=False)
+        table = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False)
     except pd.errors.EmptyDataError:
         raise EmptyTableError(name) from None
     except (pd.errors.ParserError, ValueError) as error:
+        _check_even(text, separator, name)
         raise TableUnreadableError(f"{name} is not a CSV table: {_first_line(error)}") from error
+    # A short row lacks its last value; a long first row makes an index of the first column.
+    if len(table) and (table.iloc[:, -1].isna().any() or not isinstance(table.index, pd.RangeIndex)):
+        _check_even(text, separator, name)
+    return table
+
+
+def _check_even(text: str, separator: str, name: str) -> None:
+    """Refuse rows with more or fewer cells than the header: their values could stand in the wrong columns."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        filled = (cells for cells in reader if len(cells) > 1 or "".join(cells).strip())
+        wanted = len(next(filled, []))
+        for place, cells in enumerate(filled, 1):
+            if len(cells) != wanted:
+                raise TableUnreadableError(
+                    f"{name} is not a CSV table: row {place} (line {reader.line_num}) has {len(cells)} cells, and the "
+                    f"header has {wanted}: mend that line, or take it out"
+                )
+    except csv.Error:
+        return  # a cell that only pandas reads
 
 
 def _decompress(data: bytes, name: str) -> bytes:

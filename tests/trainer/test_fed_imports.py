@@ -219,6 +219,26 @@ def test_missing_values_are_proven_as_such_and_end_no_proof(tmp_path: Path) -> N
         assert np.isfinite(golden["output_1"]).all()
 
 
+def test_windows_with_a_missing_value_are_left_out_of_the_figures(tmp_path: Path) -> None:
+    table = series().assign(truth=0.5)
+    table.loc[30, "load"] = np.nan
+    manifest = take(tmp_path, networks.convolution(), table, "truth", window=12)
+    assert np.isfinite(manifest.metrics["rmse"])
+    said = (tmp_path / "out" / "report.json").read_text()
+    assert "the model answers 12 of 69 rows or windows with NaN" in said
+
+
+@pytest.mark.parametrize("fed", [{"window": 12}, {"state": (("level", "next_level"),)}])
+def test_text_among_the_numbers_of_a_series_is_named(tmp_path: Path, fed: dict[str, Any]) -> None:
+    table = series().astype({"load": object})
+    table.loc[30, "load"] = "n.i.O."
+    table.loc[40, "load"] = "ERR"
+    with pytest.raises(
+        ImportRefusedError, match=r"row 31 of the sample has 'n\.i\.O\.' in column 'load' \(1 more like it"
+    ):
+        take(tmp_path, networks.filter_by_column(COLUMNS) if "state" in fed else networks.convolution(), table, **fed)
+
+
 def test_missing_values_before_a_state_are_refused(tmp_path: Path) -> None:
     table = series()
     table.loc[30, "load"] = np.nan

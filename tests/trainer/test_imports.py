@@ -22,12 +22,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from protocols.manifest import Manifest
+from protocols.manifest import Manifest, ParityCase, ParityCertificate, Tolerance
 from protocols.onnx_file import read_onnx
 from trainer.candidate import read_candidate
 from trainer.errors import ImportRefusedError, MissingColumnError, ParityError
 from trainer.import_request import ImportRequest
 from trainer.imports import import_file
+from trainer.parity import check_certificate
 
 SENSORS = ["Torque [Nm]", "Air temp. (°C); line 1/2", "wear"]
 
@@ -151,6 +152,45 @@ def test_what_cannot_be_taken_in_is_one_clear_line(tmp_path: Path, whole: pd.Dat
         assert "\n" not in str(caught.value)
     with pytest.raises(MissingColumnError):
         take(tmp_path, "ridge.joblib", whole, trusted=True, target="none")
+
+
+def _ridge(tmp_path: Path, whole: pd.DataFrame) -> None:
+    model = Ridge().fit(whole[SENSORS].to_numpy(np.float32), whole["yield"])
+    graph = to_onnx(model, initial_types=[("X", FloatTensorType([None, 3]))], target_opset={"": 17, "ai.onnx.ml": 3})
+    (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
+
+
+def test_rows_with_a_missing_value_are_left_out_of_the_figures(tmp_path: Path, whole: pd.DataFrame) -> None:
+    _ridge(tmp_path, whole)
+    table = whole[[*SENSORS, "yield"]].copy()
+    table.loc[3, "wear"] = np.nan
+    manifest = take(tmp_path, "m.onnx", table, target="yield")
+    assert manifest.metrics["rmse"] < 3
+    assert np.isfinite(manifest.parity.tolerance.absolute)
+    assert f"the model answers 1 of {len(table)} rows or windows with NaN" in (tmp_path / "out/report.json").read_text()
+    (tmp_path / "out").rename(tmp_path / "earlier")
+    with pytest.raises(ImportRefusedError, match="answers the whole sample with NaN"):
+        take(tmp_path, "m.onnx", table.assign(wear=np.nan), target="yield")
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.joblib"])
+def test_text_among_the_numbers_of_a_sample_is_named(tmp_path: Path, whole: pd.DataFrame, name: str) -> None:
+    _ridge(tmp_path, whole)
+    joblib.dump(Ridge().fit(whole[SENSORS], whole["yield"]), tmp_path / "m.joblib")
+    table = whole[[*SENSORS, "yield"]].astype({"wear": object})
+    table.loc[3, "wear"] = "abc"
+    with pytest.raises(
+        ImportRefusedError, match="row 4 of the sample has 'abc' in column 'wear', and the model takes a"
+    ):
+        take(tmp_path, name, table, target="yield", trusted=True)
+
+
+def test_a_graph_that_differs_from_an_imported_model_is_told_in_its_words() -> None:
+    cases = (ParityCase("held-out", 20, 2.0, 1.0, 0, False),)
+    with pytest.raises(
+        ParityError, match="the release's graph differs from the model on the sample's rows: by up to 2"
+    ):
+        check_certificate(ParityCertificate(Tolerance(0.1, 0.1), cases, "1"), imported=True)
 
 
 @pytest.mark.parametrize(("make", "says"), BAD)

@@ -47,6 +47,10 @@ def test_a_blob_is_read_by_the_name_of_its_data(tmp_path: Path) -> None:
         (b"\n\n", "x.csv", EmptyTableError, "x.csv has no rows"),
         (b"a,b\n", "x.csv", EmptyTableError, "x.csv has no rows"),
         (b"a,b\n1,2,3\n1,2\n4,5,6,7\n", "x.csv", TableUnreadableError, "not a CSV table"),
+        (b"a,b\n1,2\n3,4,5\n", "x.csv", TableUnreadableError, "row 2 (line 3) has 3 cells, and the header has 2"),
+        (b"a,b\n\n1,2\n3\n", "x.csv", TableUnreadableError, "row 2 (line 4) has 1 cells, and the header has 2"),
+        (b"a,b\n1,2,\n3,4,\n", "x.csv", TableUnreadableError, "row 1 (line 2) has 3 cells"),
+        (b"a,b\r\n1,2\r,1\r\n3\r\n", "x.csv", TableUnreadableError, "row 3 (line 4) has 1 cells"),
         (b"not gzip", "x.csv.gz", TableUnreadableError, "not a gzip file"),
         (gzip.compress(b"a,b\n1,2\n")[:-9], "x.csv.gz", TableUnreadableError, "not a gzip file"),
         (b"PAR1", "x.parquet", TableUnreadableError, "not a Parquet file"),
@@ -59,6 +63,12 @@ def test_what_is_no_table_is_one_clear_line(data: bytes, name: str, error: type[
         parse_table(data, name)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_empty_cells_and_empty_lines_are_no_ragged_rows() -> None:
+    table = parse_table(b'a,"b\nc"\n1,\n\n  \n"2",x\n', "x.csv")
+    assert table["a"].tolist() == [1, 2]
+    assert len(parse_table(b"a\n1\n\n2\n", "x.csv")) == 2
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Values: text among numbers, infinite and missing ones, and categories without end."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trainer.columns import Column
@@ -51,3 +53,15 @@ def category_rail(features: Sequence[Column]) -> Guardrail:
         return Guardrail("many categories", "passed")
     done = f"the model tells the {MAX_CATEGORIES} most frequent apart and takes all others as unseen"
     return found("many categories", "alerted", seen, done, f"--drop {quoted(names[0])}", names)
+
+
+def unanswered_rail(output: np.ndarray[Any, Any]) -> Guardrail:
+    """Say how many rows of a sample a foreign model answers with NaN.
+
+    Args:
+        output: probabilities (rows, classes) or predictions (rows,).
+    """
+    count = int((~np.isfinite(output.reshape(len(output), -1)).all(axis=1)).sum())
+    seen = [f"the model answers {count} of {len(output)} rows or windows with NaN"] if count else []
+    done = "left them out of the figures and of the golden vectors"
+    return found("answers", "alerted", seen, done, "put an imputer into the model, if values are missing there")
