@@ -13,6 +13,7 @@ import pyarrow.csv
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.byte_file import ByteFile
 from edge_agent.scoring.json_text import json_texts
+from edge_agent.scoring.row_handlers import lent_to_arrow
 from edge_agent.scoring.sources import Batch, LostRow, Notation, after, share_of
 
 #: What is parsed at once. A row must fit into it, and Arrow reads some thirty of them ahead.
@@ -69,7 +70,7 @@ class CsvSource:
             # Rows are numbered only where one thread parses.
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=pyarrow.csv.ParseOptions(
-                delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=keep
+                delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=lent_to_arrow(keep)
             ),
             convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=False, **types),
         )
