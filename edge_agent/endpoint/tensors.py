@@ -5,6 +5,7 @@ little-endian values in row-major order; each text with four bytes of length bef
 """
 
 import functools
+import itertools
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,8 @@ def read_call(body: bytes, json_bytes: str | None) -> tuple[InferCall, memoryvie
     """
     size = len(body)
     if json_bytes is not None:
-        if not json_bytes.isdecimal() or int(json_bytes) > size:
+        # Python reads no number of some thousand digits.
+        if not json_bytes.isdecimal() or len(json_bytes) > 10 or int(json_bytes) > size:
             raise CallRefusedError(400, f"Inference-Header-Content-Length is {json_bytes[:20]!r} of {size} bytes")
         size = int(json_bytes)
     whole = memoryview(body)
@@ -151,9 +153,7 @@ def _from_json(tensor: TensorIn, stored: str) -> Array:
         raise CallRefusedError(400, f"{tensor.name}: its data are {told}, and its shape is {tensor.shape}")
     try:
         values = _decoder(tensor.datatype, depth).decode(raw)
-        if stored == "object":
-            return _texts(values)
-        found = np.array(values, dtype=stored)
+        found = _texts(values, depth) if stored == "object" else np.array(values, dtype=stored)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise CallRefusedError(400, f"{tensor.name}: its data are not {tensor.datatype}: {error}") from error
     except ValueError as error:
@@ -187,10 +187,18 @@ def _decoder(datatype: str, depth: int) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _texts(values: list[Any]) -> Array:
-    found = np.array(values, dtype=object)
-    found[found == None] = ""  # noqa: E711 - compared value by value
-    return found
+def _texts(values: list[Any], depth: int) -> Array:
+    """Return texts in the shape that their lists have; left to NumPy, lists of different lengths would be values."""
+    shape = [len(values)]
+    for _ in range(depth - 1):
+        lengths = {len(part) for part in values}
+        if len(lengths) > 1:
+            raise ValueError
+        shape.append(lengths.pop() if lengths else 0)
+        values = list(itertools.chain.from_iterable(values))
+    found = np.empty(len(values), dtype=object)
+    found[:] = ["" if text is None else text for text in values]
+    return found.reshape(shape)
 
 
 def _from_binary(tensor: TensorIn, stored: str, binary: memoryview) -> Array:

@@ -228,6 +228,7 @@ def test_a_request_that_does_not_fit_is_refused_in_one_line(device: Device, body
     ("change", "says"),
     [
         ({"length": "7x"}, "Inference-Header-Content-Length is '7x' of"),
+        ({"length": "9" * 5000}, "Inference-Header-Content-Length is '99999999999999999999' of"),
         ({"length": "99999"}, "Inference-Header-Content-Length is '99999' of"),
         ({"more": b"\0"}, "1 bytes of binary data belong to no input"),
         ({"size": 4, "more": b""}, "4 bytes of binary data belong to no input"),
@@ -249,6 +250,30 @@ def test_binary_data_that_do_not_fit_are_refused_in_one_line(device: Device, cha
     length = change.get("length", str(len(head)))
     answer = device.ask("POST", INFER, body, Inference_Header_Content_Length=length)
     assert (answer.status, says in answer.error) == (400, True), answer.body
+
+
+@pytest.mark.parametrize(
+    ("shape", "data", "says"),
+    [
+        ([2, 1], [["a"], ["b", "c"]], "kind: its nested lists differ in length"),
+        ([2, 1], [[], ["b"]], "kind: its nested lists differ in length"),
+        ([2, 1], [["a", "b"]], "kind: its data have the shape [1, 2], not [2, 1]"),
+        ([2, 1], [["a"]], "kind: its data have the shape [1, 1], not [2, 1]"),
+        ([2, 1], [[], []], "kind: its data have the shape [2, 0], not [2, 1]"),
+        ([2, 1], ["a"], "kind: 1 values do not fill the shape [2, 1]"),
+        ([2, 1], [["a"], "b"], "kind: its data are not BYTES: Expected `array`, got `str`"),
+        ([2, 1], [["a"], [None]], None),
+        ([2, 1], ["a", None], None),
+    ],
+)
+def test_nested_texts_are_held_to_the_shape_as_numbers_are(
+    device: Device, shape: list[int], data: list[Any], says: str | None
+) -> None:
+    device.serve("kinds", model=classification())
+    inputs = [column("AT", [1.0, 1.0]), {"name": "kind", "shape": shape, "datatype": "BYTES", "data": data}]
+    answer = device.ask("POST", "/v2/models/kinds/infer", {"inputs": inputs})
+    assert answer.status == (400 if says else 200)
+    assert says is None or says in answer.error
 
 
 def test_texts_in_binary_that_are_cut_off_are_refused(device: Device) -> None:
