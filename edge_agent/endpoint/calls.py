@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: A larger body is read by the workers.
 SMALL_BYTES = 16 * 1024
+#: To be counted; nobody reads it.
+_UNWANTED = refusal(499, "the client waits for the answer no more")
 
 
 @dataclass(slots=True)
@@ -186,18 +188,24 @@ class Calls:
 
     def _work(self, served: Served, call: Call) -> None:
         try:
-            call.read(served)
-            self._engine.gate.enter(served.threads)
-            try:
-                [response] = self._predict(served, [call])
-            finally:
-                self._engine.gate.leave(served.threads)
+            response = self._run(served, call)
         except CallRefusedError as error:
             response = refusal(error.status, str(error))
         except Exception:  # one call's end is not the worker's
             log.exception("a call over HTTP failed in an unforeseen way")
             response = refusal(500, "the call failed in an unforeseen way; the agent's log says more")
         self._in_thread(partial(self._done, call, response))
+
+    def _run(self, served: Served, call: Call) -> Response:
+        """Read and run one call, unless nobody waits for it any more; raises as `Served.read`."""
+        if not call.request.wanted:
+            return _UNWANTED
+        call.read(served)
+        self._engine.gate.enter(served.threads)
+        try:
+            return self._predict(served, [call])[0] if call.request.wanted else _UNWANTED
+        finally:
+            self._engine.gate.leave(served.threads)
 
     # In either.
 

@@ -50,7 +50,7 @@ class Host(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Speaks HTTP/1.1 (and 1.0) with one client."""
+    """Speaks HTTP/1.1 (and 1.0) with one client. A body is held against the budget until whoever serves it is done."""
 
     def __init__(self, host: Host, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
         self._host, self._serve, self._loop = host, serve, loop
@@ -75,7 +75,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leaving = True
-        held = [each for each in (self._asked, *self._waiting) if isinstance(each, Request)]
+        if self._asked is not None:
+            self._asked.wanted = False
+        held = [each for each in self._waiting if isinstance(each, Request)]
         self._host.budget.give(self._body_bytes + sum(len(request.body) for request in held))
         self._asked, self._body_bytes = None, 0
         self._waiting.clear()
@@ -189,7 +191,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _serve_one(self, request: Request) -> None:
+        held_bytes = len(request.body)
+
         def reply(response: Response) -> None:
+            nonlocal held_bytes
+            self._host.budget.give(held_bytes)
+            held_bytes = 0
             if self._asked is request:
                 self._answer(request, response)
 
@@ -201,7 +208,6 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request, response: Response) -> None:
         self._asked, self._since = None, self._loop.time()
-        self._host.budget.give(len(request.body))
         keep_alive = request.keep_alive and not (self._closing and not self._waiting)
         self._write(response, keep_alive=keep_alive, bare=request.method == "HEAD")
         if not keep_alive:
@@ -239,7 +245,7 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
         elif self._asked is not None:
             if now - self._since > ANSWER_S:
-                self._closing = True
+                self._closing, self._asked.wanted = True, False
                 self._answer(self._asked, refusal(504, f"there is no answer after {ANSWER_S:g} s"))
         elif self._coming is not None:
             if now - self._coming > REQUEST_S:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -11,14 +12,19 @@ JSON = "application/json"
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-class Request(NamedTuple):
-    """A whole request. `path` is without its query, as it came; `headers` are those that the endpoint reads."""
+@dataclass(slots=True, eq=False)
+class Request:
+    """A whole request. `path` is without its query, as it came; `headers` are those that the endpoint reads.
+
+    `wanted` is false once nobody waits for its answer: the client is gone, or was told that it takes too long.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     keep_alive: bool
+    wanted: bool = True
 
 
 class Response(NamedTuple):
@@ -31,7 +37,8 @@ class Response(NamedTuple):
     allow: str = ""
 
 
-#: Takes the response to a request; called once, in the endpoint's own thread, at once or later.
+#: Takes the response to a request; called once, in the endpoint's own thread, at once or later. Until then the
+#: request's body counts as held.
 Reply = Callable[[Response], None]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -312,6 +313,43 @@ def test_bodies_of_all_connections_together_take_no_more_than_they_may(
             assert device.endpoint.held_bytes == 0
             first.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000)
             assert read_answer(first).status == 405
+    finally:
+        device.stop()
+
+
+@pytest.mark.parametrize("by", ["reset", "time"])
+def test_a_body_counts_until_the_worker_is_done_with_it_and_a_call_that_nobody_waits_for_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A client that sends and resets, again and again, fills the queue with no more than the endpoint may hold."""
+    monkeypatch.setattr(server, "BODIES_LIMIT_BYTES", 150_000)
+    body = BODY + b" " * (100_000 - len(BODY))
+    call = b"POST /v2/models/ccpp/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + body
+    device = Device(tmp_path)
+    device.start()
+    device.serve()
+    device.engine.gate.enter(0)  # the cores are taken
+    try:
+        with device.socket() as first:
+            first.sendall(call)
+            wait_until(lambda: device.endpoint.calls_waiting == 1)
+            if by == "reset":
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                monkeypatch.setattr(limits, "ANSWER_S", 0.1)
+                assert read_answer(first).status == 504
+        wait_until(lambda: device.endpoint.connections == 0)
+        assert device.endpoint.held_bytes == 100_000
+        refused = device.send(call)
+        assert (refused.status, "as much memory as they may" in refused.error) == (503, True)
+        device.engine.gate.leave(0)
+        wait_until(lambda: device.endpoint.held_bytes == 0)
+        told = device.ask("GET", "/metrics").body.decode()
+        assert 'genba_http_calls_total{model="ccpp"} 1\n' in told
+        assert 'genba_http_predictions_total{model="ccpp"} 0\n' in told
+        assert 'genba_http_refused_total{model="ccpp"} 1\n' in told
+        assert device.send(call).status == 200
+        assert device.endpoint.held_bytes == 0
     finally:
         device.stop()
 
