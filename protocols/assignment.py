@@ -1,6 +1,5 @@
 """An assignment: what one device should run, and how its sensor topics bind to models."""
 
-import math
 from typing import Literal
 
 import msgspec
@@ -10,6 +9,8 @@ from protocols.names import ReleaseRef, check_name
 from protocols.payloads import parse_path
 
 ASSIGNMENT_VERSION = 1
+#: Highest `queue_limit` and `max_batch` of a stream, and its longest latency budget: a day. More is a slip of the hand.
+MOST_MESSAGES, MOST_BUDGET_MS = 1_000_000, 86_400_000.0
 
 
 Delivery = Literal["at-least-once", "at-most-once"]
@@ -126,15 +127,24 @@ def _check_stream(stream: StreamBinding, models: list[str]) -> None:
             )
     if stream.topic == stream.output_topic:
         raise MessageRefusedError("assignment", f"stream {stream.name!r}: topic and output_topic are the same")
-    if stream.queue_limit < 1 or stream.max_batch < 1:
-        raise MessageRefusedError("assignment", f"stream {stream.name!r}: queue_limit and max_batch count from 1")
-    budget_ms = stream.latency_budget_ms
-    if budget_ms is not None and not (math.isfinite(budget_ms) and budget_ms > 0):
-        raise MessageRefusedError(
-            "assignment", f"stream {stream.name!r}: latency_budget_ms is {budget_ms}; it must be a number above 0"
-        )
+    _check_limits(stream)
     for path in [*stream.inputs.values(), *([stream.key] if stream.key else [])]:
         parse_path(path)
+
+
+def _check_limits(stream: StreamBinding) -> None:
+    for field, count in (("queue_limit", stream.queue_limit), ("max_batch", stream.max_batch)):
+        if not 1 <= count <= MOST_MESSAGES:
+            raise MessageRefusedError(
+                "assignment", f"stream {stream.name!r}: {field} is {count}; it must be from 1 to {MOST_MESSAGES}"
+            )
+    budget_ms = stream.latency_budget_ms
+    if budget_ms is not None and not 0 < budget_ms <= MOST_BUDGET_MS:  # NaN is not either
+        raise MessageRefusedError(
+            "assignment",
+            f"stream {stream.name!r}: latency_budget_ms is {budget_ms:g}; it must be above 0 and at most "
+            f"{MOST_BUDGET_MS:.0f}",
+        )
 
 
 def _is_plain(topic: str) -> bool:

@@ -1,6 +1,7 @@
 """`genba publish` and `genba assign`."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from protocols.assignment import Delivery, Overflow
+from protocols.assignment import MOST_BUDGET_MS, MOST_MESSAGES, Delivery, Overflow
 from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
 from registry.client.binding import STREAM_LIMITS, bound, chosen, parse_inputs, stream_of
@@ -105,11 +106,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--latency-budget",
         dest="latency_budget_ms",
         metavar="MS",
-        type=float,
+        type=_budget,
         help="from a message's arrival to its prediction: batches are only so large that it is met (no limit)",
     )
-    parser.add_argument("--max-batch", metavar="N", type=int, help="most messages in one call of the model (256)")
-    parser.add_argument("--queue-limit", metavar="N", type=int, help="messages that may wait (10000)")
+    parser.add_argument("--max-batch", metavar="N", type=_count, help="most messages in one call of the model (256)")
+    parser.add_argument("--queue-limit", metavar="N", type=_count, help="messages that may wait (10000)")
     parser.add_argument(
         "--overflow",
         choices=get_args(Overflow),
@@ -120,6 +121,24 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Delivery),
         help="at-least-once (default): no crash loses a message; at-most-once: acknowledged on arrival, faster",
     )
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= MOST_MESSAGES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages from 1 to {MOST_MESSAGES}")
+    return int(text)
+
+
+def _budget(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= MOST_BUDGET_MS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of milliseconds above 0 and at most {MOST_BUDGET_MS:.0f}"
+        )
+    return value
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:
@@ -155,10 +174,12 @@ def resolve(client: RegistryClient, text: str) -> ReleaseRef:
 
 def _check_no_stream(options: argparse.Namespace) -> None:
     """Refuse what describes a stream where none is: it would be lost without a word."""
-    given: dict[str, Any] = {"--stream": options.stream != "main", "--input": options.input, "--key": options.key}
-    given |= {f"--{name.removesuffix('_ms').replace('_', '-')}": vars(options)[name] for name in STREAM_LIMITS}
-    for name, value in {**given, "--allow-fallback": options.allow_fallback}.items():
-        if value:
+    given = {"--stream": options.stream != "main", "--input": bool(options.input), "--key": options.key is not None}
+    given |= {
+        f"--{name.removesuffix('_ms').replace('_', '-')}": vars(options)[name] is not None for name in STREAM_LIMITS
+    }
+    for name, is_given in {**given, "--allow-fallback": options.allow_fallback}.items():
+        if is_given:
             raise AssignmentRefusedError(
                 f"{name} needs --topic and --output-topic too: they say which stream it is for"
             )

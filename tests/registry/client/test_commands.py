@@ -8,6 +8,7 @@ import pytest
 from simulators.candidates import named_graph
 
 from registry.catalogue import Catalogue
+from registry.client.cli import assign
 from registry.client.release_folder import fetch_release
 from registry.client.rest import RegistryClient
 
@@ -82,6 +83,8 @@ def test_assign_takes_a_whole_assignment_from_a_file(command, make_candidate, de
         (("assign", "x@1", "oven-1", "--key", "id"), "--key needs --topic and --output-topic too"),
         (("assign", "x@1", "oven-1", "--input", "AT=$.t"), "--input needs --topic"),
         (("assign", "x@1", "oven-1", "--allow-fallback"), "--allow-fallback needs --topic"),
+        (("assign", "x@1", "oven-1", "--queue-limit", "5"), "--queue-limit needs --topic"),
+        (("assign", "x@1", "oven-1", "--latency-budget", "5"), "--latency-budget needs --topic"),
         (("publish", "/nowhere"), "/nowhere: release.json: No such file"),
     ],
 )
@@ -91,6 +94,27 @@ def test_what_cannot_be_done_is_one_clear_line(command, devices, arguments, says
     assert err.startswith("genba: ")
     assert err.count("\n") == 1
     assert says in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--queue-limit", "0", "'0' is not a number of messages from 1 to 1000000"),
+        ("--queue-limit", "99999999999", "'99999999999' is not a number of messages from 1"),
+        ("--max-batch", "0", "'0' is not a number of messages"),
+        ("--max-batch", "-1", "'-1' is not a number of messages"),
+        ("--latency-budget", "0", "'0' is not a number of milliseconds above 0 and at most 86400000"),
+        ("--latency-budget", "nan", "'nan' is not a number of milliseconds"),
+        ("--latency-budget", "inf", "'inf' is not a number of milliseconds"),
+        ("--latency-budget", "1e12", "'1e12' is not a number of milliseconds"),
+    ],
+)
+@pytest.mark.parametrize("topics", [(), ("--topic", "a", "--output-topic", "b")])
+def test_a_limit_that_no_stream_can_have_is_wrong_usage(capsys, option, value, says, topics):
+    with pytest.raises(SystemExit) as ended:
+        assign(["x@1", "oven-1", *topics, option, value])
+    assert ended.value.code == 2
+    assert f"argument {option}: {says}" in capsys.readouterr().err
 
 
 def test_an_unknown_device_is_told_with_the_known_ones(command, make_candidate, devices):

@@ -101,7 +101,7 @@ def test_an_input_that_the_model_lacks_is_refused(api, published, enrol):
         ({"topic": "genba/1/x"}, "must be a plain topic outside genba/"),
         ({"inputs": {"AT": "$["}}, "JSON path"),
         ({"name": "Ü"}, "stream name 'Ü' is refused"),
-        ({"queue_limit": 0}, "count from 1"),
+        ({"queue_limit": 0}, "queue_limit is 0; it must be from 1"),
     ],
 )
 def test_a_stream_that_contradicts_itself_is_refused(api, published, enrol, changes, says):
