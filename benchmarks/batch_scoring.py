@@ -2,8 +2,7 @@
 
 The limit is ONNX Runtime's own `run` over the same record batches, with as many threads, with and without spinning,
 whichever is faster: reading, checking, sketching and writing are ours to hide behind it. They take turns; medians are
-compared. The model is a
-gradient-boosted forest of 100 trees, which `genba import` made a candidate of.
+compared. The model is a gradient-boosted forest of 100 trees, which `genba import` made a candidate of.
 
 --full: 10 million rows (default one million).  --rounds N: of each (default 3).
 """
