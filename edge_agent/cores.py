@@ -1,6 +1,15 @@
 """How the models of a device share its cores: threads for each, and no more at work at once than there are cores."""
 
+import os
 import threading
+
+#: More threads for each core only wait for one another.
+_THREADS_A_CORE = 4
+
+
+def most_threads() -> int:
+    """Return the most threads that a person may ask for on this machine."""
+    return _THREADS_A_CORE * (os.cpu_count() or 1)
 
 
 def share_cores(cores: int, models: int, most_threads: int) -> int:

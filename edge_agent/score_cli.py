@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_agent.cores import most_threads
+
 OUT_FORMS = ("csv", "parquet", "jsonl", "sqlite")
 FORMS = (*OUT_FORMS, "images")
 _NAMES = ".csv .tsv .parquet .jsonl .sqlite, also .csv.gz .jsonl.gz"
@@ -82,12 +84,18 @@ def parser_of() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted or killed")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write what was done, with the drift, as JSON")
     parser.add_argument("--batch-rows", type=_count, default=16_384, metavar="N", help="rows at once; default 16384")
-    parser.add_argument("--threads", type=_count, default=0, metavar="N", help="default: every core it may use")
+    parser.add_argument("--threads", type=_threads, default=0, metavar="N", help="default: every core it may use")
     return parser
 
 
 def _folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
+
+
+def _threads(text: str) -> int:
+    if _count(text) > most_threads():
+        raise argparse.ArgumentTypeError(f"{text} threads are too many for this machine; give 1 to {most_threads()}")
+    return int(text)
 
 
 def _count(text: str) -> int:

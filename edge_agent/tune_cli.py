@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from devices.profiles import load_profile
+from edge_agent.cores import most_threads
 from edge_agent.errors import ScoreError
 from edge_agent.hardware import Hardware
 from edge_agent.proof import proven
@@ -84,8 +85,9 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 
 def _counts(text: str) -> tuple[int, ...]:
     counts = tuple(int(part) if part.strip().isdigit() else 0 for part in text.split(","))
-    if not all(1 <= count <= 1024 for count in counts):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of thread counts: write it like 1,2,4")
+    if not all(1 <= count <= most_threads() for count in counts):
+        text = f"{text!r} is no list of thread counts of 1 to {most_threads()}: write it like 1,2,4"
+        raise argparse.ArgumentTypeError(text)
     return counts
 
 

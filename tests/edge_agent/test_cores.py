@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from simulators.broker_process import wait_until
 
+import genba
 from devices.cgroups import read_limits
 from devices.probe import usable_cores
-from edge_agent.cores import CoreGate, share_cores
+from edge_agent.cores import CoreGate, most_threads, share_cores
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,15 @@ def test_a_container_s_limit_counts_as_its_cores(tmp_path: Path) -> None:
     (tmp_path / "sys/fs/cgroup/agent").mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup/agent/cpu.max").write_text("100000 100000\n")
     assert usable_cores(read_limits(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("command", ["score", "devices tune"])
+def test_more_threads_than_a_machine_can_use_are_refused_before_any_is_started(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = str(most_threads() + 1)
+    operands = ["r", "in.csv", "--out", "out.csv"] if command == "score" else ["r"]
+    with pytest.raises(SystemExit) as ended:
+        genba.main([*command.split(), *operands, "--threads", asked])
+    assert ended.value.code == 2
+    assert f"1 to {most_threads()}" in capsys.readouterr().err
