@@ -28,6 +28,8 @@ from protocols.names import ReleaseRef
 from protocols.resources import RELEASE_FILES, VARIANT_FILES, target_path
 from protocols.topics import ALL_UP, DeviceTopics, parse_up
 
+_LARGE_BYTES = 8 * 1024 * 1024
+
 
 class SignedReleases:
     """Real signed repositories and blobs, as `registry.delivery` serves them, with no registry process."""
@@ -50,6 +52,7 @@ class SignedReleases:
         self._blobs = Blobs(home)
         self._source = Source(home, clock)
         self._files: dict[str, Any] = {}
+        self._large: dict[str, bytes] = {}
         self._revision = 0
 
     def publish(self, ref: ReleaseRef, folder: Path, profiles: tuple[str, ...] = ()) -> None:
@@ -84,11 +87,16 @@ class SignedReleases:
     def read(self, device: str, resource: str) -> bytes | None:
         from registry.errors import ResourceMissingError
 
+        if resource in self._large:
+            return self._large[resource]
         try:
             found = self._source.open(device, resource)
         except ResourceMissingError:
             return None
-        return found.read(0, found.size)
+        data = found.read(0, found.size)
+        if found.size > _LARGE_BYTES:  # read for each request, it would take longer than devices wait
+            self._large = {resource: data}
+        return data
 
 
 class RegistrySide:
