@@ -43,6 +43,12 @@ class BatchCosts:
         fits = rows * 2 > limit and self._known(size) and self._expected(size + 1) <= left_s
         return limit if fits else rows
 
+    def bounded(self, limit: int, seconds: float) -> int:
+        """Return the most rows, up to `limit`, that no measurement says would take longer; at least one."""
+        if self._expected((limit - 1).bit_length()) <= seconds:
+            return limit
+        return 1 if self._seconds.get(0, 0.0) >= seconds else self.largest(limit, seconds)
+
     def _known(self, size: int) -> bool:
         """Whether a batch of this class or a larger one was measured."""
         return any(known >= size for known in self._seconds)

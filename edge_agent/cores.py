@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import deque
 
 #: More threads for each core only wait for one another.
 _THREADS_A_CORE = 4
@@ -24,23 +25,35 @@ def share_cores(cores: int, models: int, most_threads: int) -> int:
 
 
 class CoreGate:
-    """Lets runs begin while their threads find cores; a run that needs more than there are goes alone. Thread-safe."""
+    """Lets runs begin while their threads find cores; a run that needs more than there are goes alone. Thread-safe.
+
+    They begin in the order in which they came: a wide run that many narrow ones overtook would never find its cores.
+    """
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
         self._busy = 0
         self._freed = threading.Condition(threading.Lock())
+        self._waiting: deque[object] = deque()
 
     def has_room(self, threads: int) -> bool:
         """Whether a run with so many threads could begin at once."""
-        return self._busy + min(threads or self._cores, self._cores) <= self._cores
+        return not self._waiting and self._fits(min(threads or self._cores, self._cores))
+
+    def _fits(self, wanted: int) -> bool:
+        return self._busy + wanted <= self._cores
 
     def enter(self, threads: int) -> None:
         """Hold so many cores; 0 stands for all of them, which is what ONNX Runtime takes when it is not told."""
         wanted = min(threads or self._cores, self._cores)
         with self._freed:
-            while self._busy + wanted > self._cores:
-                self._freed.wait()
+            if self._waiting or not self._fits(wanted):
+                place = object()
+                self._waiting.append(place)
+                while self._waiting[0] is not place or not self._fits(wanted):
+                    self._freed.wait()
+                self._waiting.popleft()
+                self._freed.notify_all()  # there may be room for the next one, too: it looks once this one has its own
             self._busy += wanted
 
     def enter_at_once(self, threads: int) -> bool:

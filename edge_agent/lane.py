@@ -4,10 +4,11 @@ A swap happens between two batches: nothing is lost, and each prediction names t
 slow holds up no other model's streams.
 """
 
+import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: A batch that takes longer hangs.
 HANGS_S = 30.0
+#: Longest that a batch should take where its stream has no latency budget: who swaps or closes a window waits for it.
+BATCH_S = 1.0
 #: A message that comes so long after the one before it is alone.
 ALONE_S = 0.002
 #: A model that takes no longer for a row is quick.
@@ -63,6 +66,8 @@ class Lane:
         self._around = around
         self._streams: tuple[Stream, ...] = ()
         self._serving = threading.Lock()
+        #: Held by who waits for `_serving`, so that a lane under load lets it in after the batch at work.
+        self._next = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._batch_began: float | None = None
@@ -97,31 +102,41 @@ class Lane:
 
     def bind(self, streams: tuple[Stream, ...]) -> None:
         """Make these the streams; what waited in one that goes is settled."""
-        with self._serving:
+        with self._between_batches():
             for stream in self._streams:
                 if stream not in streams:
                     self._close_window(stream)
-                    self._around.settle_all(list(stream.waiting))
+                    self._around.settle_all(stream.part_with_receipts())
             self._streams = streams
         self._wake.set()
 
     def serve(self, server: Server | None) -> None:
         """Let a release take over between two batches; None: nothing serves, and what waits is settled."""
-        with self._serving:
+        with self._between_batches():
             for stream in self._streams:
                 self._close_window(stream)
                 stream.serve(server.model.manifest if server else None)
                 if server is None:
-                    self._around.settle_all(list(stream.waiting))
+                    self._around.settle_all(stream.part_with_receipts())
             self.swaps += self.server is not None and server is not None
             self.server = server
         self._wake.set()
 
     def close_windows(self) -> None:
         """End every stream's window."""
-        with self._serving:
+        with self._between_batches():
             for stream in self._streams:
                 self._close_window(stream)
+
+    @contextlib.contextmanager
+    def _between_batches(self) -> Iterator[None]:
+        """Have the lane to oneself, as soon as the batch at work is done."""
+        with self._next:
+            self._serving.acquire()
+        try:
+            yield
+        finally:
+            self._serving.release()
 
     def _close_window(self, stream: Stream) -> None:
         window, stream.window = stream.window, None
@@ -150,8 +165,8 @@ class Lane:
         served = False
         for stream in self._streams:
             if stream.waiting:
-                with self._serving:
-                    served |= self._serve_turn(stream)
+                with self._between_batches():
+                    served |= stream in self._streams and self._serve_turn(stream)
         return served
 
     def _serve_turn(self, stream: Stream) -> bool:
@@ -178,7 +193,7 @@ class Lane:
             return False
         if not server.costs.one_row_within(QUICK_S) or not self._around.gate.has_room(server.model.plan.threads):
             return False
-        if not self._serving.acquire(blocking=False):
+        if self._next.locked() or not self._serving.acquire(blocking=False):
             return False
         try:
             return self._serve_turn(stream)
@@ -205,8 +220,10 @@ class Lane:
         """Return the most messages that one batch may take, so that the oldest is answered within its budget."""
         binding = stream.binding
         most = min(reader.most_rows, server.model.plan.max_batch or reader.most_rows)
-        if binding.latency_budget_ms is None or len(stream.waiting) == 1:
-            return most
+        if len(stream.waiting) == 1:
+            return 1
+        if binding.latency_budget_ms is None:
+            return server.costs.bounded(most, BATCH_S)
         waited_s = self._around.ticks() - stream.waiting[0].arrived
         return server.costs.largest(most, binding.latency_budget_ms / 1000 - waited_s)
 
@@ -232,7 +249,9 @@ class Lane:
 
     def _read_between(self, reader: Reader, payloads: Sequence[bytes]) -> Rows:
         """Read what takes a core for a while, when there is one."""
+        self._batch_began = None
         self._around.gate.enter(1)
+        self._alive()
         try:
             return reader.read(payloads, self._alive)
         finally:
@@ -262,9 +281,10 @@ class Lane:
     def _run_model(self, stream: Stream, model: Model, rows: Rows) -> tuple[Predictions, float]:
         """Return the predictions, and the seconds that the model took for them once it had its cores."""
         gate, threads, carrier = self._around.gate, model.plan.threads, stream.carrier
+        self._batch_began = None  # a wait for the others is no hang
         gate.enter(threads)
         try:
-            began = self._around.ticks()
+            began = self._batch_began = self._around.ticks()
             predictions = carrier.predict(model, rows.columns) if carrier else model.predict(rows.columns)
             return predictions, self._around.ticks() - began
         finally:

@@ -93,6 +93,12 @@ class Stream:
         self._bytes_taken += sum(weight(message.payload) for message in taken)
         return taken
 
+    def part_with_receipts(self) -> list[SensorMessage]:
+        """Return what waits; it waits on without its receipts, which the caller settles now."""
+        waiting = self.take(len(self.waiting))
+        self.put_back([message._replace(receipt=None) for message in waiting])
+        return waiting
+
     def put_back(self, messages: Sequence[SensorMessage]) -> None:
         """Return messages that were taken to the front of the queue."""
         self._bytes_taken -= sum(weight(message.payload) for message in messages)

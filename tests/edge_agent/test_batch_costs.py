@@ -57,3 +57,16 @@ def test_a_batch_has_at_least_one_row_and_no_more_than_the_limit(
     for rows, seconds in measured:
         costs.learn(rows, seconds)
     assert 1 <= costs.largest(limit, left_s) <= limit
+
+
+def test_a_batch_without_a_budget_is_bounded_by_what_was_measured() -> None:
+    costs = BatchCosts()
+    assert costs.bounded(256, 1.0) == 256  # nothing is known against it
+    costs.learn(1, 0.001)
+    assert costs.bounded(256, 1.0) == 256
+    costs.learn(1, 0.1)
+    costs.learn(1, 0.1)
+    assert 1 <= costs.bounded(256, 1.0) < 64
+    for _ in range(40):
+        costs.learn(1, 2.0)
+    assert costs.bounded(256, 1.0) == 1

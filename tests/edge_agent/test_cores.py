@@ -71,3 +71,25 @@ def test_more_threads_than_a_machine_can_use_are_refused_before_any_is_started(
         genba.main([*command.split(), *operands, "--threads", asked])
     assert ended.value.code == 2
     assert f"1 to {most_threads()}" in capsys.readouterr().err
+
+
+def test_a_wide_run_is_not_overtaken_by_narrow_ones_without_end() -> None:
+    gate, came = CoreGate(4), []
+    gate.enter(2)
+
+    def come(name: str, threads: int) -> None:
+        gate.enter(threads)
+        came.append(name)
+
+    wide = threading.Thread(target=come, args=["wide", 4])
+    wide.start()
+    wait_until(lambda: not gate.has_room(1), what="the wide run's place in the queue")
+    narrow = threading.Thread(target=come, args=["narrow", 2])
+    narrow.start()
+    assert not gate.enter_at_once(1)
+    gate.leave(2)
+    wide.join(10)
+    assert came == ["wide"]
+    gate.leave(4)
+    narrow.join(10)
+    assert came == ["wide", "narrow"]

@@ -213,3 +213,66 @@ def test_a_model_that_fails_in_that_thread_is_counted_and_others_go_on(held: Hel
     held.send("in/line", 21)
     wait_until(lambda: [answer["key"] for answer in held.out["out/line"]] == [*range(20), 21])
     assert 20 in held.settled
+
+
+def test_who_closes_windows_waits_for_one_batch_whatever_waits_behind_it(held: Held) -> None:
+    names = ("one", "two", "three")
+    held.engine.bind([binding(name, max_batch=1, queue_limit=1000) for name in names])
+    model = held.model("ccpp", takes_s=0.02)
+    held.engine.serve("ccpp", model)
+    for name in names:
+        held.send(f"in/{name}", *range(300))
+    held.engine.start()
+    wait_until(lambda: bool(model.sizes))
+    waited = []
+    for _ in range(10):
+        before = len(model.sizes)
+        held.engine.close_windows()
+        waited.append(len(model.sizes) - before)
+    assert max(waited) <= 2
+    held.engine.bind([])
+
+
+def test_a_message_of_two_streams_is_acknowledged_when_the_second_has_answered(held: Held) -> None:
+    """The first stream's model is withdrawn, which settles the first's share, and comes back."""
+    shares: list[int] = []
+    engine = StreamEngine(
+        lambda topic, payload: held.out.setdefault(topic, []).append(json.loads(payload)),
+        lambda *_: None,
+        settle=lambda receipts: shares.extend(receipt.number for receipt in receipts),
+        cores=4,
+    )
+    first, second = held.model("first"), held.model("second", go=(go := threading.Event()))
+    both = [StreamBinding(name, name, "in/both", f"out/{name}", key="$.id") for name in ("first", "second")]
+    engine.bind(both)
+    engine.serve("first", first)
+    engine.serve("second", second)
+    engine.offer("in/both", b'{"id": 1, "AT": 1, "V": 2}', Receipt(1, 7))
+    engine.serve("first", None)
+    assert shares == [7]
+    engine.serve("first", first)
+    engine.start()
+    wait_until(lambda: engine.served()[0].predictions == 1, what="the first stream's answer")
+    assert shares == [7], "one share of two: the second stream has not answered"
+    go.set()
+    wait_until(lambda: shares == [7, 7])
+    assert engine.stop(5)
+
+
+def test_a_stream_that_was_taken_away_is_served_no_more(held: Held) -> None:
+    go = threading.Event()
+    held.engine.bind([binding("kept", max_batch=1), binding("gone")])
+    model = held.model("ccpp", go=go)
+    held.engine.serve("ccpp", model)
+    held.send("in/kept", 1)
+    held.send("in/gone", 2)
+    held.engine.start()
+    wait_until(lambda: bool(model.sizes), what="the batch of the stream that stays")
+    unbind = threading.Thread(target=held.engine.bind, args=[[binding("kept", max_batch=1)]])
+    unbind.start()  # waits for the batch at work
+    go.set()
+    unbind.join(10)
+    held.send("in/kept", 3)
+    wait_until(lambda: len(held.out.get("out/kept", [])) == 2)
+    assert "out/gone" not in held.out
+    assert sorted(held.settled) == [1, 2, 3]
