@@ -18,6 +18,17 @@ from protocols.manifest import Manifest, decode_manifest
 _MB = 1024 * 1024
 
 
+_PROBE = (
+    "Say what this machine has: processor, memory, disk, ONNX Runtime and its providers. With --profile, what a device "
+    "of that profile would run on here, and where the machine falls short. With --release too, whether it fits; "
+    "the exit status is 1 where it does not."
+)
+
+
+class HomeMissingError(DeviceError):
+    """The folder whose disk is asked for is not there."""
+
+
 class ReleaseUnreadableError(DeviceError):
     """There is no release to compare with."""
 
@@ -35,14 +46,17 @@ def devices(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="genba devices", description="Device profiles, and what this machine has.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="list the device profiles")
+    listing = actions.add_parser("list", help="list the device profiles", description="List the device profiles.")
     listing.add_argument("--json", action="store_true", help="for a machine")
-    probe = actions.add_parser("probe", help="look at this machine; compare it with a profile and a release")
+    told = "look at this machine; compare it with a profile and a release"
+    probe = actions.add_parser("probe", help=told, description=_PROBE)
+    probe.set_defaults(refuse=probe.error)
     probe.add_argument("--json", action="store_true", help="for a machine")
     probe.add_argument("--profile", metavar="P", help="compare with this profile (`genba devices list`)")
     probe.add_argument("--release", metavar="DIR", type=Path, help="does this release folder fit? needs --profile")
     probe.add_argument("--home", metavar="DIR", type=Path, default=Path(), help="whose disk counts (default: here)")
-    kit = actions.add_parser("kit", help="write what installs an agent on a board: unit, container, wheels, steps")
+    told = "write what installs an agent on a board: unit, container, wheels, steps"
+    kit = actions.add_parser("kit", help=told, description=f"{told.capitalize()}.")
     kit.add_argument("profile", metavar="PROFILE", help="one of `genba devices list`")
     kit.add_argument("--out", metavar="DIR", type=Path, required=True, help="an empty or new folder")
     kit.add_argument("--force", action="store_true", help="write over what is there")
@@ -77,7 +91,9 @@ def _kit(arguments: argparse.Namespace) -> int:
 
 def _probe(arguments: argparse.Namespace) -> int:
     if arguments.release is not None and arguments.profile is None:
-        _parser().error("--release needs --profile")
+        arguments.refuse("--release needs --profile")
+    if not arguments.home.is_dir():
+        raise HomeMissingError(f"--home {arguments.home}: no such folder; its disk is what counts")
     profile = load_profile(arguments.profile) if arguments.profile else None
     manifest = _read_manifest(arguments.release) if arguments.release else None
     probe = read_probe(arguments.home)
@@ -135,6 +151,8 @@ def _print_comparison(probe: Probe, profile: Profile, manifest: Manifest | None,
     else:
         name = manifest.release if manifest.version else f"candidate of {manifest.model}:"
         print(f"{'release':<13}{name} {'fits' if result.fits else 'does not fit'}")
+        if result.providers:
+            print(f"{'runs on':<13}{_short(result.providers)}")
         lines = [("reason", text) for text in result.reasons] + [("warning", text) for text in result.warnings]
     for name, text in lines:
         print(f"{name:<13}{text}")

@@ -421,6 +421,7 @@ class Daemon:
             outbox_dropped=status.outbox_dropped,
             disk_fault=self._disk_fault or "",
             refused=self._parts.switchboard.counts,
+            limits=self._parts.engine.limits,
             dropped=self._parts.engine.dropped,
             endpoint=self._parts.endpoint.says,
             errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,

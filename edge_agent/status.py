@@ -16,7 +16,7 @@ class StatusPage(msgspec.Struct, frozen=True):
 
     `endpoint`: the address of the HTTP endpoint, or why it is not open; empty where there is to be none.
     `disk_fault`: why the disk takes nothing now; empty while it does. `refused`: messages on the registry's topics
-    that were of no use, by reason.
+    that were of no use, by reason. `limits`: what a stream asks for beyond its topics, where it does.
     """
 
     at: float
@@ -36,6 +36,7 @@ class StatusPage(msgspec.Struct, frozen=True):
     disk_fault: str = ""
     endpoint: str = ""
     refused: dict[str, int] = {}
+    limits: dict[str, dict[str, int | float | str]] = {}
     running: bool = True
     process: int | None = None
 

@@ -1,10 +1,10 @@
 """`genba agent status`: the status page for a person, with the reason wherever nothing is served."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge_agent.status import StatusPage
-from protocols.messages import Building, HeldRelease, ReleaseState, ServedStream
+from protocols.messages import Building, Fault, HeldRelease, ReleaseState, ServedStream
 from protocols.placement import describe_run
 
 #: What happens next with a release that does not serve yet, by the state that it is in.
@@ -14,6 +14,14 @@ _NEXT: dict[ReleaseState, str] = {
     "preflight": "it is being proven on this machine",
     "active": "it is being loaded",
     "confirmed": "it is being loaded",
+}
+#: What a stream's limit is to a person.
+_LIMITS = {
+    "latency_budget_ms": "latency budget {:g} ms",
+    "max_batch": "batches up to {}",
+    "queue_limit": "queue of {}",
+    "overflow": "{} when it is full",
+    "delivery": "{}",
 }
 _GIVEN_UP: tuple[ReleaseState, ...] = ("refused", "rolled-back")
 
@@ -30,6 +38,7 @@ def describe(page: StatusPage, now: float) -> str:
         f"outbox    {page.outbox_waiting} waiting, {page.outbox_dropped} dropped",
         f"revision  {page.revision}",
         *([f"http      {page.endpoint}"] if page.endpoint else []),
+        *[f"limits    {stream}: {_limits(limits)}" for stream, limits in page.limits.items()],
         *_unserved(page),
         "",
         *_table(
@@ -69,7 +78,13 @@ def describe(page: StatusPage, now: float) -> str:
 
 def _fault(page: StatusPage) -> str:
     """Return why there is no connection; the address stands before it already."""
+    if not page.running and page.link == "connected":
+        return "was connected when the agent stopped"
     return page.link.partition(": ")[2] if page.link.startswith("broker ") else page.link or "not connected"
+
+
+def _limits(limits: Mapping[str, int | float | str]) -> str:
+    return ", ".join(_LIMITS[name].format(value) for name, value in limits.items() if name in _LIMITS)
 
 
 def _unserved(page: StatusPage) -> list[str]:
@@ -125,11 +140,17 @@ def _progress(building: Building) -> str:
 
 def _faults(streams: tuple[ServedStream, ...]) -> list[str]:
     rows = [
-        (row.stream, str(fault.count), fault.reason, _clock(fault.last_at), fault.text)
+        (row.stream, str(fault.count), fault.reason, _clock(fault.last_at) if fault.last_at else "", fault.text)
         for row in streams
-        for fault in row.faults
+        for fault in (*row.faults, *_others(row))
     ]
     return ["", *_table(("STREAM", "REJECTED", "BECAUSE", "LAST", "ONE OF THEM"), rows)] if rows else []
+
+
+def _others(stream: ServedStream) -> list[Fault]:
+    """What the rejected messages come to beyond those that are listed: of more different faults, the last are kept."""
+    count = stream.rejected - sum(fault.count for fault in stream.faults)
+    return [Fault("others", "for reasons that were last seen before these", count, 0)] if count > 0 else []
 
 
 def _clock(at: float) -> str:

@@ -15,7 +15,7 @@ from edge_agent.receipts import Receipt, SensorMessage
 from edge_agent.stream import Stream
 from edge_agent.surroundings import Surroundings
 from edge_agent.trial import Trial
-from protocols.assignment import StreamBinding
+from protocols.assignment import STREAM_LIMITS, StreamBinding
 from protocols.manifest import Manifest
 from protocols.messages import ServedStream, Telemetry
 from protocols.names import ReleaseRef
@@ -253,6 +253,13 @@ class StreamEngine:
         """Return each stream that a release serves now, with that release's manifest."""
         pairs = [(stream.binding, self.active(stream.binding.model)) for stream in list(self._streams.values())]
         return [(binding, model.manifest) for binding, model in pairs if model is not None]
+
+    @property
+    def limits(self) -> dict[str, dict[str, int | float | str]]:
+        """What each stream asks for beyond its topics, where it is not the default."""
+        asked = {stream.binding.name: msgspec.to_builtins(stream.binding) for stream in list(self._streams.values())}
+        chosen = {name: {key: one[key] for key in STREAM_LIMITS if key in one} for name, one in asked.items()}
+        return {name: limits for name, limits in chosen.items() if limits}
 
     @property
     def healthy(self) -> bool:

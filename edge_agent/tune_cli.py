@@ -28,6 +28,8 @@ def tune(argv: list[str]) -> int:
     """Measure a release's plans, print them, and with --home keep the best for the agent there."""
     given = _parser().parse_args(argv)
     home = AgentHome(given.home) if given.home else None
+    if home is None and "@" in given.release and not Path(given.release).is_dir():
+        raise ScoreError(f"{given.release}: say where it is installed: --home HOME of an agent; or give its folder")
     with ExitStack() as stack:
         found = stack.enter_context(proven(given.release, home))
         kept = home.tuned if home else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="genba-")))

@@ -11,6 +11,8 @@ from protocols.payloads import parse_path
 ASSIGNMENT_VERSION = 1
 #: Highest `queue_limit` and `max_batch` of a stream, and its longest latency budget: a day. More is a slip of the hand.
 MOST_MESSAGES, MOST_BUDGET_MS = 1_000_000, 86_400_000.0
+#: What a stream may ask of the device beyond its topics.
+STREAM_LIMITS = ("latency_budget_ms", "max_batch", "queue_limit", "overflow", "delivery")
 
 
 Delivery = Literal["at-least-once", "at-most-once"]

@@ -100,6 +100,32 @@ class ImportRequest:
         return self.feeding != FeedingRequest()
 
 
+def check_sample(request: ImportRequest) -> None:
+    """Refuse a folder where a table is needed, and options of an image that no image could have.
+
+    Raises:
+        ImportRefusedError: the text names the option.
+    """
+    image = request.feeding.image
+    if image is None:
+        if isinstance(request.sample, Path | str) and Path(request.sample).is_dir():
+            raise ImportRefusedError(
+                f"--sample {request.sample} is a folder: for a model that takes images say their size with --image "
+                "HxW; else give a table's file"
+            )
+        return
+    channels = 1 if image.colours == "L" else 3
+    for option, values in (("--mean", image.mean), ("--deviation", image.deviation)):
+        if values and len(values) != channels:
+            raise ImportRefusedError(
+                f"{option} has {len(values)} numbers, and an image in {image.colours} has {channels} "
+                f"channel{'s' * (channels > 1)}: give one for each"
+            )
+    for option, values in (("--scale", (image.scale,)), ("--deviation", image.deviation)):
+        if any(value <= 0 for value in values):
+            raise ImportRefusedError(f"{option} {','.join(f'{value:g}' for value in values)}: it must be above 0")
+
+
 def check_numbers(column: "Column", series: "pd.Series") -> None:
     """Refuse text among a sample's numbers.
 

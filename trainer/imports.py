@@ -27,7 +27,7 @@ from trainer.foreign_trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail
-from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers, model_format
+from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers, check_sample, model_format
 from trainer.lineage import code_version, pins
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
@@ -66,6 +66,7 @@ def import_file(
     check_name("model", request.model)
     check_output(out, force=force)
     check_variants(request)
+    check_sample(request)
     if request.fed:
         return import_fed(request, out, progress, clock, force=force)
     progress("reading the sample and the model", 0.0)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from protocols.assignment import STREAM_LIMITS
 from registry.errors import AssignmentRefusedError
 from registry.selector import Facts, choose
 
 Json = dict[str, Any]
-
-#: What a stream may ask of the device beyond its topics.
-STREAM_LIMITS = ("latency_budget_ms", "max_batch", "queue_limit", "overflow", "delivery")
 
 
 def chosen(devices: Sequence[Mapping[str, Any]], selector: str) -> list[Json]:

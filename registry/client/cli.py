@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import msgspec
 
-from protocols.assignment import MOST_BUDGET_MS, MOST_MESSAGES, Delivery, Overflow
+from protocols.assignment import MOST_BUDGET_MS, MOST_MESSAGES, STREAM_LIMITS, Delivery, Overflow
 from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
-from registry.client.binding import STREAM_LIMITS, bound, chosen, parse_inputs, stream_of
+from registry.client.binding import bound, chosen, parse_inputs, stream_of
 from registry.client.rest import RegistryClient
 from registry.client.upload import Upload
 from registry.errors import AssignmentRefusedError

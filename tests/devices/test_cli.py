@@ -61,6 +61,8 @@ def test_a_release_that_does_not_fit_is_exit_status_1_with_reasons(capsys, tmp_p
     [
         (["probe", "--profile", "pi"], "no device profile 'pi'; there are jetson-orin"),
         (["probe", "--profile", "x86", "--release", "nowhere"], "--release nowhere: no release.json there"),
+        (["probe", "--home", "/nope"], "--home /nope: no such folder"),
+        (["tune", "press@1"], "press@1: say where it is installed: --home HOME of an agent; or give its folder"),
     ],
 )
 def test_a_mistake_is_one_clear_line(capsys, arguments, text):
@@ -70,6 +72,20 @@ def test_a_mistake_is_one_clear_line(capsys, arguments, text):
     assert shown.err.startswith("genba: ")
     assert text in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_a_release_that_fits_is_told_with_what_it_would_run_on(capsys, release):
+    assert genba.main(["devices", "probe", "--profile", "x86", "--release", str(release)]) == 0
+    assert "ccpp@3 fits\nruns on      CPU\n" in capsys.readouterr().out
+
+
+def test_wrong_usage_and_help_of_the_probe_are_its_own(capsys):
+    with pytest.raises(SystemExit):
+        genba.main(["devices", "probe", "--release", "x"])
+    assert capsys.readouterr().err.startswith("usage: genba devices probe ")
+    with pytest.raises(SystemExit):
+        genba.main(["devices", "probe", "--help"])
+    assert "Say what this machine has: processor" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["what"], ["probe", "--release", "x"]])

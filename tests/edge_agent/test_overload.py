@@ -84,6 +84,11 @@ def held(tmp_path: Path) -> Iterator[Held]:
     held.engine.stop(5)
 
 
+def test_the_status_knows_what_a_stream_asks_for(held: Held) -> None:
+    held.engine.bind([binding(), binding("tight", latency_budget_ms=50.0, queue_limit=3, overflow="refuse")])
+    assert held.engine.limits == {"tight": {"latency_budget_ms": 50.0, "queue_limit": 3, "overflow": "refuse"}}
+
+
 def test_a_stream_that_drops_the_newest_keeps_what_came_first(held: Held) -> None:
     held.engine.bind([binding(queue_limit=3, overflow="drop-newest")])
     held.engine.serve("ccpp", held.model("ccpp"))

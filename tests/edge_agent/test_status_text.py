@@ -72,6 +72,22 @@ def test_why_there_is_no_connection_is_said_once(fault: str) -> None:
     assert "\nbroker    mqtt://b:1883: the connection is lost\n" in said(connected=False, link=fault)
 
 
+def test_an_agent_that_has_stopped_is_not_said_to_be_connected() -> None:
+    text = said(running=False, connected=False, link="connected")
+    assert "\nbroker    mqtt://b:1883: was connected when the agent stopped\n" in text
+
+
+def test_what_a_stream_asks_for_is_shown() -> None:
+    text = said(limits={"main": {"latency_budget_ms": 50.0, "queue_limit": 10, "overflow": "refuse"}})
+    assert "\nlimits    main: latency budget 50 ms, queue of 10, refuse when it is full\n" in text
+    assert "limits" not in said()
+
+
+def test_rejections_that_are_not_listed_are_counted() -> None:
+    served = ServedStream("main", "ccpp", 2, "CPU", 10, 10, (Fault("not-json", "it begins b'?'", 6, NOW),))
+    assert said(streams=(served,)).splitlines()[-1].split()[:3] == ["main", "4", "others"]
+
+
 @pytest.mark.parametrize(
     ("asked", "placement", "says"),
     [
@@ -99,7 +115,7 @@ def test_a_release_whose_engine_is_compiled_is_shown_as_building_while_another_s
 
 def test_what_is_served_needs_no_excuse() -> None:
     served = ServedStream(
-        "main", "ccpp", 2, "CPUExecutionProvider", 10, 4, (Fault("not-json", "it begins b'?'", 3, NOW),)
+        "main", "ccpp", 2, "CPUExecutionProvider", 10, 3, (Fault("not-json", "it begins b'?'", 3, NOW),)
     )
     text = said(streams=(served,), releases=(HeldRelease("ccpp", 2, "confirmed"),))
     assert "serving   nothing" not in text

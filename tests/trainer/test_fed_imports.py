@@ -249,9 +249,16 @@ def test_missing_values_before_a_state_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "text"),
     [
-        (ImageRequest(16, 16, mean=(0.5, 0.5)), "feeding has 2 means for 3 channels"),
-        (ImageRequest(16, 16, deviation=(1.0, 0.0, 1.0)), "a deviation that is not above 0"),
-        (ImageRequest(16, 16, scale=-1.0), "the scale -1.0"),
+        (
+            ImageRequest(16, 16, mean=(0.5, 0.5)),
+            "--mean has 2 numbers, and an image in RGB has 3 channels: give one for each",
+        ),
+        (ImageRequest(16, 16, deviation=(1.0, 0.0, 1.0)), "--deviation 1,0,1: it must be above 0"),
+        (
+            ImageRequest(16, 16, "L", deviation=(1.0, 2.0)),
+            "--deviation has 2 numbers, and an image in L has 1 channel:",
+        ),
+        (ImageRequest(16, 16, scale=-1.0), "--scale -1: it must be above 0"),
         (ImageRequest(16, 16, "L"), "an image of 16 x 16 in L does not fit"),
     ],
 )
@@ -268,6 +275,15 @@ def test_a_broken_image_in_the_sample_is_named(tmp_path: Path, pictures: Path) -
     (pictures / "ok" / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
     with pytest.raises(ImportRefusedError, match=r"broken\.jpg: a JPEG that cannot be decoded"):
         take(tmp_path, networks.vision(), pictures, image=IMAGE)
+
+
+def test_a_folder_without_the_size_of_its_images_is_told_of_the_option(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(
+        ImportRefusedError, match="is a folder: for a model that takes images say their size with --image"
+    ):
+        take(tmp_path, networks.vision(), pictures)
+    with pytest.raises(ImportRefusedError, match="--image HxW"):
+        take(tmp_path, networks.vision(), pictures, window=3)
 
 
 def test_too_few_images_and_text_columns_are_refused(tmp_path: Path, pictures: Path) -> None:
