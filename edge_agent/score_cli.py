@@ -21,6 +21,7 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
     from edge_agent.proof import proven
     from edge_agent.scoring import Interrupted, Options, score_file
     from edge_agent.scoring.progress import ProgressLine
+    from edge_agent.scoring.requirements import check_places, faults_beside
     from edge_agent.scoring.summary import describe, summary_json
     from edge_agent.settings import AgentHome
 
@@ -36,6 +37,8 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
         threads=arguments.threads,
         resume=arguments.resume,
     )
+    faults = options.errors or faults_beside(arguments.out)
+    check_places(arguments.input, arguments.out, faults, arguments.summary)
     release, home = arguments.release, AgentHome(arguments.home) if arguments.home else None
     registry = ""
     if arguments.registry and bring and "@" in release and not Path(release).exists():
@@ -52,10 +55,18 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
     _tell(found.note)
     print("\n".join(describe(summary, options.on_error)))
     if arguments.summary:
-        from edge_agent.disk import write_atomic
-
-        write_atomic(arguments.summary, summary_json(summary))
+        _write_summary(arguments.summary, summary_json(summary))
     return 0
+
+
+def _write_summary(path: Path, data: bytes) -> None:
+    from edge_agent.disk import write_atomic
+    from edge_agent.errors import ScoreError
+
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise ScoreError(f"--summary {path}: {error.strerror}; the result itself is whole") from error
 
 
 def _tell(text: str) -> None:

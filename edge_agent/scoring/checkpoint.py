@@ -104,7 +104,6 @@ class PartFiles:
         Raises:
             ScoreError: another run has it.
         """
-        self.part.parent.mkdir(parents=True, exist_ok=True)
         while self._lock is None:
             held = self.part.open("ab")
             try:

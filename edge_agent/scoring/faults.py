@@ -61,7 +61,6 @@ class FaultFile:
         if not rows:
             return
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("w+b")
         self._file.write(b"".join(msgspec.json.encode(row, enc_hook=str) + b"\n" for row in rows))
         for row in rows:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edge_agent.errors import ScoreError
 from edge_agent.scoring.cells import is_readable
-from edge_agent.scoring.image_folder import ImageFolder
+from edge_agent.scoring.image_folder import SUFFIXES, ImageFolder
 from edge_agent.scoring.results import prediction_fields
 from edge_agent.scoring.sources import Source
 from edge_agent.session_plan import Provider
@@ -18,17 +18,50 @@ def named(manifest: Manifest) -> str:
     return str(manifest.release) if manifest.version else f"the candidate {manifest.model!r}"
 
 
-def check_places(source: Path, out: Path, faults: Path) -> None:
-    """Check that what is written is not what is read."""
-    for option, path in (("--out", out), ("--errors", faults)):
-        if source.resolve() == path.resolve():
-            raise ScoreError(f"{option} {path} is the input; give another file")
-        if path.is_dir():
-            raise ScoreError(f"{option} {path} is a folder; give a file")
-        if path.exists() and not path.is_file():
-            raise ScoreError(f"{option} {path} is no file that could be replaced; give another")
-    if out.resolve() == faults.resolve():
-        raise ScoreError(f"--errors {faults} is the result; give another file")
+def faults_beside(out: Path) -> Path:
+    """Return where bad rows go unless another place is named."""
+    return out.with_name(f"{out.name}.errors.jsonl")
+
+
+def check_places(source: Path, out: Path, faults: Path, summary: Path | None = None) -> None:
+    """Check that what is written is not what is read, nor written twice, and that its folders are there.
+
+    Raises:
+        ScoreError: the text names the option.
+    """
+    taken = {source.resolve(): "the input"}
+    for option, path, what in (
+        ("--out", out, "the result"),
+        ("--errors", faults, "the file of bad rows"),
+        ("--summary", summary, "the summary"),
+    ):
+        if path is None:
+            continue
+        try:
+            _check_place(option, path)
+        except OSError as error:
+            raise ScoreError(f"{option} {path}: {error.strerror}") from error
+        place = path.resolve()
+        if place in taken:
+            raise ScoreError(f"{option} {path} is {taken[place]}; give another file")
+        if source.resolve() in place.parents and place.suffix.lower() in SUFFIXES:
+            raise ScoreError(f"{option} {path} is one of the input's images; give another file")
+        unfinished = (".part", ".part.checkpoint", ".part.checkpoint.new", ".part-journal")
+        taken |= {place: what} | {place.with_name(place.name + suffix): f"{what}, unfinished" for suffix in unfinished}
+
+
+def _check_place(option: str, path: Path) -> None:
+    """Folders are their owner's to make: a wrong one is a slip of the pen."""
+    folder = path.parent
+    if not folder.is_dir():
+        found = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not found.is_dir():
+            raise ScoreError(f"{option} {path}: {found} is a file, not a folder; give another place")
+        raise ScoreError(f"{option} {path}: there is no folder {folder}; make it first (mkdir -p {folder})")
+    if path.is_dir():
+        raise ScoreError(f"{option} {path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise ScoreError(f"{option} {path} is no file that could be replaced; give another")
 
 
 def proven_providers(manifest: Manifest) -> list[Provider]:

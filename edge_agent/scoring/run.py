@@ -17,7 +17,7 @@ from edge_agent.scoring.pipeline import Job, Pipeline
 from edge_agent.scoring.predictor import Predictor
 from edge_agent.scoring.progress import ProgressLine
 from edge_agent.scoring.recorder import writing
-from edge_agent.scoring.requirements import check_places, checked_columns, named, proven_providers
+from edge_agent.scoring.requirements import check_places, checked_columns, faults_beside, named, proven_providers
 from edge_agent.scoring.sources import Source
 from edge_agent.scoring.summary import Summary
 from edge_agent.session_plan import SessionPlan
@@ -78,7 +78,7 @@ def score_file(
     options = options or Options()
     if not release.is_dir():
         raise ScoreError(f"{release} is not a release folder; give the folder that holds release.json and model.onnx")
-    faults = options.errors or out.with_name(f"{out.name}.errors.jsonl")
+    faults = options.errors or faults_beside(out)
     check_places(source, out, faults)
     form, out_form = form_of(source, options.form, "--format"), form_of(out, options.out_form, "--out-format")
     manifest = read_release(release)

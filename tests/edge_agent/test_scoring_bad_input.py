@@ -250,6 +250,7 @@ def test_bad_rows_that_were_told_are_held_no_longer(tmp_path: Path, monkeypatch:
 def test_the_side_file_has_each_row_as_it_stood(release: Path, tmp_path: Path, capsys: Any) -> None:
     source, out, side = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "bad" / "rows.jsonl"
     source.write_text(RAGGED)
+    side.parent.mkdir()
     arguments = ["--on-error", "skip", "--errors", str(side), "--keep", "id"]
     assert main(["score", str(release), str(source), "--out", str(out), *arguments]) == 0
     faults = [json.loads(line) for line in side.read_text().splitlines()]
@@ -353,7 +354,8 @@ def test_a_result_that_cannot_be_written_is_one_clear_line(release: Path, tmp_pa
     source.write_text("AT,V\n1,2\n")
     (tmp_path / "file").write_text("")
     for out, said in (
-        (tmp_path / "file" / "out.csv", "make room, or choose another --out"),
+        (tmp_path / "file" / "out.csv", f"{tmp_path / 'file'} is a file, not a folder; give another place"),
+        (tmp_path / "none" / "out.csv", f"there is no folder {tmp_path / 'none'}; make it first"),
         (tmp_path, "is a folder; give a file"),
         (source, "is the input; give another file"),
         (Path("/dev/null"), "is no file that could be replaced; give another"),
@@ -366,6 +368,19 @@ def test_a_result_that_cannot_be_written_is_one_clear_line(release: Path, tmp_pa
     same = ["--out", str(tmp_path / "a.csv"), "--errors", str(tmp_path / "a.csv")]
     assert main(["score", str(release), str(source), *same]) == 1
     assert "is the result; give another file" in capsys.readouterr().err
+    plain = ["--out", str(tmp_path / "a.csv"), "--summary"]
+    for summary, said in (
+        (source, "is the input; give another file"),
+        (tmp_path / "a.csv", "is the result; give another file"),
+        (tmp_path / "a.csv.errors.jsonl", "is the file of bad rows; give another file"),
+        (tmp_path / "a.csv.part", "is the result, unfinished; give another file"),
+        (tmp_path / "none" / "s.json", f"there is no folder {tmp_path / 'none'}; make it first"),
+    ):
+        assert main(["score", str(release), str(source), *plain, str(summary)]) == 1
+        assert f"--summary {summary}" in (err := capsys.readouterr().err)
+        assert said in err
+    assert source.read_text() == "AT,V\n1,2\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in.csv", "release"]
     for wrong in (["--batch-rows", "0"], ["--on-error", "ignore"], ["--format", "xlsx"], ["--threads", "-1"]):
         with pytest.raises(SystemExit) as left:
             main(["score", str(release), str(source), "--out", str(tmp_path / "a.csv"), *wrong])
