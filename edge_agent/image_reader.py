@@ -16,7 +16,7 @@ from protocols.assignment import StreamBinding
 from protocols.errors import ImageRefusedError
 from protocols.feeding import FIGURES, IMAGE_INPUT, Image
 from protocols.images import IMAGE_LIMIT_BYTES, figures, read_pixels, to_tensor
-from protocols.payloads import ABSENT, Path, extract, parse_path
+from protocols.payloads import ABSENT, Path, begins, extract, parse_path
 
 #: Images of a batch at most: the largest that is decoded takes a second and more on a board.
 MOST_IMAGES = 16
@@ -95,7 +95,7 @@ class ImageReader:
         try:
             document = msgspec.json.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Rejection("not-json", f"{error}; it begins {payload[:16]!r}")
+            return Rejection("not-json", f"{error}; {begins(payload, 16)}")
         text = extract(document, path)
         if text is ABSENT:
             return Rejection("missing-feature", f"{IMAGE_INPUT}: nothing at {show_path(path)}")

@@ -14,7 +14,7 @@ from edge_agent.columns import Array, ColumnMaker
 from edge_agent.rejections import PAYLOAD_LIMIT_BYTES, Rejection
 from protocols.assignment import StreamBinding
 from protocols.manifest import TensorSpec
-from protocols.payloads import ABSENT, Path, extract, parse_path, quote_name
+from protocols.payloads import ABSENT, Path, begins, extract, parse_path, quote_name
 
 Key = str | int | float | None
 
@@ -121,7 +121,7 @@ class RowReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if "out of range" in str(error):
                 return Rejection("not-finite", str(error))
-            return Rejection("not-json", f"{error}; it begins {payload[:40]!r}")
+            return Rejection("not-json", f"{error}; {begins(payload)}")
         if not isinstance(document, dict):
             return Rejection("not-an-object", f"it is {_kind(document)}; a sensor message is a JSON object")
         row: list[Any] = []

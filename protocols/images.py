@@ -12,6 +12,7 @@ import numpy as np
 
 from protocols.errors import ImageRefusedError
 from protocols.feeding import Image
+from protocols.payloads import begins
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -127,8 +128,8 @@ def _grey(pixels: Array, image: Image) -> Array:
 def _form(data: bytes) -> str:
     form = next((form for magic, form in _MAGIC.items() if data.startswith(magic)), None)
     if form is None:
-        found = next((name for magic, name in _OTHERS.items() if data.startswith(magic)), f"begins {data[:16]!r}")
-        raise ImageRefusedError("not-an-image", f"no JPEG or PNG: it is {found}" if data else "no image: it is empty")
+        found = next((f"it is {name}" for magic, name in _OTHERS.items() if data.startswith(magic)), begins(data, 16))
+        raise ImageRefusedError("not-an-image", f"no JPEG or PNG: {found}" if data else "no image: it is empty")
     return form
 
 

@@ -44,6 +44,17 @@ def parse_path(path: str) -> Path:
     return tuple(steps)
 
 
+def begins(data: bytes, most: int = 40) -> str:
+    """Return in words how data begins that are not what they should be: a text quoted, anything else as bytes."""
+    try:
+        text = data[:most].decode()
+    except UnicodeDecodeError as error:
+        text = data[: error.start].decode() if error.reason == "unexpected end of data" else "\0"
+    if text and all(letter.isprintable() or letter in "\r\n\t" for letter in text):
+        return f"it begins {text!r}"
+    return f"it begins with the bytes {data[: min(most, 16)].hex(' ')}" if data else "it is empty"
+
+
 def quote_name(name: str) -> str:
     """Return the JSON path of the top-level key `name`, whatever characters it holds."""
     return "$['" + name.replace("\\", "\\\\").replace("'", "\\'") + "']"

@@ -12,7 +12,7 @@ from edge_agent.scoring.checkpoint import Checkpoint, Identity, PartFiles
 from edge_agent.scoring.drift import Drift, DriftWatch
 from edge_agent.scoring.faults import FaultFile, bad_rows
 from edge_agent.scoring.formats import open_sink, reading
-from edge_agent.scoring.image_folder import ImageFolder
+from edge_agent.scoring.image_folder import FILE, ImageFolder
 from edge_agent.scoring.kept import kept_schema
 from edge_agent.scoring.overlap import ReadAhead, WriteBehind, undisturbed
 from edge_agent.scoring.predictor import Predictor, Prepared, Scored
@@ -154,6 +154,8 @@ class Pipeline:
         if self._job.identity.on_error != "stop" or not (scored.prepared.bad or scored.prepared.batch.lost):
             return
         row = bad_rows(scored, self._source.notation)[0]
+        if isinstance(self._source, ImageFolder) and row.values:
+            raise ScoreError(f"{self._job.path / row.values[FILE]}, row {row.row}: {row.reason}")
         stood = f": {row.text[:60]!r}" if row.text is not None else ""
         raise ScoreError(f"{self._job.path}, row {row.row}, {row.reason}{stood}")
 

@@ -290,11 +290,11 @@ def test_a_message_that_is_no_image_is_one_counted_line_and_the_stream_goes_on(b
 @pytest.mark.parametrize(
     ("payload", "reason", "text"),
     [
-        (b"\xff\xd8\xff raw", "not-json", r"it begins b'\xff\xd8\xff raw'"),
+        (b"\xff\xd8\xff raw", "not-json", "it begins with the bytes ff d8 ff 20 72 61 77"),
         ({"other": 1}, "missing-feature", "image: nothing at $.image"),
         ({"image": 5}, "wrong-type", "image: no text at $.image, expected base64"),
         ({"image": "?*!"}, "wrong-type", "image: no base64 at $.image"),
-        ({"image": base64.b64encode(b"hello").decode()}, "not-an-image", "begins b'hello'"),
+        ({"image": base64.b64encode(b"hello").decode()}, "not-an-image", "no JPEG or PNG: it begins 'hello'"),
     ],
 )
 def test_json_without_an_image_is_refused_by_what_it_lacks(bench, payload, reason, text):

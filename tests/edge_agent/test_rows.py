@@ -52,7 +52,7 @@ def test_null_is_a_missing_measurement_and_an_absent_key_is_not() -> None:
     ("payload", "wanted", "text"),
     [
         (b"", "not-json", ""),
-        (b"temperature=12", "not-json", "it begins b'temperature=12'"),
+        (b"temperature=12", "not-json", "it begins 'temperature=12'"),
         (b'{"AT": NaN, "kind": "a"}', "not-json", ""),
         (b'{"AT": Infinity, "kind": "a"}', "not-json", ""),
         (b'{"AT": 1, "kind": "a"} {"AT": 1}', "not-json", "trailing"),

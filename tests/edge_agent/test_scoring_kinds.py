@@ -152,7 +152,7 @@ def test_an_image_that_is_not_one_is_one_clear_line_or_one_bad_row(
     release, out = release_of(tmp_path, pictured()), tmp_path / "out.csv"
     assert main(["score", str(release), str(pictures), "--out", str(out)]) == 1
     err = capsys.readouterr().err
-    assert f"{pictures}, row 2, " in err
+    assert f"{pictures / name}, row 2: " in err
     assert said in err
     assert err.count("\n") == 1
     assert not list(tmp_path.glob("out*"))

@@ -114,9 +114,11 @@ def test_a_palette_with_transparency_and_a_jpeg_for_printers_are_taken():
     ("data", "text"),
     [
         (b"", "it is empty"),
-        (b"hello there", "begins b'hello there'"),
+        (b"hello there", "no JPEG or PNG: it begins 'hello there'"),
         (b'{"image": ""}', "bind its path: --input image=PATH"),
-        (encoded(halves(), "GIF"), "a GIF"),
+        (b"\0\1\2", "it begins with the bytes 00 01 02"),
+        (("x" + "\u00e9" * 20).encode(), f"it begins 'x{7 * chr(0xE9)}'"),
+        (encoded(halves(), "GIF"), "it is a GIF"),
         (encoded(halves(), "TIFF"), "a TIFF"),
         (encoded(halves(), "WEBP"), "WebP"),
     ],
