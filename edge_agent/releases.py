@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_agent.disk import sync_folder
 from edge_agent.errors import ReleaseDamagedError
-from protocols.errors import NameRefusedError
+from protocols.errors import ManifestError, NameRefusedError
 from protocols.manifest import FileInfo, Manifest, decode_manifest
 from protocols.names import ReleaseRef, check_name
 
@@ -101,6 +101,11 @@ def read_manifest(folder: Path) -> Manifest:
         return decode_manifest((folder / "release.json").read_bytes())
     except OSError as error:
         raise ReleaseDamagedError(f"{folder}: no readable release.json ({error.strerror}); is it a release?") from error
+    except ManifestError as error:
+        said = str(error).removeprefix("release.json: ")
+        raise ManifestError(
+            f"{folder / 'release.json'}: {said}; if it was damaged, fetch the release or make the candidate again"
+        ) from error
 
 
 def check_file(path: Path, info: FileInfo, *, signed: bool = True) -> None:

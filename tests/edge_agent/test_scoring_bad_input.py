@@ -387,6 +387,18 @@ def test_a_result_that_cannot_be_written_is_one_clear_line(release: Path, tmp_pa
         assert left.value.code == 2
 
 
+def test_a_damaged_release_json_is_named_with_the_way_out(release: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "in.csv").write_text("AT,V\n1,2\n")
+    whole = (release / "release.json").read_bytes()
+    for damaged in (whole[:100], b"", b"[]", b'{"v": 99}'):
+        (release / "release.json").write_bytes(damaged)
+        assert main(["score", str(release), str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv")]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"genba: {release / 'release.json'}: ")
+        assert err.endswith("fetch the release or make the candidate again\n")
+        assert err.count("\n") == 1
+
+
 def test_the_summary_tells_the_drift_by_the_registrys_rule(tmp_path: Path, capsys: Any) -> None:
     release = tmp_path / "release"
     manifest = write_release(release, version=0)
