@@ -56,7 +56,9 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
     print("\n".join(describe(summary, options.on_error)))
     if arguments.summary:
         _write_summary(arguments.summary, summary_json(summary))
-    return 0
+    if summary.none_scored:
+        _tell(f"genba: none of the {summary.rows} rows of {arguments.input} could be scored; {summary.faults} says why")
+    return 1 if summary.none_scored else 0
 
 
 def _write_summary(path: Path, data: bytes) -> None:

@@ -36,6 +36,11 @@ class Summary(msgspec.Struct, frozen=True):
         return sum(self.bad.values())
 
     @property
+    def none_scored(self) -> bool:
+        """Whether there were rows and every one of them was bad."""
+        return 0 < self.rows == self.bad_rows
+
+    @property
     def rows_a_second(self) -> float:
         return self.rows / self.seconds if self.seconds else 0.0
 
@@ -48,11 +53,14 @@ def summary_json(summary: Summary) -> bytes:
 
 def describe(summary: Summary, on_error: str) -> list[str]:
     """Return the summary as lines for a person; the first says what there is now."""
+    if not summary.rows:
+        return [f"no rows: the input has none, and {summary.out} has its columns alone"]
     scored = summary.rows - summary.bad_rows - summary.filling
     lines = [f"{scored} rows scored into {summary.out}"]
     if summary.rows_a_second:
         resumed = f", of which {summary.resumed_at} by an earlier run" if summary.resumed_at else ""
-        lines.append(f"{summary.rows_a_second:.0f} rows a second, {summary.seconds:.1f} s{resumed}")
+        rate = f"{summary.rows_a_second:.0f} a second, {summary.seconds:.1f} s"
+        lines.append(f"{summary.rows} rows read, {rate}{resumed}")
     if summary.filling:
         lines.append(f"{summary.filling} rows have no prediction: they only filled the first window")
     if summary.bad:
@@ -92,4 +100,5 @@ def _moved(feature: FeatureDrift) -> str:
 def _spread(output: OutputSummary) -> str:
     low, middle, high = output.quantiles
     moved = f"; they have drifted: {output.drift.reason}" if output.drift and output.drift.drifted else ""
-    return f"mean {output.mean:.6g}, from {low:.6g} (5 %) over {middle:.6g} to {high:.6g} (95 %){moved}"
+    spread = f"from about {low:.4g} (5 %) over {middle:.4g} to {high:.4g} (95 %)"
+    return f"mean {output.mean:.6g}, {spread}{moved}"

@@ -261,6 +261,24 @@ def test_the_side_file_has_each_row_as_it_stood(release: Path, tmp_path: Path, c
     assert "  1 x column 'AT': ...: expected a number\n" in said
 
 
+@pytest.mark.parametrize("on_error", ["skip", "null"])
+def test_a_file_of_bad_rows_alone_is_a_failure(release: Path, tmp_path: Path, capsys: Any, on_error: str) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("AT,V\nhot,1\nhot,2\n")
+    assert main(["score", str(release), str(source), "--out", str(out), "--on-error", on_error]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"0 rows scored into {out}\n2 rows read, ")
+    assert f"genba: none of the 2 rows of {source} could be scored; {out}.errors.jsonl says why\n" in said.err
+    assert len(out.read_text().splitlines()) == (3 if on_error == "null" else 1)
+
+
+def test_a_file_of_no_rows_says_so(release: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "in.csv").write_text("AT,V\n")
+    assert main(["score", str(release), str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv")]) == 0
+    assert capsys.readouterr().out.startswith("no rows: the input has none, ")
+    assert (tmp_path / "out.csv").read_text() == "AT,V,prediction\n"
+
+
 def test_a_side_file_of_an_earlier_run_does_not_stay(release: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text(RAGGED)
