@@ -1,5 +1,6 @@
 """A column of a table to a model's input, and which of its rows cannot be."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,19 +37,41 @@ def is_readable(kind: pa.DataType, spec: TensorSpec) -> bool:
 
 def read_cells(column: pa.ChunkedArray, spec: TensorSpec, notation: Notation) -> Cells:
     """Return the column as the model takes it; in a bad row stands a value that means nothing."""
+    bad: dict[int, str] = {}
     if notation == "json":
-        column = plain_texts(column)
+        bad = _misplaced(column, spec)
+        column = plain_texts(pc.if_else(_among(bad, len(column)), pa.scalar(None, pa.string()), column))
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if spec.dtype == "string":
-        return Cells(_texts(column), {})
-    bad: dict[int, str] = {}
+        return Cells(_texts(column), bad)
     wanted = pa.float64() if spec.dtype == "float32" else pa.int64()
     if _is_text(column.type):
-        column, bad = _parsed(column, wanted, spec)
+        column, unread = _parsed(column, wanted, spec)
+        bad |= unread
     if spec.dtype == "float32":
         return _floats(column, spec, bad)
     return _integers(column, spec, bad)
+
+
+def _misplaced(column: pa.ChunkedArray, spec: TensorSpec) -> dict[int, str]:
+    """Return the rows whose JSON an agent would refuse as well: no such field, a text for a number, and the reverse."""
+    bad: dict[int, str] = {}
+    if column.null_count:
+        absent = f"column {spec.name!r} is not in the row (null would mean: not measured)"
+        bad = dict.fromkeys(np.flatnonzero(column.is_null().to_numpy()).tolist(), absent)
+    wrong = pc.starts_with(column, '"')
+    if spec.dtype == "string":
+        wrong = pc.invert(pc.or_(wrong, pc.equal(column, "null")))
+    for row in np.flatnonzero(wrong.fill_null(False).to_numpy()).tolist():
+        bad[row] = _refusal(column[row].as_py(), spec)
+    return bad
+
+
+def _among(rows: Iterable[int], count: int) -> pa.Array:
+    flags = np.zeros(count, dtype=bool)
+    flags[list(rows)] = True
+    return pa.array(flags)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -91,7 +114,7 @@ def _reads(text: str, wanted: pa.DataType) -> bool:
 
 
 def _refusal(value: Any, spec: TensorSpec) -> str:
-    wanted = "a number" if spec.dtype == "float32" else "a whole number"
+    wanted = {"float32": "a number", "int64": "a whole number"}.get(spec.dtype, "text")
     return f"column {spec.name!r}: {str(value)[:_SHOWN_CHARS]!r}: expected {wanted}"
 
 

@@ -102,10 +102,16 @@ def _batch(columns: Sequence[str], first: int, line_number: int, lines: Sequence
             lost.append(row)
         else:
             rows.append(row)
-    cells = [pa.array([bytes(row.get(name, b"null")) for row in rows], pa.string()) for name in columns]
+    cells = [pa.array([_cell(row, name) for row in rows], pa.string()) for name in columns]
     if not columns:  # a table of no columns would have no rows
         return Batch(first, pa.table({"": pa.nulls(len(rows), pa.string())}), lost)
     return Batch(first, pa.table(cells, names=list(columns)), lost)
+
+
+def _cell(row: dict[str, msgspec.Raw], name: str) -> bytes | None:
+    """A field that is not there is none of JSON's values, so it is told from `null`."""
+    found = row.get(name)
+    return None if found is None else bytes(found)
 
 
 def _row(number: int, line_number: int, line: bytes) -> dict[str, msgspec.Raw] | LostRow:

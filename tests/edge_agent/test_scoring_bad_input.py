@@ -290,7 +290,7 @@ def test_a_side_file_of_an_earlier_run_does_not_stay(release: Path, tmp_path: Pa
 
 
 def test_bad_rows_of_json_and_sqlite(release: Path, tmp_path: Path) -> None:
-    lines = ['{"AT": 1, "V": 0}', '{"AT": "hot", "V": {"a": 1}}', "nonsense", "[]", '{"AT": "2", "V": null}']
+    lines = ['{"AT": 1, "V": 0}', '{"AT": "hot", "V": {"a": 1}}', "nonsense", "[]", '{"AT": 2, "V": null}']
     source = tmp_path / "in.jsonl"
     source.write_text("\n".join(lines))
     assert score_file(release, source, tmp_path / "a.csv", Options(on_error="null")).bad_rows == 3
@@ -299,6 +299,18 @@ def test_bad_rows_of_json_and_sqlite(release: Path, tmp_path: Path) -> None:
     assert faults[0]["values"] == {"AT": "hot", "V": {"a": 1}}
     assert (faults[1]["text"], faults[2]["reason"]) == ("nonsense", "line 4: a row is a JSON object")
     assert (tmp_path / "a.csv").read_text().splitlines()[1:] == ["1,0,12", 'hot,"{""a"": 1}",', ",,", ",,", "2,,14"]
+
+    lines = ['{"AT": 1, "V": 0}', '{"AT": "12.5", "V": 1}', '{"AT": 1}', '{"AT": null, "V": 0}', '{"AT": "NA", "V": 1}']
+    source.write_text("\n".join(lines))
+    score_file(release, source, tmp_path / "c.jsonl", Options(on_error="skip"))
+    assert (tmp_path / "c.jsonl").read_text() == ('{"AT":1,"V":0,"prediction":12}\n{"AT":null,"V":0,"prediction":10}\n')
+    faults = [json.loads(line) for line in (tmp_path / "c.jsonl.errors.jsonl").read_text().splitlines()]
+    assert [(fault["row"], fault["reason"]) for fault in faults] == [
+        (2, "column 'AT': '\"12.5\"': expected a number"),
+        (3, "column 'V' is not in the row (null would mean: not measured)"),
+        (5, "column 'AT': '\"NA\"': expected a number"),
+    ]
+    assert faults[0]["values"] == {"AT": "12.5", "V": 1}
 
     database = tmp_path / "in.sqlite"
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:

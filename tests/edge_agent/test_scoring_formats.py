@@ -119,12 +119,12 @@ def test_json_is_kept_to_the_letter(release: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text(
         '{"AT": 1.50, "V": 2e0, "big": 123456789012345678901234567890, "deep": {"a": [1, null]}, "t": "\\u00e9"}\n'
-        '\n{"V": 3, "AT": "4", "t": null}\n'
+        '\n{"V": 3, "AT": 4, "t": null}\n'
     )
     score_file(release, source, out)
     assert out.read_text() == (
         '{"AT":1.50,"V":2e0,"big":123456789012345678901234567890,"deep":{"a": [1, null]},"t":"\\u00e9",'
-        '"prediction":11}\n{"AT":"4","V":3,"big":null,"deep":null,"t":null,"prediction":15}\n'
+        '"prediction":11}\n{"AT":4,"V":3,"big":null,"deep":null,"t":null,"prediction":15}\n'
     )
 
 
