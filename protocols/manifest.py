@@ -9,10 +9,10 @@ from protocols.errors import ManifestError
 from protocols.feeding import IMAGE_INPUT, Feeding, Image, StatePair, Window, check_feeding
 from protocols.names import ReleaseRef, check_name
 
-#: The newest that this release of Genba reads. A table's release is still of the first, so that older agents take it.
+#: The newest that this release of Genba reads. A plain table's release is of the first, so that older agents take it.
 MANIFEST_VERSION = 2
-#: A release with `feeding` or `state`, which an older agent would misread.
-FED_VERSION = 2
+#: A release with `feeding` or `state`, which an older agent would misread, or `variants`, which it would not fetch.
+EXTENDED_VERSION = 2
 
 Task = Literal["classification", "regression"]
 Dtype = Literal["float32", "string", "int64"]
@@ -140,7 +140,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `latency_limit_ms` is what its user allows one row to take on the device that serves it: a preflight whose 99th
     percentile is above it refuses the release, and a trial in which more than a few rows are gives it up.
-    `feeding` and `state` say how the graph is fed where it takes more than one row; `v` is 2 with one of them, else 1.
+    `feeding` and `state` say how the graph is fed where it takes more than one row; `v` is 2 with one of them or with
+    `variants`, else 1.
     `cpu_features` are those that a processor must have to serve it, as the kernel calls them (avx2, asimddp).
 
     `providers` are those that the publisher proved it on. `elsewhere` is how far another's outputs may lie from the
@@ -265,9 +266,12 @@ def _check(manifest: Manifest) -> None:
     limit_ms = manifest.latency_limit_ms
     if limit_ms is not None and not (math.isfinite(limit_ms) and limit_ms > 0):
         raise ManifestError(f"release.json: latency_limit_ms is {limit_ms}; it must be a number above 0, or absent")
-    if manifest.fed != (manifest.v >= FED_VERSION):
-        what = "with" if manifest.fed else "without"
-        raise ManifestError(f"release.json: version {manifest.v} {what} feeding or state, which are of {FED_VERSION}")
+    extended = manifest.fed or bool(manifest.variants)
+    if extended != (manifest.v >= EXTENDED_VERSION):
+        what = "with" if extended else "without"
+        raise ManifestError(
+            f"release.json: version {manifest.v} {what} feeding, state or variants, which are of {EXTENDED_VERSION}"
+        )
     check_feeding(manifest.feeding, manifest.state, [(spec.name, spec.dtype) for spec in manifest.inputs])
     for spec in manifest.inputs:
         if spec.low is not None and spec.high is not None and not (math.isfinite(spec.low) and spec.low <= spec.high):

@@ -13,7 +13,7 @@ import onnx
 
 from protocols.errors import ManifestError
 from protocols.feeding import FIGURES, Feeding, Image, Window, check_feeding
-from protocols.manifest import FED_VERSION, Lineage, Manifest, Task, decode_manifest, encode_manifest
+from protocols.manifest import EXTENDED_VERSION, Lineage, Manifest, Task, decode_manifest, encode_manifest
 from trainer.assembly import Subject, compose, elsewhere
 from trainer.candidate import write_candidate
 from trainer.challenge import measured
@@ -101,7 +101,7 @@ def import_fed(
         manifest,
         feeding=fed.feeding,
         state=fed.inputs.state,
-        v=FED_VERSION,
+        v=EXTENDED_VERSION,
         elsewhere=elsewhere(model, certificate.tolerance),
         metrics=_metrics(manifest, fed.sample, output),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from protocols.manifest import Manifest, ParityCase, Precision, Tolerance, Variant
+from protocols.manifest import EXTENDED_VERSION, Manifest, ParityCase, Precision, Tolerance, Variant
 from trainer.candidate import file_info
 from trainer.cases import Case
 from trainer.errors import ImportRefusedError
@@ -62,7 +62,8 @@ def add_variants(
         data, variant = _made(request, manifest, files, cases, precision)
         files[variant.file], variants[precision] = data, variant
     listed = {name: file_info(data) for name, data in files.items()}
-    return msgspec.structs.replace(manifest, files=listed, variants=variants), files
+    version = EXTENDED_VERSION if variants else manifest.v
+    return msgspec.structs.replace(manifest, files=listed, variants=variants, v=version), files
 
 
 def _made(

@@ -96,6 +96,16 @@ def published_with_variant(bench: Bench) -> Path:
     return folder
 
 
+def test_an_agent_from_before_variants_refuses_one_by_its_version_and_fetches_no_model(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published_with_variant(bench)
+    monkeypatch.setattr("protocols.manifest.MANIFEST_VERSION", 1)
+    with pytest.raises(ReleaseRefusedError, match="version 2, and this release of Genba reads up to 1"):
+        bench.verifier.fetch(ONE, bench.store)
+    assert {url.rpartition(".")[2] for url in bench.wire.asked if "image/targets" in url} == {"json"}
+
+
 def test_a_variant_is_fetched_like_every_file(bench: Bench) -> None:
     made = published_with_variant(bench)
     bench.verifier.fetch(ONE, bench.store)

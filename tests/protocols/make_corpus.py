@@ -20,7 +20,7 @@ from protocols.assignment import encode_assignment
 from protocols.blocks import block_digest
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust
 from protocols.feeding import FIGURES, Image, StatePair, Window
-from protocols.manifest import Manifest, TensorSpec, encode_manifest
+from protocols.manifest import Manifest, TensorSpec, Tolerance, Variant, encode_manifest
 from protocols.messages import (
     Ack,
     AssignmentChanged,
@@ -48,6 +48,14 @@ def fed(feeding: Window | Image, state: tuple[StatePair, ...]) -> Manifest:
     names = FIGURES if isinstance(feeding, Image) else ("temperature", "pressure")
     inputs = tuple(TensorSpec(name, "float32", low=0.0, high=255.0) for name in names)
     return msgspec.structs.replace(manifest(), inputs=inputs, feeding=feeding, state=state, v=2)
+
+
+def reduced() -> Manifest:
+    """A table's, with a variant in less precision."""
+    plain = manifest()
+    files = {**plain.files, "model.int8.onnx": plain.files["model.onnx"]}
+    variant = Variant("model.int8.onnx", Tolerance(1.0, 0.0), "by ONNX Runtime", 0.5, 0.1, 0)
+    return msgspec.structs.replace(plain, files=files, variants={"int8": variant}, v=2)
 
 
 def telemetry() -> Telemetry:
@@ -114,6 +122,7 @@ def valid() -> dict[str, tuple[str, bytes, bool]]:
         "assignment": ("Assignment", encode_assignment(assignment()), True),
         "manifest": ("Manifest", encode_manifest(manifest()), True),
         "manifest-window-and-state": ("Manifest", encode_manifest(fed(Window("rows", 24), STATE)), True),
+        "manifest-variant": ("Manifest", encode_manifest(reduced()), True),
         "manifest-image": ("Manifest", encode_manifest(fed(IMAGE, ())), True),
         "reference": ("ReferenceProfile", encode_reference(reference()), True),
         "enrolment-request": ("EnrolmentRequest", msgspec.json.encode(ENROL), True),
@@ -211,6 +220,12 @@ def invalid() -> dict[str, tuple[str, bytes, str, str]]:
             json_of(page | {"v": 2, "feeding": {"kind": "video", "tensor": "x"}}),
             "ManifestError",
             "Invalid value 'video'",
+        ),
+        "manifest-variant-of-version-1": (
+            "Manifest",
+            encode_manifest(msgspec.structs.replace(reduced(), v=1)),
+            "ManifestError",
+            "version 1 with feeding, state or variants, which are of 2",
         ),
         "manifest-version-higher": ("Manifest", json_of(page | {"v": 2}), "ManifestError", "version 2"),
         "manifest-without-model": ("Manifest", json_of(page | {"files": {}}), "ManifestError", "no model.onnx"),

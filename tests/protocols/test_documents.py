@@ -63,7 +63,7 @@ def test_bytes_that_are_no_document_are_refused(read, error, data):
         ({"task": "classification", "classes": ("only",)}, "at least two classes"),
         ({"inputs": (TensorSpec("a", "float32", low=2.0, high=1.0),)}, "'a' has the range 2.0 to 1.0"),
         ({"v": 3}, "version 3, and this release of Genba reads up to 2"),
-        ({"v": 2}, "version 2 without feeding or state"),
+        ({"v": 2}, "version 2 without feeding, state or variants"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused_by_field(change, text):

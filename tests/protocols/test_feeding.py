@@ -1,4 +1,4 @@
-"""What a manifest says of its feeding: read back, of version 2, never contradictory; a table's stays what it was."""
+"""What a manifest says of its feeding and variants: of version 2, never contradictory; a table's stays as it was."""
 
 import msgspec
 import pytest
@@ -6,7 +6,7 @@ from simulators.sample_documents import manifest
 
 from protocols.errors import ManifestError
 from protocols.feeding import FIGURES, Image, StatePair, Window
-from protocols.manifest import Manifest, TensorSpec, decode_manifest, encode_manifest
+from protocols.manifest import Manifest, TensorSpec, Tolerance, Variant, decode_manifest, encode_manifest
 
 COLUMNS = (TensorSpec("speed", "float32"), TensorSpec("load", "float32"))
 PICTURE = tuple(TensorSpec(name, "float32") for name in FIGURES)
@@ -20,7 +20,15 @@ def fed(feeding: Window | Image | None, state: tuple[StatePair, ...] = (), **cha
     return msgspec.structs.replace(manifest(), feeding=feeding, state=state, **{**usual, **changes})
 
 
-@pytest.mark.parametrize("made", [fed(WINDOW), fed(IMAGE), fed(None, STATE), fed(WINDOW, STATE)])
+def reduced(**changes) -> Manifest:
+    """A table's, with a variant."""
+    plain = manifest()
+    files = {**plain.files, "model.int8.onnx": plain.files["model.onnx"]}
+    variant = Variant("model.int8.onnx", Tolerance(1.0, 0.0), "by hand", 0.5, 0.1, 0)
+    return msgspec.structs.replace(plain, **{"files": files, "variants": {"int8": variant}, "v": 2, **changes})
+
+
+@pytest.mark.parametrize("made", [fed(WINDOW), fed(IMAGE), fed(None, STATE), fed(WINDOW, STATE), reduced()])
 def test_it_is_read_back(made):
     data = encode_manifest(made)
     assert decode_manifest(data) == made
@@ -41,15 +49,17 @@ def test_the_graph_takes_what_the_feeding_makes_and_its_state():
 
 def test_a_table_says_nothing_of_it_so_that_older_agents_take_it():
     page = msgspec.json.decode(encode_manifest(manifest()))
-    assert not {"feeding", "state"} & page.keys()
+    assert not {"feeding", "state", "variants"} & page.keys()
     assert manifest().v == 1
 
 
 @pytest.mark.parametrize(
     ("made", "text"),
     [
-        (fed(WINDOW, v=1), "version 1 with feeding or state, which are of 2"),
+        (fed(WINDOW, v=1), "version 1 with feeding, state or variants, which are of 2"),
         (fed(None, STATE, v=1), "version 1 with feeding"),
+        (reduced(v=1), "version 1 with feeding, state or variants, which are of 2"),
+        (fed(None), "version 2 without feeding, state or variants"),
         (fed(WINDOW, inputs=(TensorSpec("shift", "string"),)), "input 'shift' is none"),
         (fed(Window("x", 0)), "0 rows of 2 inputs"),
         (fed(Window("x", 10**6)), "1000000 rows"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from devices.runtime import identity_model
 from protocols.manifest import (
+    EXTENDED_VERSION,
     FileInfo,
     Footprint,
     Importance,
@@ -139,7 +140,7 @@ def write_candidate(
     if int8 is not None:
         files["model.int8.onnx"] = int8
         variant = Variant("model.int8.onnx", Tolerance(1.0, 0.0), "by hand", 0.5, 0.1, 0)
-        changes.setdefault("variants", {"int8": variant})
+        changes = {"variants": {"int8": variant}, "v": EXTENDED_VERSION, **changes}
     for name, data in files.items():
         (folder / name).write_bytes(data)
     (folder / "release.json").write_bytes(encode_manifest(manifest_of(files, **changes)))

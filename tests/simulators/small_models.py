@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from protocols.manifest import (
+    EXTENDED_VERSION,
     FileInfo,
     Footprint,
     Lineage,
@@ -264,7 +265,8 @@ def add_variant(
     (folder / name).write_bytes(data)
     variant = Variant(name, tolerance, "by hand", 0.0, 0.0, 0)
     files = {**manifest.files, name: file_info(folder / name)}
-    manifest = msgspec.structs.replace(manifest, files=files, variants={**manifest.variants, precision: variant})
+    variants = {**manifest.variants, precision: variant}
+    manifest = msgspec.structs.replace(manifest, files=files, variants=variants, v=EXTENDED_VERSION)
     (folder / "release.json").write_bytes(encode_manifest(manifest))
     return manifest
 

@@ -89,6 +89,7 @@ def test_int8_and_float16_are_made_and_compared(tmp_path: Path, sample: pd.DataF
     manifest = take(tmp_path, file, sample, quantise=("int8", "float16"))
     assert manifest.task == task
     assert sorted(manifest.variants) == ["float16", "int8"]
+    assert manifest.v == 2, "an older agent fetches no variant"
     for precision, variant in manifest.variants.items():
         assert variant.file == f"model.{precision}.onnx"
         assert 0 < variant.largest_difference <= variant.tolerance.absolute
@@ -102,6 +103,10 @@ def test_int8_and_float16_are_made_and_compared(tmp_path: Path, sample: pd.DataF
         onnxruntime.InferenceSession(str(tmp_path / "out" / name)) for name in ("model.onnx", "model.int8.onnx")
     )
     assert [(node.name, node.type) for node in whole.get_inputs()] == [(n.name, n.type) for n in small.get_inputs()]
+
+
+def test_a_release_without_variants_is_one_that_older_agents_take(tmp_path: Path, sample: pd.DataFrame) -> None:
+    assert take(tmp_path, network(tmp_path, sample), sample).v == 1
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

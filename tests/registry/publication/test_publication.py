@@ -102,7 +102,7 @@ class TestPublication:
 
     def test_a_file_that_no_variant_names_is_refused(self, home, catalogue, make_candidate):
         with pytest.raises(CandidateRefusedError, match="lists golden"):
-            publish(home, catalogue, make_candidate(int8=named_graph(b"int8"), variants={}), clock)
+            publish(home, catalogue, make_candidate(int8=named_graph(b"int8"), variants={}, v=1), clock)
 
     def test_a_second_release_leaves_the_champion(self, home, catalogue, published, make_candidate):
         assert publish(home, catalogue, make_candidate(named=b"other"), clock).version == 2
