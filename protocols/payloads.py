@@ -76,7 +76,8 @@ def message_id(payload: bytes | int) -> str:
     """Return the id that a prediction carries of the sensor message that it answers.
 
     It is of the message's bytes, so that two answers to the same message have the same id whoever gave them and when.
-    Two messages have different ids if they differ in a time, a count or a value.
+    Two messages have different ids if they differ in a time, a count or a value; those of a window or of state should,
+    since equal ones have different answers.
     """
     data = payload if isinstance(payload, bytes) else str(payload).encode()
     return hashlib.blake2b(data, digest_size=8).hexdigest()

@@ -1,12 +1,13 @@
 """A stream under load: what a full queue does, batches within the latency budget, and models that share a device."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -16,8 +17,9 @@ from simulators.small_models import regression, write_release
 from edge_agent.inference import Array, Model, Predictions
 from edge_agent.receipts import Receipt
 from edge_agent.session_plan import SessionPlan
+from edge_agent.stream import QUEUE_LIMIT_BYTES
 from edge_agent.streams import QUEUE_FULL, StreamEngine
-from protocols.assignment import StreamBinding
+from protocols.assignment import MOST_MESSAGES, STREAM_LIMITS, Delivery, Overflow, StreamBinding
 
 
 @dataclass
@@ -115,6 +117,21 @@ def test_a_stream_that_refuses_says_so_to_the_sender(held: Held) -> None:
     held.engine.start()
     wait_until(lambda: len(held.out["out/line"]) == 4)
     assert sorted(held.settled) == [0, 1, 2, 3]
+
+
+def test_the_guide_shows_the_refusal_and_the_options_that_there_are(held: Held) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "operations" / "overload.md").read_text("utf-8")
+    [shown] = re.findall(r"```json\n(.*?)```", guide, re.S)
+    held.engine.bind([binding(queue_limit=1, overflow="refuse")])
+    held.engine.serve("ccpp", held.model("ccpp"))
+    held.send("in/line", 1, 2)
+    [refused] = held.out["out/line"]
+    assert list(refused) == list(json.loads(shown))
+    assert json.loads(shown)["error"] == QUEUE_FULL
+    for value in (*get_args(Overflow), *get_args(Delivery), *(f"{MOST_MESSAGES:,}", f"{QUEUE_LIMIT_BYTES >> 20} MiB")):
+        assert value in guide
+    for name in STREAM_LIMITS:
+        assert f"--{name.removesuffix('_ms').replace('_', '-')}" in guide
 
 
 def test_batches_stay_within_the_latency_budget(held: Held) -> None:

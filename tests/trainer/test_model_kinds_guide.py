@@ -91,6 +91,14 @@ def test_an_example_with_a_target_predicts_it(tmp_path: Path, serve: Serve, kind
     assert served.warming == {"table": 0, "window": 23}[kind]
 
 
+def test_the_variant_in_the_guide_to_tuning_is_made(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "operations" / "tuning.md").read_text("utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", guide, re.S) for line in block.splitlines()]
+    for line in lines[-2:]:
+        said = run(shlex.split(line), tmp_path)
+    assert "model.float16.onnx" in said
+
+
 def test_the_example_of_images_tells_ok_from_scratched(tmp_path: Path, serve: Serve) -> None:
     for words in commands("image"):
         said = run(words, tmp_path)
