@@ -39,7 +39,7 @@ def bad_rows(scored: Scored, notation: Notation) -> list[BadRow]:
             values = batch.table.slice(place, 1).to_pylist()[0]
             values = {name: value for name, value in values.items() if not isinstance(value, bytes)}
             if notation == "json":
-                values = {name: value_of(text) for name, text in values.items()}
+                values = {name: value_of(text) for name, text in values.items() if text is not None}
             found.append(BadRow(int(numbers[place]), reason, values=values))
     return sorted(found, key=lambda row: row.row)
 
