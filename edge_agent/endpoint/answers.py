@@ -17,6 +17,8 @@ Array = np.ndarray[Any, Any]
 
 _encode = msgspec.json.Encoder().encode
 BINARY = "application/octet-stream"
+#: Of an answer; each takes some ten times more memory than in binary.
+JSON_VALUES = 1 << 20
 
 
 def called_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
@@ -53,7 +55,15 @@ def answer(
     outputs: Sequence[Array],
     wanted: Sequence[tuple[int, bool]],
 ) -> Response:
-    """Return the response; it names the release that made it. In JSON, what is no number (NaN) is null."""
+    """Return the response; it names the release that made it. In JSON, what is no number (NaN) is null.
+
+    Raises:
+        CallRefusedError: it would have more values in JSON than are allowed.
+    """
+    values = sum(outputs[place].size for place, in_binary in wanted if not in_binary)
+    if values > JSON_VALUES:
+        allowed = f"the answer has {values} values in JSON, and {JSON_VALUES} are allowed"
+        raise CallRefusedError(413, f"{allowed}; ask for them in binary (binary_data_output), or fewer rows at once")
     told: list[dict[str, Any]] = []
     parts: list[bytes] = []
     for place, in_binary in wanted:

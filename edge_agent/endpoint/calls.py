@@ -215,7 +215,7 @@ class Calls:
         rows = sum(batch.rows for batch in batches)
         began = self._ticks()
         try:
-            outputs = served.model.run(_joined(batches))
+            outputs = served.run(_joined(batches))
         except ModelRunError as error:
             if len(calls) == 1:
                 return [refusal(500, str(error))]
@@ -243,6 +243,6 @@ def _joined(batches: Sequence[Batch]) -> list[Array]:
 def _answer(served: Served, call: Call, outputs: Sequence[Array]) -> Response:
     try:
         wanted = wanted_outputs(served.outputs, call.asking)
+        return answer(served.ref, served.outputs, call.asking, outputs, wanted)
     except CallRefusedError as error:
         return refusal(error.status, str(error))
-    return answer(served.ref, served.outputs, call.asking, outputs, wanted)

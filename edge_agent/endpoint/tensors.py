@@ -24,6 +24,8 @@ DATATYPES: dict[str, str] = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "BYTES": "object",
 }  # fmt: skip
 _NAMES = {(np.dtype(stored).kind, np.dtype(stored).itemsize): name for name, stored in DATATYPES.items()}
+#: A number takes some ten times more memory once it is read from JSON, and holds up every other thread while it is.
+JSON_LIMIT_BYTES = 2 * 1024 * 1024
 #: Of a shape.
 Length = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
@@ -92,6 +94,9 @@ def read_call(body: bytes, json_bytes: str | None) -> tuple[InferCall, memoryvie
         if not json_bytes.isdecimal() or len(json_bytes) > 10 or int(json_bytes) > size:
             raise CallRefusedError(400, f"Inference-Header-Content-Length is {json_bytes[:20]!r} of {size} bytes")
         size = int(json_bytes)
+    if size > JSON_LIMIT_BYTES:
+        allowed = f"the request has {size} bytes of JSON, and {JSON_LIMIT_BYTES} are allowed"
+        raise CallRefusedError(413, f"{allowed}; send its tensors in binary (binary_data_size), or fewer rows at once")
     whole = memoryview(body)
     try:
         return _call_decoder.decode(whole[:size]), whole[size:]

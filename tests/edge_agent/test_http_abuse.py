@@ -328,11 +328,14 @@ def test_a_body_counts_until_the_worker_is_done_with_it_and_a_call_that_nobody_w
     device = Device(tmp_path)
     device.start()
     device.serve()
-    device.engine.gate.enter(0)  # the cores are taken
+    gate, waits = device.engine.gate, threading.Event()
+    enter = gate.enter
+    enter(0)  # the cores are taken
+    monkeypatch.setattr(gate, "enter", lambda threads: (waits.set(), enter(threads)))
     try:
         with device.socket() as first:
             first.sendall(call)
-            wait_until(lambda: device.endpoint.calls_waiting == 1)
+            assert waits.wait(10)
             if by == "reset":
                 first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
@@ -342,7 +345,7 @@ def test_a_body_counts_until_the_worker_is_done_with_it_and_a_call_that_nobody_w
         assert device.endpoint.held_bytes == 100_000
         refused = device.send(call)
         assert (refused.status, "as much memory as they may" in refused.error) == (503, True)
-        device.engine.gate.leave(0)
+        gate.leave(0)
         wait_until(lambda: device.endpoint.held_bytes == 0)
         told = device.ask("GET", "/metrics").body.decode()
         assert 'genba_http_calls_total{model="ccpp"} 1\n' in told

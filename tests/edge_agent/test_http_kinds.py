@@ -56,6 +56,17 @@ def test_a_window_is_a_tensor(device, client, tmp_path, batch) -> None:
         client.infer("ccpp", [tensor("rows", np.zeros((1, 3, 2)))])
 
 
+@pytest.mark.parametrize("batch", [None, 1])
+def test_many_windows_are_run_in_parts(device, client, tmp_path, monkeypatch, batch) -> None:
+    model = serve(device, tmp_path / "r", windowed(batch=batch))
+    run, sizes = model.run, []
+    monkeypatch.setattr(model, "run", lambda columns: sizes.append(len(columns[0])) or run(columns))
+    windows = np.random.default_rng(3).standard_normal((5000, 4, 2)).astype(np.float32)
+    found = client.infer("ccpp", [tensor("rows", windows)]).as_numpy("prediction")
+    assert np.array_equal(found, np.concatenate([run([windows[:2500]])[0], run([windows[2500:]])[0]]))
+    assert sizes[0] == max(sizes) == 4096
+
+
 def test_an_image_is_the_tensor_that_it_becomes(device, client, tmp_path) -> None:
     image = serve(device, tmp_path / "r", pictured()).manifest.feeding
     assert isinstance(image, Image)
