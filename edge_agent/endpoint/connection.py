@@ -22,6 +22,8 @@ _RAW_LIMIT_BYTES = 2 * BODY_LIMIT_BYTES
 REQUEST_S, IDLE_S, ANSWER_S, TAKE_S = 15.0, 75.0, 60.0, 30.0
 #: So long, and for so many bytes, a client may go on sending what was refused before the connection is cut.
 _LINGER_S, _LINGER_BYTES = 2.0, 64 * 1024 * 1024
+#: An answer up to this size is not counted among what is held.
+_SMALL_BYTES = 64 * 1024
 #: Requests that wait in one connection before no more is read from it.
 _PIPELINED = 8
 _READ = {
@@ -50,7 +52,10 @@ class Host(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Speaks HTTP/1.1 (and 1.0) with one client. A body is held against the budget until whoever serves it is done."""
+    """Speaks HTTP/1.1 (and 1.0) with one client.
+
+    The budget counts a body until whoever serves it is done, and a large answer until it is taken.
+    """
 
     def __init__(self, host: Host, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
         self._host, self._serve, self._loop = host, serve, loop
@@ -61,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._url, self._headers, self._body, self._body_bytes = b"", dict[str, str](), list[bytes](), 0
         # Of the head that is coming: what has come, and what was found in it; and of what came after a refusal.
         self._head_bytes = self._found_bytes = self._raw_bytes = self._lingered_bytes = 0
+        #: Of the last answer, while the client has not taken it.
+        self._untaken_bytes = 0
         #: When the request that is coming began to come.
         self._coming: float | None = None
         #: When what is being served was begun; else when the last answer was written.
@@ -78,8 +85,8 @@ class Connection(asyncio.Protocol):
         if self._asked is not None:
             self._asked.wanted = False
         held = [each for each in self._waiting if isinstance(each, Request)]
-        self._host.budget.give(self._body_bytes + sum(len(request.body) for request in held))
-        self._asked, self._body_bytes = None, 0
+        self._host.budget.give(self._body_bytes + self._untaken_bytes + sum(len(request.body) for request in held))
+        self._asked, self._body_bytes, self._untaken_bytes = None, 0, 0
         self._waiting.clear()
         self._host.left(self)
 
@@ -217,8 +224,16 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def _write(self, response: Response, *, keep_alive: bool, bare: bool = False) -> None:
+        held_bytes = len(response.body) if len(response.body) > _SMALL_BYTES else 0
+        if not self._host.budget.take(held_bytes):
+            response, held_bytes = _NO_ROOM, 0
         head = head_of(response, keep_alive=keep_alive)
+        self._since = self._loop.time()
         self._transport.write(head if bare else head + response.body)
+        if self._full:
+            self._untaken_bytes = held_bytes
+        else:
+            self._host.budget.give(held_bytes)
 
     def _linger(self) -> None:
         """Close so that the client can read why: at once, the bytes on their way would cut off the answer."""
@@ -232,15 +247,15 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
+        self._host.budget.give(self._untaken_bytes)
+        self._untaken_bytes = 0
         self._go_on()
 
     # Time and the end.
 
     def look(self, now: float) -> None:
         """Cut off what takes too long; called every second or so."""
-        if self._leaving:
-            return
-        if self._full:
+        if self._full or self._leaving:
             if now - self._since > TAKE_S:
                 self._transport.abort()
         elif self._asked is not None:
@@ -252,6 +267,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(refusal(408, f"the request has not come whole within {REQUEST_S:g} s"))
                 self._go_on()
         elif now - self._since > IDLE_S:
+            self._leaving, self._since = True, now
             self._transport.close()
 
     def finish(self) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from simulators.broker_process import wait_until
 from simulators.local_endpoint import Device, read_answer
@@ -202,6 +203,65 @@ def test_a_client_that_takes_no_answers_is_cut_off(device: Device, monkeypatch: 
             while True:
                 connection.sendall(request * 100)
         assert failure.type is not TimeoutError
+
+
+ROWS = 1_000_000
+#: A call of 8 MB, and its answer has ten: more than the sockets between take in.
+LARGE_INPUTS = [
+    {"name": name, "shape": [ROWS, 1], "datatype": "FP32", "parameters": {"binary_data_size": 4 * ROWS}}
+    for name in ("AT", "V")
+]
+LARGE_HEAD = json.dumps({"inputs": LARGE_INPUTS}).encode()
+LARGE_CALL = (
+    f"POST /v2/models/ccpp/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(LARGE_HEAD) + 8 * ROWS}\r\n"
+    f"Inference-Header-Content-Length: {len(LARGE_HEAD)}\r\n\r\n"
+).encode() + LARGE_HEAD  # fmt: skip
+
+
+def large_call() -> bytes:
+    return LARGE_CALL + np.arange(ROWS, dtype="<f4").tobytes() + bytes(4 * ROWS)
+
+
+def test_a_client_that_takes_no_last_answer_is_cut_off(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TAKE_S", 0.5)
+    device.serve()
+    with device.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(large_call().replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        assert connection.recv(1) == b"H"
+        wait_until(lambda: device.endpoint.connections == 0)
+    assert device.endpoint.held_bytes == 0
+
+
+@pytest.mark.parametrize("then", ["takes it", "is gone"])
+def test_an_answer_that_is_not_taken_counts_as_a_body_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    monkeypatch.setattr(server, "BODIES_LIMIT_BYTES", 16_000_000)
+    device = Device(tmp_path)
+    device.start()
+    device.serve()
+    with device.socket() as first:
+        first.sendall(large_call())
+        assert first.recv(1, socket.MSG_PEEK) == b"H"
+        assert device.endpoint.held_bytes > 9_000_000
+        assert "as much memory as they may" in device.send(large_call()).error
+        if then == "takes it":
+            assert len(read_answer(first).json["outputs"][0]["data"]) == ROWS
+    wait_until(lambda: device.endpoint.held_bytes == 0)
+    assert device.send(large_call()).status == 200
+    device.stop()
+
+
+def test_an_answer_that_finds_no_room_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODIES_LIMIT_BYTES", 8_500_000)
+    device = Device(tmp_path)
+    device.start()
+    device.serve()
+    answer = device.send(large_call())
+    assert (answer.status, "as much memory as they may" in answer.error) == (503, True)
+    assert device.endpoint.held_bytes == 0
+    device.stop()
 
 
 def test_a_call_without_an_end_is_answered_for(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
