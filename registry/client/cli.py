@@ -61,11 +61,12 @@ def assign(argv: list[str]) -> int:
     client = connect(options)
     ref = resolve(client, options.release)
     if options.assignment is not None:
+        _check_no_stream(options, "is not taken beside --assignment: write it into the file")
         changed = [_from_file(client, ref, options)]
     elif options.topic is not None or options.output_topic is not None:
         changed = _bind(client, ref, options)
     else:
-        _check_no_stream(options)
+        _check_no_stream(options, "needs --topic and --output-topic too: they say which stream it is for")
         changed = client.send("POST", "/assignments", {"release": str(ref), "devices": options.devices})
     for assignment in changed:
         print(f"{assignment['device']}: {ref} (revision {assignment['revision']})")
@@ -172,17 +173,16 @@ def resolve(client: RegistryClient, text: str) -> ReleaseRef:
     return ReleaseRef(model, found["champion"])
 
 
-def _check_no_stream(options: argparse.Namespace) -> None:
+def _check_no_stream(options: argparse.Namespace, why: str) -> None:
     """Refuse what describes a stream where none is: it would be lost without a word."""
-    given = {"--stream": options.stream != "main", "--input": bool(options.input), "--key": options.key is not None}
+    given = {"--topic": options.topic is not None, "--output-topic": options.output_topic is not None}
+    given |= {"--stream": options.stream != "main", "--input": bool(options.input), "--key": options.key is not None}
     given |= {
         f"--{name.removesuffix('_ms').replace('_', '-')}": vars(options)[name] is not None for name in STREAM_LIMITS
     }
     for name, is_given in {**given, "--allow-fallback": options.allow_fallback}.items():
         if is_given:
-            raise AssignmentRefusedError(
-                f"{name} needs --topic and --output-topic too: they say which stream it is for"
-            )
+            raise AssignmentRefusedError(f"{name} {why}")
 
 
 def _bind(client: RegistryClient, ref: ReleaseRef, options: argparse.Namespace) -> list[Any]:

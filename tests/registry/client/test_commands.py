@@ -84,6 +84,8 @@ def test_assign_takes_a_whole_assignment_from_a_file(command, make_candidate, de
         (("assign", "x@1", "oven-1", "--input", "AT=$.t"), "--input needs --topic"),
         (("assign", "x@1", "oven-1", "--allow-fallback"), "--allow-fallback needs --topic"),
         (("assign", "x@1", "oven-1", "--queue-limit", "5"), "--queue-limit needs --topic"),
+        (("assign", "x@1", "oven-1", "--assignment", "f.json", "--max-batch", "5"), "--max-batch is not taken beside"),
+        (("assign", "x@1", "oven-1", "--assignment", "f.json", "--topic", "a"), "--topic is not taken beside --assig"),
         (("assign", "x@1", "oven-1", "--latency-budget", "5"), "--latency-budget needs --topic"),
         (("publish", "/nowhere"), "/nowhere: release.json: No such file"),
     ],
