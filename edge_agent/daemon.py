@@ -64,6 +64,8 @@ _TICK_S = 2.0
 _PAGE_S = 10.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
 _DRAIN_S, _FLUSH_S = 3.0, 2.0
+#: The state of a release that an action is for.
+_STATES = {Fetch: "assigned", Verify: "fetched", Prove: "verified"}
 #: A daemon that has run this long did not die of its start.
 _STEADY_S = 60.0
 
@@ -116,7 +118,7 @@ class Daemon:
         self._state = State()
         self._stopping = False
         self._link = "connecting"
-        self._retries: dict[ReleaseRef, Fetch] = {}
+        self._retries: dict[ReleaseRef, Fetch | Verify | Prove] = {}
         self._syncing = False
         self._sync_again = False
         self._sync_tries = 0
@@ -235,10 +237,8 @@ class Daemon:
     def _act(self, action: Action) -> None:
         parts = self._parts
         match action:
-            case Fetch():
-                self._fetch(action)
-            case Verify() | Prove():
-                parts.installer.do(action)
+            case Fetch() | Verify() | Prove():
+                self._install(action)
             case Collect():
                 if self._unsaved is None:
                     parts.installer.do(action)
@@ -256,7 +256,7 @@ class Daemon:
             case Report():
                 parts.reporter.event(action.kind, action.level, action.text, action.ref, dict(action.detail))
 
-    def _fetch(self, action: Fetch) -> None:
+    def _install(self, action: Fetch | Verify | Prove) -> None:
         if action.tries == 0:
             self._parts.installer.do(action)
             return
@@ -264,11 +264,11 @@ class Daemon:
         delay_s = min(_FIRST_RETRY_S * 2 ** (action.tries - 1), _LONGEST_RETRY_S)
         self._timers.after(delay_s * random.uniform(0.5, 1.0), lambda: self._retry(action))
 
-    def _retry(self, action: Fetch) -> None:
+    def _retry(self, action: Fetch | Verify | Prove) -> None:
         held = self._state.find(action.ref)
         if self._retries.get(action.ref) == action:
             del self._retries[action.ref]
-            if held is not None and held.state == "assigned" and held.attempt == action.attempt:
+            if held is not None and held.state == _STATES[type(action)] and held.attempt == action.attempt:
                 self._parts.installer.do(action)
 
     def _activate(self, action: Activate) -> None:
@@ -276,13 +276,17 @@ class Daemon:
         on_trial = held is None or held.state != "confirmed"
         try:
             model = self._parts.load(action.ref, action.allow_fallback)
+            self._parts.engine.serve(action.ref.model, model, on_trial=on_trial)
         except GenbaError as error:
             damaged = isinstance(error, ReleaseDamagedError | ManifestError)
             unbuilt = isinstance(error, EngineMissingError)
             self._parts.inbox.put(ActivationFailed(action.ref, action.attempt, str(error), damaged, unbuilt))
-            return
-        self._parts.engine.serve(action.ref.model, model, on_trial=on_trial)
-        self._parts.inbox.put(Activated(action.ref, action.attempt))
+        except Exception as error:  # the daemon's edge: a release that cannot be made to serve ends no daemon
+            self.errors += 1
+            log.exception("a release could not be made to serve, in an unforeseen way")
+            self._parts.inbox.put(ActivationFailed(action.ref, action.attempt, f"unforeseen: {error!r}"))
+        else:
+            self._parts.inbox.put(Activated(action.ref, action.attempt))
 
     def _bind(self, assignment: Assignment) -> None:
         self._parts.engine.bind(assignment.streams)

@@ -154,11 +154,17 @@ class EngineStore:
         return found
 
     def _discard(self, folder: Path) -> None:
-        """Take a folder out of sight first, so that a power cut leaves no half of it under its name."""
+        """Take a folder out of sight first, so that a power cut leaves no half of it under its name.
+
+        On a disk that takes nothing it stays; it is found to be of no use again.
+        """
         if folder.exists():
             aside = folder.with_name(f".{folder.name}.old")
             shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
+            try:
+                folder.rename(aside)
+            except OSError as error:
+                log.warning("an engine cannot be deleted: %s", error.strerror, extra={"engine": folder.name})
             shutil.rmtree(aside, ignore_errors=True)
 
 

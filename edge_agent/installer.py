@@ -257,5 +257,7 @@ class Installer:
             self._check(job.ref)
         except ReleaseRefusedError as error:
             self._tell(Refused(job.ref, job.attempt, str(error)))
+        except OSError as error:
+            self._tell(Postponed(job.ref, job.attempt, f"it could not be checked: {error}"))
         else:
             self._tell(Verified(job.ref, job.attempt))

@@ -211,9 +211,9 @@ def _resume(held: Held) -> list[Action]:
     if held.state == "assigned":
         return [_fetch(held)]
     if held.state == "fetched":
-        return [Verify(held.ref, held.attempt)]
+        return [Verify(held.ref, held.attempt, held.tries)]
     if held.state in ("verified", "preflight"):
-        return [Prove(held.ref, held.attempt, held.allow_fallback)]
+        return [Prove(held.ref, held.attempt, held.allow_fallback, held.tries)]
     return []
 
 
@@ -265,14 +265,14 @@ def _still_held(state: State, assignment: Assignment) -> Iterable[Held]:
 
 
 def _postponed(state: State, event: Postponed) -> tuple[State, list[Action]]:
-    held = _current(state, event.ref, event.attempt, "assigned")
-    if held is None:
+    held = state.find(event.ref)
+    if held is None or held.attempt != event.attempt or held.state not in ("assigned", "fetched", "preflight"):
         return state, []
+    told = held.reason == event.reason or (held.state == "preflight" and held.tries > 0)  # `Proving` forgets the reason
     later = msgspec.structs.replace(held, tries=held.tries + 1, reason=event.reason)
-    actions: list[Action] = [_fetch(later)]
-    if held.reason != event.reason:
-        actions.append(_waits(held.ref, event.reason))
-    return _put(state, later), actions
+    if held.state == "preflight":
+        later = msgspec.structs.replace(later, state="verified")
+    return _put(state, later), [*_resume(later), *([] if told else [_waits(held.ref, event.reason)])]
 
 
 def _verified(state: State, event: Verified) -> tuple[State, list[Action]]:
@@ -311,7 +311,7 @@ def _activated(state: State, event: Activated) -> tuple[State, list[Action]]:
     if held.state != "preflight":
         return state, []
     before = state.active.get(held.model)
-    state = _put(state, msgspec.structs.replace(held, state="active", reason=None, deaths=0))
+    state = _put(state, msgspec.structs.replace(held, state="active", reason=None, deaths=0, tries=0))
     previous = dict(state.previous)
     if before is not None and before != held.version:
         replaced = state.find(ReleaseRef(held.model, before))
@@ -373,7 +373,7 @@ def _damaged(state: State, held: Held, reason: str) -> tuple[State, list[Action]
 
 def _unbuilt(state: State, held: Held, reason: str) -> tuple[State, list[Action]]:
     """It is proven anew, with an engine for the device as it is now, and serves when that has passed."""
-    state = _put(state, msgspec.structs.replace(held, state="verified", reason=reason))
+    state = _put(state, msgspec.structs.replace(held, state="verified", reason=reason, tries=0))
     said = Report("release-rebuilds", "warning", f"{held.ref} does not serve now: {reason}", held.ref)
     return state, [Deactivate(held.model), said, Prove(held.ref, held.attempt, held.allow_fallback)]
 

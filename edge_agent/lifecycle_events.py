@@ -38,7 +38,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """It could not be fetched for a reason that may pass (no link, expired metadata)."""
+    """Fetching, checking or proving it failed for a reason that may pass (no link, expired metadata, a full disk)."""
 
     ref: ReleaseRef
     attempt: int
@@ -148,19 +148,21 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Check its manifest against its files."""
+    """Check its manifest against its files; after `tries` failures, not at once."""
 
     ref: ReleaseRef
     attempt: int
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """Run its preflight."""
+    """Run its preflight; after `tries` failures, not at once."""
 
     ref: ReleaseRef
     attempt: int
     allow_fallback: bool
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

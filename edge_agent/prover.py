@@ -8,14 +8,14 @@ from typing import Protocol
 
 import msgspec
 
-from edge_agent.lifecycle_events import Prove, Proven, Proving, Refused
+from edge_agent.lifecycle_events import Postponed, Prove, Proven, Proving, Refused
 from edge_agent.preflight import PreflightReport
 from protocols.errors import GenbaError
 from protocols.names import ReleaseRef
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[Proving | Proven | Refused], None]
+Tell = Callable[[Proving | Proven | Postponed | Refused], None]
 
 
 class Proof(Protocol):
@@ -95,6 +95,11 @@ class Prover:
             report = self._prove(wanted.ref, wanted.allow_fallback, job.cancelled.is_set)
         except GenbaError as error:
             self._refuse(job, str(error))
+            return
+        except OSError as error:  # of the disk or the machine, not of the release: it may pass
+            log.warning("a proof is put off: %s", error, exc_info=True)
+            if not job.cancelled.is_set():
+                self._tell(Postponed(wanted.ref, wanted.attempt, f"it could not be proven: {error}"))
             return
         detail = msgspec.to_builtins(report)
         if not report.passed:

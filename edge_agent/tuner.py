@@ -99,6 +99,8 @@ class Tuner:
 
     def __init__(self, store: TunedStore, seconds: float, identity: Callable[[], dict[str, object]]) -> None:
         self._store, self._seconds, self._identity = store, seconds, identity
+        #: Digests of what was to be forgotten on a disk that takes nothing.
+        self._forgotten: set[str] = set()
 
     def prove(
         self,
@@ -122,6 +124,8 @@ class Tuner:
 
     def find(self, manifest: Manifest, base: SessionPlan) -> Tuned | None:
         """Return what was found for this release on this machine and these providers, if it is there and whole."""
+        if manifest.digest in self._forgotten:
+            return None
         return self._store.find(manifest.digest, self._machine(manifest, base))
 
     def plan(self, manifest: Manifest, base: SessionPlan) -> SessionPlan:
@@ -149,36 +153,42 @@ class Tuner:
         """
         machine = self._machine(manifest, base)
         graph = self._store.graph(manifest.digest, machine)
-        graph.parent.mkdir(parents=True, exist_ok=True)
         making = graph.with_suffix(".making.ort")
-        order = TuningOrder(
-            folder,
-            base,
-            _space(manifest, base, threads, shutil.disk_usage(graph.parent).free),
-            Bounds(manifest.latency_limit_ms, memory_bytes),
-            self._seconds,
-            memory_bytes,
-            making,
-        )
         try:
+            graph.parent.mkdir(parents=True, exist_ok=True)
+            order = TuningOrder(
+                folder,
+                base,
+                _space(manifest, base, threads, shutil.disk_usage(graph.parent).free),
+                Bounds(manifest.latency_limit_ms, memory_bytes),
+                self._seconds,
+                memory_bytes,
+                making,
+            )
             measured = merged(measure_plans(order, cancelled))
             winner = choose(measured, order.bounds)
             if winner is None or cancelled():
                 return None
             text = explain(winner, measured[0], len(measured))
             log.info("tuned", extra={"release": str(manifest.release), "plan": text})
-            return self._store.keep(
-                Tuned.of(manifest, machine, settled(winner), text, tuple(measured)), winner.plan.mapped
-            )
+            found = Tuned.of(manifest, machine, settled(winner), text, tuple(measured))
+            kept = self._store.keep(found, winner.plan.mapped)
+            self._forgotten.discard(manifest.digest)
+            return kept
         except OSError as error:
             log.warning("what tuning found is not kept: %s", error.strerror)
             return None
         finally:
-            making.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a read-only disk refuses even what is not there
+                making.unlink(missing_ok=True)
 
     def forget(self, manifest: Manifest, base: SessionPlan) -> None:
         """Delete what was found for a release: it did not prove itself."""
-        self._store.forget(manifest.digest, self._machine(manifest, base))
+        try:
+            self._store.forget(manifest.digest, self._machine(manifest, base))
+        except OSError as error:
+            self._forgotten.add(manifest.digest)
+            log.warning("what tuning found cannot be deleted: %s", error.strerror)
 
     def _machine(self, manifest: Manifest, base: SessionPlan) -> dict[str, object]:
         """Return what a finding depends on beyond the model itself."""

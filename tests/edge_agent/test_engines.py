@@ -1,5 +1,6 @@
 """An engine's key: all that the compiled code depends on, and nothing else."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 import pytest
 from simulators.sample_documents import manifest
 
-from edge_agent.engines import engine_key, engine_parts
+from edge_agent.engines import EngineStore, engine_key, engine_parts
 from edge_agent.session_plan import CPU, SessionPlan
 from protocols.manifest import FileInfo
 
@@ -78,3 +79,16 @@ def test_a_version_of_the_same_graph_has_the_same_key() -> None:
 def test_nothing_is_compiled_for_the_cpu() -> None:
     assert engine_parts(**{**GIVEN, "plan": SessionPlan()}) is None
     assert engine_parts(**{**GIVEN, "plan": SessionPlan(providers=("CUDAExecutionProvider", CPU))}) is None
+
+
+def test_a_damaged_engine_on_a_disk_that_takes_nothing_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rename` fails as on a read-only disk, which not every machine that tests may mount."""
+    (tmp_path / "key").mkdir()
+    (tmp_path / "key" / "engine.json").write_text("{damaged")
+
+    def read_only(path: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", read_only)
+    assert EngineStore(tmp_path).find("key") is None
+    EngineStore(tmp_path).discard("key")

@@ -284,6 +284,24 @@ def test_a_network_fault_is_told_once() -> None:
     assert second == [Fetch(ONE, 1, tries=2)]
 
 
+def test_a_proof_that_is_put_off_is_tried_again_later_and_told_once() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE)[:3])
+    state, first = step(state, Postponed(ONE, 1, "the disk is full"))
+    assert (state_of(state, ONE), first[0]) == ("verified", Prove(ONE, 1, False, tries=1))
+    assert [type(action) for action in first] == [Prove, Report]
+    state, second = play(state, Proving(ONE, 1), Postponed(ONE, 1, "the disk is full"))
+    assert second[-1] == Prove(ONE, 1, False, tries=2)
+    assert not any(isinstance(action, Report) for action in second)
+    state, _ = play(state, *served(ONE)[2:])
+    assert state_of(state, ONE) == "confirmed"
+
+
+def test_a_check_that_is_put_off_is_tried_again_later() -> None:
+    state, _ = play(State(), Assigned(assignment(ONE)), *served(ONE)[:1])
+    state, actions = step(state, Postponed(ONE, 1, "the disk fails"))
+    assert (state_of(state, ONE), actions[0]) == ("fetched", Verify(ONE, 1, tries=1))
+
+
 REFS = st.builds(ReleaseRef, st.sampled_from(["ccpp", "pump"]), st.integers(1, 2))
 
 
@@ -340,12 +358,14 @@ class Device(RuleBasedStateMachine):
             case Verify(ref, attempt):
                 if good:
                     self.verified.add((ref, attempt))
-                self.feed(Verified(ref, attempt) if good else Refused(ref, attempt, "damaged"))
+                failure = data.draw(st.sampled_from([Refused, Postponed]))
+                self.feed(Verified(ref, attempt) if good else failure(ref, attempt, "damaged"))
             case Prove(ref, attempt):
                 self.feed(Proving(ref, attempt))
                 if good:
                     self.proven.add((ref, attempt))
-                self.feed(Proven(ref, attempt) if good else Refused(ref, attempt, "preflight"))
+                failure = data.draw(st.sampled_from([Refused, Postponed]))
+                self.feed(Proven(ref, attempt) if good else failure(ref, attempt, "preflight"))
             case Activate(ref, attempt):
                 unbuilt = data.draw(st.booleans())
                 failed = ActivationFailed(ref, attempt, "it does not load", unbuilt=unbuilt)

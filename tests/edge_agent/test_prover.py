@@ -1,12 +1,13 @@
 """Proofs go one after another beside all else; one that nobody wants any more ends, and nothing is told of it."""
 
+import errno
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from edge_agent.errors import ReleaseRefusedError
-from edge_agent.lifecycle_events import Prove, Proven, Proving, Refused
+from edge_agent.lifecycle_events import Postponed, Prove, Proven, Proving, Refused
 from edge_agent.preflight import PreflightReport
 from edge_agent.prover import Prover
 from protocols.names import ReleaseRef
@@ -142,3 +143,19 @@ def test_a_release_that_does_not_fit_and_one_that_fails_are_refused() -> None:
         assert refused.reason == reason
     world.prover.stop(5)
     assert world.prover.errors == 1
+
+
+def test_a_proof_that_the_disk_did_not_let_through_is_put_off_and_not_refused() -> None:
+    world = World()
+
+    def full() -> PreflightReport:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    world.bench.verdict = full
+    world.bench.go.release()
+    world.prover.do(Prove(ONE, 1, False))
+    assert world.hear() == Proving(ONE, 1)
+    assert isinstance(postponed := world.hear(), Postponed)
+    assert "No space left on device" in postponed.reason
+    world.prover.stop(5)
+    assert world.prover.errors == 0

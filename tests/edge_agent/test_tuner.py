@@ -1,5 +1,6 @@
 """The tuner on this machine: real sessions in real processes; what was found is kept, and found again."""
 
+import errno
 import mmap
 import time
 from collections.abc import Callable
@@ -257,3 +258,19 @@ def test_a_release_that_cannot_serve_is_one_line(tmp_path: Path, capsys: pytest.
     write_release(tmp_path / "release", version=0, model=crashing_regression(), golden_by=regression())
     assert genba.main(["devices", "tune", str(tmp_path / "release"), "--seconds", "10"]) == 1
     assert "no plan that was measured may serve here" in capsys.readouterr().err
+
+
+def test_a_finding_that_a_read_only_disk_keeps_is_not_served_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_release(tmp_path / "release")
+    keep(tmp_path, manifest)
+    tuned = tuner(tmp_path)
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    tuned.forget(manifest, BASE)
+    assert tuned.find(manifest, BASE) is None
+    assert tuned.plan(manifest, BASE) == BASE
