@@ -58,7 +58,8 @@ def write_source(path: Path) -> Path:
     if path.suffix == ".csv":
         pyarrow.csv.write_csv(rows, path)
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
+        numbered = [row | {"AT": row["AT"] if row["AT"] == "hot" else int(row["AT"])} for row in rows.to_pylist()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in numbered))
     elif path.suffix == ".sqlite":
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute('CREATE TABLE readings (id, "AT", V, note)')
