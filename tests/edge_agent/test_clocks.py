@@ -57,7 +57,10 @@ class Plant:
 
     def serves(self, number: int) -> None:
         self.line.send({"id": number, "AT": 3, "V": 1})
-        wait_until(lambda: number in self.line.predictions, 30, "a prediction")
+        try:
+            wait_until(lambda: number in self.line.predictions, 30, "a prediction")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the agent says {self.agent.log()}") from None
 
     def close(self) -> None:
         self.agent.close()
