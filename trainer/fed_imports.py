@@ -30,10 +30,9 @@ from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail
 from trainer.import_request import ImportRequest, model_format
-from trainer.lineage import code_version, pins
+from trainer.lineage import imported_lineage
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
-from trainer.tables import file_digest
 from trainer.targets import Target
 
 Array = np.ndarray[Any, Any]
@@ -248,18 +247,14 @@ def _metrics(manifest: Manifest, sample: FedSample, output: Array) -> dict[str, 
 
 
 def _lineage(request: ImportRequest, fed: Fed) -> Lineage:
-    return Lineage(
-        data_sha256=fed.sample.sha256,
-        data_name=fed.sample.name,
-        rows=fed.sample.count,
-        columns=tuple(column.name for column in fed.sample.features),
-        target=request.target or "",
-        code_version=code_version(),
-        pins=pins(),
-        seed=0,
-        budget_s=0.0,
-        trials=0,
-        parameters={"imported": request.file.name, "imported_sha256": file_digest(request.file)},
+    sample = fed.sample
+    return imported_lineage(
+        request.file,
+        request.target or "",
+        tuple(column.name for column in sample.features),
+        data_name=sample.name,
+        data_sha256=sample.sha256,
+        rows=sample.count,
     )
 
 

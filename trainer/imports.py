@@ -28,7 +28,7 @@ from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail
 from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers, check_sample, model_format
-from trainer.lineage import code_version, pins
+from trainer.lineage import imported_lineage
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
 from trainer.tables import file_digest, read_table
@@ -222,18 +222,13 @@ def _target(request: ImportRequest, foreign: Foreign, real: Case) -> Target:
 
 def _lineage(request: ImportRequest, foreign: Foreign, rows: int) -> Lineage:
     path = None if isinstance(request.sample, pd.DataFrame) else Path(request.sample)
-    return Lineage(
-        data_sha256=file_digest(path) if path else "",
+    return imported_lineage(
+        request.file,
+        request.target or "",
+        foreign.graph.columns,
         data_name=path.name if path else "table",
+        data_sha256=file_digest(path) if path else "",
         rows=rows,
-        columns=foreign.graph.columns,
-        target=request.target or "",
-        code_version=code_version(),
-        pins=pins(),
-        seed=0,
-        budget_s=0.0,
-        trials=0,
-        parameters={"imported": request.file.name, "imported_sha256": file_digest(request.file)},
     )
 
 

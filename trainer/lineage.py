@@ -4,6 +4,9 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from protocols.manifest import Lineage
+from trainer.tables import file_digest
+
 PINNED = ("numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "shap", "skl2onnx")
 
 
@@ -26,3 +29,22 @@ def pins() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def imported_lineage(
+    file: Path, target: str, columns: tuple[str, ...], *, data_name: str, data_sha256: str, rows: int
+) -> Lineage:
+    """Return the lineage of a model that was trained elsewhere: its file, and the sample that it was proven on."""
+    return Lineage(
+        data_sha256=data_sha256,
+        data_name=data_name,
+        rows=rows,
+        columns=columns,
+        target=target,
+        code_version=code_version(),
+        pins=pins(),
+        seed=0,
+        budget_s=0.0,
+        trials=0,
+        parameters={"imported": file.name, "imported_sha256": file_digest(file)},
+    )
