@@ -67,6 +67,29 @@ class Baseline(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
 
 
+class Interpretable(msgspec.Struct, frozen=True):
+    """The best model that a person can read whole, beside the best of all, by the metric that decides: less is better.
+
+    `cost_share` is what reading it costs: how much larger its loss is, as a share of the best one.
+    """
+
+    name: str
+    loss: float
+    best_loss: float
+    cost_share: float
+
+
+class Front(msgspec.Struct, frozen=True):
+    """One model on the Pareto front of the search: none other was better in each of these figures."""
+
+    name: str
+    loss: float
+    latency_ms: float
+    size_bytes: int
+    memory_bytes: int
+    chosen: bool = False
+
+
 class Card(msgspec.Struct, frozen=True):
     """All figures of a card that a manifest does not hold. `cut_short`: the time ended before every curve was made."""
 
@@ -79,3 +102,5 @@ class Card(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     cut_short: bool = False
+    interpretable: Interpretable | None = None
+    front: tuple[Front, ...] = ()

@@ -75,11 +75,17 @@ class ParityCertificate(msgspec.Struct, frozen=True):
 
 
 class Importance(msgspec.Struct, frozen=True):
-    """Mean absolute SHAP contribution of one input, in the output's unit (log-odds for classifiers)."""
+    """Mean absolute SHAP contribution of one input, in the output's unit: the target's, or for classifiers probability.
+
+    `direction` is what the output does as the input rises; of two classes it is the probability of the rarer one.
+    `error` is half of the 95 % interval of the value; None: not known. Releases made before it was told have values in
+    log-odds for most classifiers.
+    """
 
     feature: str
     value: float
     direction: Literal["rises", "falls", "mixed"] = "mixed"
+    error: float | None = None
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):

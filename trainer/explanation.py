@@ -1,76 +1,123 @@
-"""Global importance: how much each raw column moves the prediction, and which way, by SHAP.
+"""Explanation from the graph alone: what each raw column adds to each row's output, and which columns matter most.
 
-Source: Lundberg, Lee, "A Unified Approach to Interpreting Model Predictions"; Lundberg et al., "From local
-explanations to global understanding with explainable AI for trees" (TreeSHAP).
+The values are Shapley's (`trainer.shapley`), in the output's own unit: the target's for a regression, probability for
+a classifier. They hold for whatever is inside the graph, an ensemble or another maker's network.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from protocols.manifest import Importance
-from trainer.featurizer import matrix_columns
+from trainer.columns import Column
+from trainer.guardrails.rail import evenly
+from trainer.shapley import Shapley, shapley
 
-#: Rows explained at most, and at a time: between two chunks the clock is looked at.
-MAX_ROWS, CHUNK_ROWS = 400, 25
+Array = np.ndarray[Any, Any]
+
+#: Rows explained for an importance, rows that stand for *as usual*, and pairs of walks of each row.
+MAX_ROWS, BACKGROUND_ROWS, WALKS = 200, 100, 16
 #: Rank correlation of value and contribution from which a direction is named.
 CLEAR_DIRECTION = 0.4
+#: Half of a 95 % interval, in standard errors.
+HALF_INTERVAL = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Contributions of raw columns, and their importance.
+
+    Of two classes the one that is rarer as the graph sees it is explained, of more each row's own answer.
+
+    Attributes:
+        importance: of every column, largest first.
+        rows: explained, by position in the table.
+        contributions: shape (rows, columns), columns as the features; with `base` they add up to `outputs`.
+        errors: standard errors of the contributions, same shape; NaN where nothing is known of them.
+        base, outputs: shape (rows,).
+        explained: which output each row's figures are of: 0 for a regression, else the class's place; shape (rows,).
+        whole: every row got all its walks.
+    """
+
+    importance: tuple[Importance, ...]
+    rows: Array
+    contributions: Array
+    errors: Array
+    base: Array
+    outputs: Array
+    explained: Array
+    whole: bool
 
 
 def explain(
-    pipeline: Any, frame: pd.DataFrame, names: Sequence[str], over: Callable[[], bool]
-) -> tuple[Importance, ...]:
-    """Return the mean absolute contribution of each raw column, largest first.
-
-    Contributions are in the target's unit for a regression; for a classifier in log-odds (linear, boosted) or
-    probability (forest) of the last class where there are two, and averaged over classes where there are more.
+    session: Any,
+    features: Sequence[Column],
+    rows: Array,
+    background: Array,
+    over: Callable[[], bool],
+    *,
+    most: int = MAX_ROWS,
+    walks: int = WALKS,
+) -> Explained:
+    """Explain rows by sampling, for as long as there is time; with enough of it the same call gives the same values.
 
     Args:
-        pipeline: fitted, as `fit_pipeline` makes it.
-        frame: rows to explain, as `to_frame` makes them.
-        over: asked after each chunk of rows: has the time run out?
+        session: the graph, opened (`trainer.graphs`): one input for each feature.
+        features: the columns, every row.
+        rows: to explain, by position; at most `most` of them, spread evenly.
+        background: rows that stand for *as usual*, by position, such as those that were learned from.
+        over: has the time run out? Asked after each call of the graph, of which one is made in any case.
+        walks: pairs of random walks of each row: the error falls with their square root.
     """
-    featurizer, model = pipeline[0], pipeline[-1]
-    matrix = np.asarray(featurizer.transform(frame.iloc[:MAX_ROWS]), dtype=np.float32)
-    explained = _contributions(model, matrix, over)
-    rows = len(explained)
-    origins = np.array(matrix_columns(featurizer))
-    found = []
-    for index, name in enumerate(names):
-        of_column = origins == index
-        contribution = explained[:, of_column, :].sum(axis=1)
-        value = float(np.abs(contribution).mean())
-        direction = _direction(matrix[:rows, of_column], contribution)
-        found.append(Importance(name, value, direction))
-    return tuple(sorted(found, key=lambda one: (-one.value, one.feature)))
+    shown = rows[evenly(len(rows), most)]
+    usual = background[evenly(len(background), BACKGROUND_ROWS)]
+    found = shapley(session, features, shown, usual, over, walks)
+    place = _explained(found)
+    picked = np.arange(len(found.rows))
+    values = found.values[picked, :, place]
+    positions = shown[found.rows]
+    return Explained(
+        _importance(features, positions, found, values),
+        positions,
+        values,
+        found.errors[picked, :, place],
+        found.base[place],
+        found.outputs[picked, place],
+        place,
+        len(found.rows) == len(shown) and bool((found.walks >= walks).all()),
+    )
 
 
-def _contributions(model: Any, matrix: np.ndarray[Any, Any], over: Callable[[], bool]) -> np.ndarray[Any, Any]:
-    """Contributions of the first rows, as many as the time allows; shape (rows, matrix columns, outputs)."""
-    from shap import LinearExplainer, TreeExplainer  # slow to import: only where it is used
-
-    linear = hasattr(model, "coef_")
-    explainer = LinearExplainer(model, matrix) if linear else TreeExplainer(model)
-    chunks: list[np.ndarray[Any, Any]] = []
-    for start in range(0, len(matrix), CHUNK_ROWS):
-        rows = matrix[start : start + CHUNK_ROWS]
-        values = np.asarray(
-            explainer.shap_values(rows) if linear else explainer.shap_values(rows, check_additivity=False)
-        )
-        chunks.append(values[:, :, None] if values.ndim == 2 else values)
-        if over():
-            break
-    explained = np.concatenate(chunks)
-    return explained[:, :, 1:] if explained.shape[2] == 2 else explained
+def _explained(found: Shapley) -> Array:
+    """Which output is explained for each row."""
+    width = len(found.base)
+    if width > 2:
+        return np.asarray(found.outputs.argmax(axis=1))
+    return np.full(len(found.rows), int(found.base.argmin()) if width == 2 else 0)
 
 
-def _direction(values: np.ndarray[Any, Any], contribution: np.ndarray[Any, Any]) -> Literal["rises", "falls", "mixed"]:
-    """Whether the output rises or falls with a number; categories and several outputs have no one direction."""
-    if values.shape[1] != 1 or contribution.shape[1] != 1:
+def _importance(features: Sequence[Column], positions: Array, found: Shapley, values: Array) -> tuple[Importance, ...]:
+    """Mean absolute contributions, over all classes where there are more than two, and half of their 95 % interval."""
+    several = found.values.shape[2] > 2
+    sizes = np.abs(found.values).mean(axis=2) if several else np.abs(values)
+    made = []
+    for index, column in enumerate(features):
+        size = sizes[:, index]
+        mean = float(size.mean()) if len(size) else 0.0
+        error = HALF_INTERVAL * float(size.std(ddof=1)) / len(size) ** 0.5 if len(size) > 1 else None
+        direction = "mixed" if several else _direction(column, positions, values[:, index])
+        made.append(Importance(column.name, mean, direction, error))
+    return tuple(sorted(made, key=lambda one: (-one.value, one.feature)))
+
+
+def _direction(column: Column, positions: Array, contribution: Array) -> Literal["rises", "falls", "mixed"]:
+    """Whether the output rises or falls with a number; a category has no direction."""
+    if column.kind != "number":
         return "mixed"
-    x, y = _ranks(values[:, 0]), _ranks(contribution[:, 0])
+    there = ~column.missing[positions]
+    x, y = _ranks(column.values[positions][there]), _ranks(contribution[there])
     if len(x) < 3 or not x.std() or not y.std():
         return "mixed"
     correlation = float(np.corrcoef(x, y)[0, 1])
@@ -79,5 +126,5 @@ def _direction(values: np.ndarray[Any, Any], contribution: np.ndarray[Any, Any])
     return "rises" if correlation > 0 else "falls"
 
 
-def _ranks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _ranks(values: Array) -> Array:
     return np.unique(values, return_inverse=True)[1].astype(np.float64)

@@ -7,7 +7,7 @@ from pathlib import Path
 from protocols.manifest import Lineage
 from trainer.tables import file_digest
 
-PINNED = ("numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "shap", "skl2onnx")
+PINNED = ("numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "skl2onnx")
 
 
 def code_version() -> str:

@@ -104,8 +104,8 @@ def train(
         cases = make_cases(checked.features, held_out)
         proven = prove_best(checked, learn, outcome.contenders(), request.seed, cases, exporter)
         progress("explaining", 0.9)
-        shown = to_frame(checked.features, held_out)
-        importance = explain(proven.pipeline, shown, feature_names(checked.features), watch.explaining_over())
+        session = open_graph(proven.graph)
+        explained = explain(session, checked.features, held_out, learn, watch.explaining_over())
         progress("measuring", 0.95)
         subject = Subject(
             request.model,
@@ -116,13 +116,13 @@ def train(
             cases,
             proven.certificate,
             _lineage(request, checked, name, digest, outcome, proven),
-            importance,
+            explained.importance,
             licence=request.licence,
             author=request.author,
             latency_limit_ms=request.latency_limit_ms,
         )
         manifest, files = assemble(subject, clock())
-        material = Material(open_graph(proven.graph), checked.features, checked.target, learn, held_out, importance)
+        material = Material(session, checked.features, checked.target, learn, held_out, explained)
         card = make_card(material, watch.explaining_over())
     report = Report.of(guardrails, outcome.trials, proven.refused, manifest, round(watch.elapsed_s, 2), card)
     cards = _cards(manifest, guardrails, card)

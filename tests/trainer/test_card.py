@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from protocols.card import Bin, Card
-from protocols.manifest import Importance, Manifest
+from protocols.manifest import Manifest
 from trainer.card.content import sections
 from trainer.card.figures import Material, make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
+from trainer.explanation import explain
 from trainer.guardrails.check import check_table
 from trainer.report import decode_report
 
@@ -39,8 +40,8 @@ class Line:
 def material(table: pd.DataFrame) -> Material:
     checked = check_table(table, "y", None)
     rows = np.arange(len(table))
-    importance = [Importance(column.name, 1.0) for column in checked.features]
-    return Material(Line(), checked.features, checked.target, rows[:300], rows[300:], importance)
+    explained = explain(Line(), checked.features, rows[300:], rows[:300], lambda: False)
+    return Material(Line(), checked.features, checked.target, rows[:300], rows[300:], explained)
 
 
 def straight(**columns: object) -> pd.DataFrame:
@@ -156,7 +157,7 @@ def test_a_report_from_before_cards_is_read(regression_candidate: Candidate) -> 
 
 def test_calibration_needs_rows() -> None:
     few = material(straight())
-    cut = Material(few.session, few.features, few.target, few.learn, few.held_out[:25], few.importance)
+    cut = Material(few.session, few.features, few.target, few.learn, few.held_out[:25], few.explained)
     bins = make_card(cut, lambda: False).calibration
     assert [one.rows for one in bins] == [13, 12]
     assert isinstance(bins[0], Bin)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from protocols.card import Baseline, Bin, Card, Correlation
-from protocols.manifest import Importance
+from protocols.card import Baseline, Bin, Card, Correlation, Front, Interpretable
 from trainer.card.dependence import Output, dependence
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
+from trainer.explanation import Explained
 from trainer.graphs import followed_output, run_graph, to_feed
 from trainer.guardrails.rail import evenly
 from trainer.metrics import classification_metrics, regression_metrics
@@ -34,7 +34,8 @@ class Material:
         session: the graph, opened.
         features, target: every row.
         learn, held_out: rows, by position.
-        importance: largest first.
+        explained: held-out rows, by this graph.
+        interpretable, front: what the search knows of the models that were not chosen.
     """
 
     session: Any
@@ -42,7 +43,9 @@ class Material:
     target: Target
     learn: np.ndarray[Any, Any]
     held_out: np.ndarray[Any, Any]
-    importance: Sequence[Importance]
+    explained: Explained
+    interpretable: Interpretable | None = None
+    front: tuple[Front, ...] = ()
 
 
 def make_card(material: Material, over: Callable[[], bool]) -> Card:
@@ -55,7 +58,7 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
     output = followed_output(run_graph(material.session, to_feed(material.features, held_out)))
     truth = _truth(target)
     by_name = {column.name: column for column in material.features}
-    top = [by_name[one.feature] for one in material.importance[:TOP] if one.value > 0]
+    top = [by_name[one.feature] for one in material.explained.importance[:TOP] if one.value > 0]
     bins, of = _calibration(target, truth[held_out], output)
     curves, effects = [], []
     shown = Output(target.task, target.classes, truth)
@@ -75,6 +78,8 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
         segments=worst_segments(top, held_out, truth[held_out], output, target.task),
         correlations=_correlations(top, material.features),
         cut_short=len(curves) < len(top),
+        interpretable=material.interpretable,
+        front=material.front,
     )
 
 
