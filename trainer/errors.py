@@ -14,6 +14,7 @@ TrainerError
 ├── OutputRefusedError           the output folder holds something that is not ours    (caller)
 ├── ImportRefusedError           a model of another framework cannot be taken in       (caller)
 ├── CandidateError               a candidate folder that cannot be read                (caller)
+├── WorkersLostError             no process is left that could run a trial             (machine)
 ├── NotReproducedError           a release did not come out of its data again            (caller)
 ├── ExportError                  a model that has no faithful ONNX counterpart         (trainer)
 └── ParityError                  the exported graph does not compute what the model computes (trainer)
@@ -101,6 +102,10 @@ class OutputRefusedError(TrainerError):
 
 class ImportRefusedError(TrainerError):
     """A model of another framework cannot be taken in."""
+
+
+class WorkersLostError(TrainerError):
+    """No worker is left that could run a call, and none can be had."""
 
 
 class CandidateError(TrainerError):
