@@ -74,6 +74,7 @@ class LocalWorkers:
         task = _Task(self._tickets, pack(call, args), limit_s)
         self._tickets += 1
         self._queue.append(task)
+        self._listen(0.0)
         self._deal()
         return task.ticket
 
@@ -85,15 +86,8 @@ class LocalWorkers:
             if self._ended:
                 ended, self._ended = self._ended, []
                 return ended
-            pipes = {hand.pipe: number for number, hand in self._hands.items() if hand.pipe is not None}
-            ready = wait([*pipes, self._nursery], max(0.0, over_at - time.monotonic()))  # type: ignore[list-item]
-            if not ready:
+            if not self._listen(max(0.0, over_at - time.monotonic())):
                 return []
-            for pipe, number in pipes.items():
-                if pipe in ready:
-                    self._read(number)
-            if self._nursery in ready:  # type: ignore[comparison-overlap]
-                self._hear()
 
     def stop(self, ticket: int) -> None:
         self._queue = deque(task for task in self._queue if task.ticket != ticket)
@@ -122,6 +116,17 @@ class LocalWorkers:
     def _check_open(self) -> None:
         if self._closed:
             raise WorkersLostError("the workers are closed")
+
+    def _listen(self, timeout_s: float) -> bool:
+        """Take what workers and nursery have to say; False where nobody says anything in time."""
+        pipes = {hand.pipe: number for number, hand in self._hands.items() if hand.pipe is not None}
+        ready = wait([*pipes, self._nursery], timeout_s)  # type: ignore[list-item]
+        for pipe, number in pipes.items():
+            if pipe in ready:
+                self._read(number)
+        if self._nursery in ready:  # type: ignore[comparison-overlap]
+            self._hear()
+        return bool(ready)
 
     def _fork(self) -> None:
         mine, theirs = Pipe()

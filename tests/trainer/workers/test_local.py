@@ -92,7 +92,7 @@ def test_closing_leaves_no_process_and_no_file(material, tmp_path):
     assert kept.exists()
     workers.start(trial_calls.compute_without_a_pause)
     workers.start(trial_calls.start_another, str(tmp_path / "other"))
-    other = int(appeared(tmp_path / "other"))
+    other = int(begun(workers, tmp_path / "other"))
     began = time.monotonic()
     workers.close()
     assert time.monotonic() - began < 0.5
@@ -118,6 +118,7 @@ def test_the_limit_holds_while_the_caller_does_something_else(local, tmp_path):
     local.start(trial_calls.process)
     end(local)
     local.start(trial_calls.wait, 300, str(tmp_path / "pid"), limit_s=0.5)
+    begun(local, tmp_path / "pid")
     assert gone(int(appeared(tmp_path / "pid")), within_s=5)
     assert end(local).failure.kind == "time"
 
