@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from trainer.boosted_rewrites import exact_lightgbm, exact_xgboost
 from trainer.errors import ExportError, ImportRefusedError
 from trainer.export import TARGET_OPSET
-from trainer.foreign_graphs import settle_outputs
+from trainer.foreign.graphs import settle_outputs
 
 #: Name of the graph's one input.
 MATRIX = "X"

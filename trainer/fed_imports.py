@@ -24,8 +24,8 @@ from trainer.fed_inputs import FedInputs, inputs_of, read_inputs
 from trainer.fed_outputs import Settled, followed, read_outputs
 from trainer.fed_runs import BATCH, FedCase, FedSession, maker_session
 from trainer.fed_samples import MOST_WINDOWS, FedSample, read_images, read_rows
-from trainer.foreign_files import load_graph
-from trainer.foreign_trial import try_graph
+from trainer.foreign.onnx_files import load_graph
+from trainer.foreign.trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail

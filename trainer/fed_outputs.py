@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.errors import ImportRefusedError
-from trainer.foreign_graphs import settle_outputs
+from trainer.foreign.graphs import settle_outputs
 
 Array = np.ndarray[Any, Any]
 Form = Literal["labelled", "number", "probabilities", "logits", "share", "logit"]

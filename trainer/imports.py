@@ -20,10 +20,10 @@ from trainer.challenge import measured
 from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
 from trainer.fed_imports import import_fed
-from trainer.foreign_files import load_graph
-from trainer.foreign_graphs import ForeignGraph, adopt
-from trainer.foreign_pipelines import answer, export_foreign, load_pipeline, model_columns
-from trainer.foreign_trial import try_graph
+from trainer.foreign.graphs import ForeignGraph, adopt
+from trainer.foreign.onnx_files import load_graph
+from trainer.foreign.pipelines import answer, export_foreign, load_pipeline, model_columns
+from trainer.foreign.trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail

@@ -11,9 +11,9 @@ from protocols.manifest import EXTENDED_VERSION, Manifest, ParityCase, Precision
 from trainer.candidate import file_info
 from trainer.cases import Case
 from trainer.errors import ImportRefusedError
-from trainer.foreign_files import load_graph
-from trainer.foreign_graphs import adopt
-from trainer.foreign_trial import try_graph
+from trainer.foreign.graphs import adopt
+from trainer.foreign.onnx_files import load_graph
+from trainer.foreign.trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.import_request import ImportRequest
 from trainer.parity import PROBABILITY_TOLERANCE, UNLIKE, certify

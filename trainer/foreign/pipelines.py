@@ -24,7 +24,7 @@ from trainer.columns import Kind
 from trainer.errors import ExportError, ImportRefusedError
 from trainer.export import convert
 from trainer.fitting import one_thread, predict, round_thresholds
-from trainer.foreign_graphs import ForeignGraph, adopt
+from trainer.foreign.graphs import ForeignGraph, adopt
 
 
 def load_pipeline(path: Path, *, trusted: bool) -> Any:
