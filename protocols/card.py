@@ -67,6 +67,60 @@ class Baseline(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """A share or a mean with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class GroupFigures(msgspec.Struct, frozen=True):
+    """How a model does for the held-out rows of one group.
+
+    Attributes:
+        group: the value that they have in the column.
+        metric: the metric that decides, on these rows.
+        selected: share of them that is answered with the class in question; of two classes alone.
+        false_alarms: share of that answer where the class is another; of two classes alone.
+        misses: share of other answers where the class is that one; of two classes alone.
+        wrong: share of wrong answers, of a classifier.
+        mean_error: prediction less truth in the mean, of a regression.
+    """
+
+    group: str
+    rows: int
+    metric: float
+    selected: Rate | None = None
+    false_alarms: Rate | None = None
+    misses: Rate | None = None
+    wrong: Rate | None = None
+    mean_error: Rate | None = None
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """The largest difference of one figure between two groups; its interval allows for all pairs that were compared."""
+
+    figure: str
+    most: str
+    least: str
+    difference: Rate
+
+    @property
+    def beyond_chance(self) -> bool:
+        return self.difference.low > 0
+
+
+class Fairness(msgspec.Struct, frozen=True):
+    """The groups of one column. `of`: the class in question, the rarer of two. `left_out`: rows of groups too small."""
+
+    column: str
+    groups: tuple[GroupFigures, ...]
+    gaps: tuple[Gap, ...]
+    of: str | None = None
+    left_out: int = 0
+
+
 class Interpretable(msgspec.Struct, frozen=True):
     """The best model that a person can read whole, beside the best of all, by the metric that decides: less is better.
 
@@ -102,5 +156,6 @@ class Card(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     cut_short: bool = False
+    fairness: tuple[Fairness, ...] = ()
     interpretable: Interpretable | None = None
     front: tuple[Front, ...] = ()

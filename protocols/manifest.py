@@ -16,6 +16,8 @@ EXTENDED_VERSION = 2
 
 Task = Literal["classification", "regression"]
 Dtype = Literal["float32", "string", "int64"]
+#: The output that says what each input adds.
+CONTRIBUTIONS = "contributions"
 #: Of a variant; model.onnx itself counts as float32, whatever is inside.
 Precision = Literal["float16", "int8"]
 
@@ -78,14 +80,29 @@ class Importance(msgspec.Struct, frozen=True):
     """Mean absolute SHAP contribution of one input, in the output's unit: the target's, or for classifiers probability.
 
     `direction` is what the output does as the input rises; of two classes it is the probability of the rarer one.
-    `error` is half of the 95 % interval of the value; None: not known. Releases made before it was told have values in
-    log-odds for most classifiers.
+    `error` is half of the 95 % interval of the value, where it is known; older releases, whose classifiers have their
+    values in log-odds, do not know it.
     """
 
     feature: str
     value: float
     direction: Literal["rises", "falls", "mixed"] = "mixed"
-    error: float | None = None
+    error: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class Contributions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the output `contributions` is: shape (rows, inputs), what each input adds to the sum behind a prediction.
+
+    A row's contributions and the base are that sum: the prediction itself (`target`), the log-odds of the class that
+    `of` names, or, of more than two classes, the score of the row's own answer, whose softmax is its probability.
+
+    Attributes:
+        base: the sum for a row as usual: one, or of `score` one for each class.
+    """
+
+    unit: Literal["target", "log-odds", "score"]
+    base: tuple[float, ...]
+    of: str | None = None
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -181,6 +198,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     elsewhere: Tolerance | None = None
     cpu_features: tuple[str, ...] = ()
     variants: dict[Precision, Variant] = {}
+    contributions: Contributions | None = None
     v: int = 1
 
     @property
@@ -269,6 +287,7 @@ def _check(manifest: Manifest) -> None:
             raise ManifestError(f"release.json: {side} must be named, each once; got {names}")
     if manifest.task == "classification" and len(manifest.classes) < 2:
         raise ManifestError("release.json: a classifier names at least two classes")
+    _check_contributions(manifest)
     limit_ms = manifest.latency_limit_ms
     if limit_ms is not None and not (math.isfinite(limit_ms) and limit_ms > 0):
         raise ManifestError(f"release.json: latency_limit_ms is {limit_ms}; it must be a number above 0, or absent")
@@ -282,3 +301,20 @@ def _check(manifest: Manifest) -> None:
     for spec in manifest.inputs:
         if spec.low is not None and spec.high is not None and not (math.isfinite(spec.low) and spec.low <= spec.high):
             raise ManifestError(f"release.json: input {spec.name!r} has the range {spec.low} to {spec.high}")
+
+
+def _check_contributions(manifest: Manifest) -> None:
+    told, spec = manifest.contributions, next((one for one in manifest.outputs if one.name == CONTRIBUTIONS), None)
+    if told is None and spec is None:
+        return
+    if told is None or spec is None or manifest.fed:
+        raise ManifestError(
+            f"release.json: contributions and an output of that name go together, in a model of plain columns; "
+            f"got {told} and {spec}"
+        )
+    sums = len(manifest.classes) if told.unit == "score" else 1
+    if spec.dtype != "float32" or spec.shape != (None, len(manifest.inputs)) or len(told.base) != sums:
+        raise ManifestError(
+            f"release.json: contributions are float32 of shape [null, {len(manifest.inputs)}] with {sums} bases; "
+            f"got {spec.dtype} {list(spec.shape)} with {len(told.base)}"
+        )

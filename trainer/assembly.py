@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from protocols.manifest import (
+    Contributions,
     Importance,
     Lineage,
     Manifest,
@@ -19,6 +20,7 @@ from protocols.manifest import (
 from trainer.candidate import file_info
 from trainer.cases import Case
 from trainer.columns import Column
+from trainer.contributions import contribution_spec
 from trainer.export import operators, opsets
 from trainer.featurizer import feature_names
 from trainer.footprint import measure_footprint
@@ -38,6 +40,7 @@ class Subject:
         held_out: rows that measure it, by position.
         labelled: False where the target is a stand-in, because the sample had none: nothing is measured then.
         importance: of the raw columns.
+        contributions: what the graph's output of that name is, where it has one.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Subject:
     author: str | None = None
     latency_limit_ms: float | None = None
     cpu_features: tuple[str, ...] = ()
+    contributions: Contributions | None = None
 
 
 def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
@@ -80,6 +84,7 @@ def compose(
     graph = onnx.ModelProto.FromString(subject.graph)
     created = datetime.datetime.fromtimestamp(now, datetime.UTC)
     target = subject.target
+    more = (contribution_spec(len(subject.features)),) if subject.contributions is not None else ()
     manifest = Manifest(
         model=subject.model,
         task=target.task,
@@ -87,7 +92,7 @@ def compose(
         created=created.isoformat(timespec="seconds"),
         files={name: file_info(data) for name, data in files.items()},
         inputs=input_specs(subject.features),
-        outputs=output_specs(target),
+        outputs=(*output_specs(target), *more),
         opset=opsets(graph),
         operators=operators(graph),
         providers={PROVIDER: subject.certificate.tolerance},
@@ -103,6 +108,7 @@ def compose(
         latency_limit_ms=subject.latency_limit_ms,
         cpu_features=subject.cpu_features,
         elsewhere=elsewhere(graph, subject.certificate.tolerance),
+        contributions=subject.contributions,
     )
     return manifest, files
 

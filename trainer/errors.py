@@ -17,6 +17,7 @@ TrainerError
 ├── WorkersLostError             no process is left that could run a trial             (machine)
 ├── NotReproducedError           a release did not come out of its data again            (caller)
 ├── ExportError                  a model that has no faithful ONNX counterpart         (trainer)
+├── NotAdditiveError             a model that is no sum over raw columns               (trainer)
 └── ParityError                  the exported graph does not compute what the model computes (trainer)
 """
 
@@ -122,6 +123,10 @@ class NotReproducedError(TrainerError):
 
 class ExportError(TrainerError):
     """A model has no faithful ONNX counterpart."""
+
+
+class NotAdditiveError(TrainerError):
+    """A model is no sum over raw columns, so its graph cannot tell what each of them adds."""
 
 
 class ParityError(TrainerError):

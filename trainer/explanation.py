@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import UNSET
 
 from protocols.manifest import Importance
 from trainer.columns import Column
@@ -106,7 +107,7 @@ def _importance(features: Sequence[Column], positions: Array, found: Shapley, va
     for index, column in enumerate(features):
         size = sizes[:, index]
         mean = float(size.mean()) if len(size) else 0.0
-        error = HALF_INTERVAL * float(size.std(ddof=1)) / len(size) ** 0.5 if len(size) > 1 else None
+        error = HALF_INTERVAL * float(size.std(ddof=1)) / len(size) ** 0.5 if len(size) > 1 else UNSET
         direction = "mixed" if several else _direction(column, positions, values[:, index])
         made.append(Importance(column.name, mean, direction, error))
     return tuple(sorted(made, key=lambda one: (-one.value, one.feature)))

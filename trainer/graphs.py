@@ -34,5 +34,8 @@ def run_graph(session: Any, feed: Mapping[str, np.ndarray[Any, Any]]) -> list[np
 
 
 def followed_output(outputs: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """What metrics look at: probabilities (rows, classes) of a classifier, predictions (rows,) of a regression."""
-    return outputs[1] if len(outputs) > 1 else outputs[0].reshape(-1)
+    """What metrics look at: probabilities (rows, classes) of a classifier, predictions (rows,) of a regression.
+
+    A classifier's first output is a label, which is no float; `contributions` come last.
+    """
+    return outputs[1] if len(outputs) > 1 and outputs[0].dtype.kind != "f" else outputs[0].reshape(-1)

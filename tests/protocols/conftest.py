@@ -36,6 +36,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return _PLAIN[hint]
     arguments = get_args(hint)
     origin = get_origin(hint)
+    if hint is msgspec.UnsetType:
+        return st.just(msgspec.UNSET)
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin in (Union, types.UnionType):

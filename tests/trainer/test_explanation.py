@@ -89,7 +89,7 @@ def test_importance_ranks_the_columns_says_which_way_and_how_sure() -> None:
     assert [one.direction for one in found.importance] == ["rises", "falls", "mixed", "mixed"]
     first, *_, unused = found.importance
     assert first.value == pytest.approx(5 * np.sqrt(2 / np.pi), rel=0.25)
-    assert first.error is not None
+    assert isinstance(first.error, float)
     assert 0.1 < first.error < 1.5
     assert (unused.value, unused.error) == (0.0, 0.0)
     assert found.whole

@@ -1,16 +1,17 @@
 """The figures of a card, from the graph that devices run and the rows that it has not learned from."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from protocols.card import Baseline, Bin, Card, Correlation, Front, Interpretable
+from protocols.card import Baseline, Bin, Card, Correlation, Fairness, Front, Interpretable
 from trainer.card.dependence import Output, dependence
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
 from trainer.explanation import Explained
+from trainer.fairness import Groups, fairness
 from trainer.graphs import followed_output, run_graph, to_feed
 from trainer.guardrails.rail import evenly
 from trainer.metrics import classification_metrics, regression_metrics
@@ -35,6 +36,7 @@ class Material:
         features, target: every row.
         learn, held_out: rows, by position.
         explained: held-out rows, by this graph.
+        fairness: by column the group of every row, as `trainer.fairness.group_labels` makes them.
         interpretable, front: what the search knows of the models that were not chosen.
     """
 
@@ -44,6 +46,7 @@ class Material:
     learn: np.ndarray[Any, Any]
     held_out: np.ndarray[Any, Any]
     explained: Explained
+    fairness: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     interpretable: Interpretable | None = None
     front: tuple[Front, ...] = ()
 
@@ -55,8 +58,8 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
         over: asked before each curve: has the time run out?
     """
     target, held_out = material.target, material.held_out
-    output = followed_output(run_graph(material.session, to_feed(material.features, held_out)))
-    truth = _truth(target)
+    outputs = run_graph(material.session, to_feed(material.features, held_out))
+    output, truth = followed_output(outputs), _truth(target)
     by_name = {column.name: column for column in material.features}
     top = [by_name[one.feature] for one in material.explained.importance[:TOP] if one.value > 0]
     bins, of = _calibration(target, truth[held_out], output)
@@ -78,8 +81,22 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
         segments=worst_segments(top, held_out, truth[held_out], output, target.task),
         correlations=_correlations(top, material.features),
         cut_short=len(curves) < len(top),
+        fairness=_fairness(material, truth[held_out], output, outputs[0]),
         interpretable=material.interpretable,
         front=material.front,
+    )
+
+
+def _fairness(
+    material: Material, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]
+) -> tuple[Fairness, ...]:
+    target, places = material.target, None
+    if target.task == "classification":
+        by_name = {name: place for place, name in enumerate(target.classes)}
+        places = np.array([by_name[str(answer)] for answer in answers.reshape(-1)])
+    return tuple(
+        fairness(Groups(name, groups[material.held_out]), truth, output, target.task, target.classes, places)
+        for name, groups in material.fairness.items()
     )
 
 
