@@ -5,18 +5,19 @@ import queue
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from edge_agent.bench import Bench
 from edge_agent.credentials import Credentials
 from edge_agent.daemon import Daemon, Inbox, Parts
 from edge_agent.errors import HomeError, RenewalError
 from edge_agent.fetchers import ResumingFetcher, StickFirst
-from edge_agent.http_transfer import RangeClient, RequestSigner
 from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
 from edge_agent.local_endpoint import LocalEndpoint
 from edge_agent.memory import Memory
+from edge_agent.metadata_process import read_in_child
 from edge_agent.outbox import Outbox
 from edge_agent.pacing import Bounds
 from edge_agent.patching import Patching
@@ -27,21 +28,25 @@ from edge_agent.reporting import Reporter
 from edge_agent.rest import Rest
 from edge_agent.service_manager import ServiceManager
 from edge_agent.settings import AgentHome, Settings
+from edge_agent.signed_metadata import OpenReader, PinnedRoots
 from edge_agent.stick import leave_stick
 from edge_agent.streams import StreamEngine
 from edge_agent.switchboard import Switchboard
 from edge_agent.transfer import BlockClient, TransferLimits
 from edge_agent.trusted_time import TrustedTime, issued_at
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.verification import Verifier
 from protocols.broker import BrokerAddress
 from protocols.messages import BlockRequest, Status, encode
 from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.topics import DeviceTopics
 
+if TYPE_CHECKING:
+    from edge_agent.http_transfer import RangeClient
+
 
 def build_daemon(home: AgentHome, service: ServiceManager | None = None, http_port: int | None = None) -> Daemon:
     """Return a daemon for an enrolled home, ready to run; raises as `build_parts`."""
-    return Daemon(build_parts(home, service, http_port=http_port))
+    return Daemon(build_parts(home, service, http_port=http_port, open_reader=read_in_child))
 
 
 def build_parts(
@@ -49,6 +54,7 @@ def build_parts(
     service: ServiceManager | None = None,
     make_bench: Callable[[AgentHome, Settings, ReleaseStore], Bench] = Bench,
     http_port: int | None = None,
+    open_reader: OpenReader | None = None,
 ) -> Parts:
     """Return what a daemon is made of.
 
@@ -56,6 +62,7 @@ def build_parts(
         service: is told that the daemon lives.
         make_bench: makes what checks, proves and loads releases.
         http_port: in the place of the settings'; 0: no endpoint.
+        open_reader: who reads signed metadata; without it, this process does.
 
     Raises:
         HomeError, LinkError, BrokerAddressError: the home is not in order; the text says what to do.
@@ -110,6 +117,7 @@ def build_parts(
         profile=settings.profile,
         time=trusted_time,
         patching=Patching(settings.patch_bytes),
+        open_reader=open_reader,
     )
     installer = Installer(
         verifier,
@@ -194,7 +202,10 @@ def _installed() -> bool:
     return any(True for _ in importlib.metadata.distributions(name="genba"))
 
 
-def _over_http(home: AgentHome, settings: Settings, others_wait_s: Callable[[], float]) -> RangeClient:
+def _over_http(home: AgentHome, settings: Settings, others_wait_s: Callable[[], float]) -> "RangeClient":
+    from edge_agent.http_transfer import RangeClient  # and with it cryptography, which an agent on MQTT does without
+    from edge_agent.request_signer import RequestSigner
+
     if not settings.registry_url:
         raise HomeError(f'{home.settings_path}: transport = "http" needs registry_url = "https://..."')
     signer = RequestSigner(home.identity, f"{settings.site}.{settings.device}")

@@ -17,9 +17,10 @@ from edge_agent.disk import sync_folder
 from edge_agent.errors import BundleNotInstalledError, TransferError, TrustError
 from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.settings import AgentHome
+from edge_agent.signed_metadata import PinnedRoots
 from edge_agent.stick import ARRIVING, clear_bundles, replace_stick
 from edge_agent.trusted_time import TrustedTime, issued_at
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.verification import Verifier
 from protocols.assignment import Assignment
 from protocols.bundles import BUNDLE_FILE, BUNDLE_LIMIT_BYTES, Bundle, decode_bundle
 from protocols.errors import BundleRefusedError

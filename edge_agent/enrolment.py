@@ -7,9 +7,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_agent.credentials import Key, check_certificate, make_request, write_pair
 from edge_agent.disk import write_atomic
 from edge_agent.errors import EnrolmentError, RegistryCallError, RenewalError
+from edge_agent.key_pairs import Key, check_certificate, make_request, write_pair
 from edge_agent.rest import Rest
 from edge_agent.settings import AgentHome
 from protocols.broker import BrokerAddress

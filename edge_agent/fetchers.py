@@ -1,4 +1,4 @@
-"""Where python-tuf gets its bytes: MQTT or HTTP, or a directory (a stick). All as its fetcher interface."""
+"""Where python-tuf gets its bytes: MQTT or HTTP, or a directory (a stick). All are `Fetcher`s."""
 
 import contextlib
 import io
@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
-from tuf.ngclient.fetcher import FetcherInterface
 
 from edge_agent.errors import ResourceFinalError, TransferError
 from protocols.resources import parse_resource
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 class Downloads(Protocol):
@@ -27,16 +24,11 @@ class OwnedReader(io.BufferedReader):
     """A file whose reader may move it away: it is of no use to anybody else."""
 
 
-class ResumingFetcher(FetcherInterface):
+class ResumingFetcher:
     """Fetches resources by a client that resumes. What was cut off stays; what was read to its end is forgotten."""
 
     def __init__(self, client: Downloads) -> None:
         self._client = client
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        with self.download_file(url, _CHUNK_BYTES * 16) as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
 
     @contextlib.contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
@@ -59,14 +51,11 @@ class ResumingFetcher(FetcherInterface):
             self._client.forget(url)
 
 
-class StickFirst(FetcherInterface):
+class StickFirst:
     """Fetches from a bundle while one lies in its place, and from the network otherwise; never from both at once."""
 
     def __init__(self, stick: Path, network: ResumingFetcher) -> None:
         self._stick, self._directory, self._network = stick, DirectoryFetcher(stick), network
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        return self._source()._fetch(url)
 
     @contextlib.contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
@@ -78,16 +67,11 @@ class StickFirst(FetcherInterface):
         return self._directory if self._stick.is_dir() else self._network
 
 
-class DirectoryFetcher(FetcherInterface):
+class DirectoryFetcher:
     """Fetches resources from a folder laid out by their names: `image/metadata/...`, `director/targets/...`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        with self.download_file(url, self._path(url).stat().st_size) as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
 
     def _path(self, url: str) -> Path:
         path, parsed = self._folder / url, parse_resource(url)

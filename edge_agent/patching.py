@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import IO
 
 from tuf.api.exceptions import DownloadError, LengthOrHashMismatchError
-from tuf.api.metadata import TargetFile
 
 from edge_agent.disk import replacing
 from edge_agent.releases import ReleaseStore
+from edge_agent.signed_metadata import SignedTarget
 from protocols.errors import ManifestError
 from protocols.manifest import decode_manifest
 from protocols.names import ReleaseRef
@@ -44,7 +44,7 @@ class Patching:
     def make(
         self,
         ref: ReleaseRef,
-        target: TargetFile,
+        target: SignedTarget,
         store: ReleaseStore,
         path: Path,
         download: Callable[[str, int], AbstractContextManager[IO[bytes]]],
@@ -69,7 +69,7 @@ class Patching:
         log.info("patched", extra={"target": target.path, "base": str(file.parent.name)})
         return True
 
-    def _apply(self, base: Path, patch: IO[bytes], target: TargetFile, path: Path) -> None:
+    def _apply(self, base: Path, patch: IO[bytes], target: SignedTarget, path: Path) -> None:
         with replacing(path) as file:
             for piece in apply_patch(base.read_bytes(), _chunks(patch), target.length):
                 file.write(piece)
@@ -78,7 +78,7 @@ class Patching:
                 made.seek(0)
                 target.verify_length_and_hashes(made)
 
-    def _base(self, ref: ReleaseRef, target: TargetFile, store: ReleaseStore) -> tuple[Path, str] | None:
+    def _base(self, ref: ReleaseRef, target: SignedTarget, store: ReleaseStore) -> tuple[Path, str] | None:
         """Return the same file of the newest other release of the model that is here, and its digest."""
         if target.length < LEAST_FILE_BYTES:
             return None

@@ -10,16 +10,23 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
-from tuf.ngclient.fetcher import FetcherInterface
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+)
 
 from edge_agent.bundles import read_bundle
 from edge_agent.errors import HomeError, ReleaseDamagedError, ScoreError, TrustError
 from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.releases import read_manifest, read_release
 from edge_agent.settings import AgentHome
-from edge_agent.updater import MetadataUpdater
+from edge_agent.signed_metadata import Fetcher
+from edge_agent.updater import MetadataUpdater, TufFetcher
 from protocols.bundles import BUNDLE_FILE
 from protocols.errors import MetadataFormError, NameRefusedError
 from protocols.names import ReleaseRef, check_name
@@ -128,7 +135,7 @@ def _bundle_note(ref: ReleaseRef, root: Path, home: AgentHome | None, registry: 
 
 
 @contextlib.contextmanager
-def _trusted(home: AgentHome | None, fetcher: FetcherInterface, root: Path) -> Iterator[MetadataUpdater]:
+def _trusted(home: AgentHome | None, fetcher: Fetcher, root: Path) -> Iterator[MetadataUpdater]:
     """Yield the image repository's metadata, verified from a root that is pinned, on a copy of what was seen."""
     with tempfile.TemporaryDirectory() as temporary, _translated():
         folder = Path(temporary) / "image"
@@ -140,7 +147,7 @@ def _trusted(home: AgentHome | None, fetcher: FetcherInterface, root: Path) -> I
         except OSError as error:
             raise HomeError(f"{root}: {error.strerror}; is that an enrolled agent's home?") from error
         places = metadata_url("image"), targets_url("image")
-        updater = MetadataUpdater(folder, *places, fetcher, root=pinned, now=lambda version: 0.0)
+        updater = MetadataUpdater(folder, *places, TufFetcher(fetcher), root=pinned, now=lambda version: 0.0)
         updater.refresh()
         yield updater
 
@@ -201,13 +208,14 @@ def _home_around(folder: Path) -> AgentHome | None:
     return home if home.enrolled else None
 
 
-class _KeptMetadata(FetcherInterface):
+class _KeptMetadata:
     """Serves the trusted metadata that python-tuf keeps, under the names that it asks for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    @contextlib.contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
         name = url.rpartition("/")[2]
         number, _, role = name.partition(".")
         if role == "root.json":
@@ -216,4 +224,7 @@ class _KeptMetadata(FetcherInterface):
             path = self._folder / (role if number.isdigit() else name)
         if not path.is_file():
             raise DownloadHTTPError(f"{name} is not kept", 404)
-        yield path.read_bytes()
+        if path.stat().st_size > max_length:
+            raise DownloadLengthMismatchError(f"{path} is longer than {max_length} bytes")
+        with path.open("rb") as file:
+            yield file

@@ -81,14 +81,6 @@ def take_receipts(place: Path, home: AgentHome) -> int:
     return taken
 
 
-def receipts_of(home: AgentHome) -> Iterator[Receipt]:
-    """Yield what receipts say; each is deleted when the next is asked for."""
-    for path in sorted(home.receipts.glob("receipt-*.json")):
-        with contextlib.suppress(MessageRefusedError):  # a damaged one: the next visit brings another
-            yield decode_signed(Receipt, path.read_bytes())
-        path.unlink(missing_ok=True)
-
-
 def _arrived(home: AgentHome) -> set[int]:
     """Return what waits in the outbox only because no agent has run since its receipt came."""
     ids: set[int] = set()

@@ -1,13 +1,14 @@
 """Reads what `genba bundle install` leaves in the home, by the same path as the network. One bundle after another."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from edge_agent.installer import Job, LeaveStick, Sync, SyncDone, SyncFailed
 from edge_agent.reporting import Reporter
-from edge_agent.returns import receipts_of
 from edge_agent.settings import AgentHome
 from edge_agent.stick import stick_of
+from protocols.errors import MessageRefusedError
+from protocols.returns import Receipt, decode_signed
 
 
 class StickReader:
@@ -42,3 +43,11 @@ class StickReader:
         """The next one may be read; not this one again, where the disk would not let it go."""
         self._stuck = self._reading if stick_of(self._home) == self._reading else 0
         self._reading = 0
+
+
+def receipts_of(home: AgentHome) -> Iterator[Receipt]:
+    """Yield what receipts say; each is deleted when the next is asked for."""
+    for path in sorted(home.receipts.glob("receipt-*.json")):
+        with contextlib.suppress(MessageRefusedError):  # a damaged one: the next visit brings another
+            yield decode_signed(Receipt, path.read_bytes())
+        path.unlink(missing_ok=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cryptography import x509
 
+from edge_agent.certificate_dates import read_dates
 from edge_agent.disk import write_atomic
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,6 @@ class TrustedTime:
 def issued_at(certificate: Path) -> float:
     """Return when a certificate was issued (seconds since 1970); 0 if it cannot be read."""
     try:
-        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_before_utc.timestamp()
+        return read_dates(certificate.read_text())[0]
     except (OSError, ValueError):
         return 0.0

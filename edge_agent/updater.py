@@ -5,6 +5,7 @@ The rules of TUF are python-tuf's. What differs, and why, is in docs/adr/0009.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -15,8 +16,22 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from edge_agent.disk import sync_folder, write_atomic
+from edge_agent.signed_metadata import Fetcher
 from protocols.metadata_form import check_form
 from protocols.trust import read_signed_at
+
+
+class TufFetcher(FetcherInterface):
+    """A fetcher as python-tuf wants it."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        raise NotImplementedError(f"{url}: files are asked for, and no streams")
+
+    def download_file(self, url: str, max_length: int) -> AbstractContextManager[IO[bytes]]:  # type: ignore[override]
+        return self._fetcher.download_file(url, max_length)
 
 
 class MetadataUpdater(Updater):

@@ -8,29 +8,29 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-from tuf.api.exceptions import (
-    DownloadError,
-    DownloadHTTPError,
-    DownloadLengthMismatchError,
-    LengthOrHashMismatchError,
-    RepositoryError,
-)
-from tuf.api.metadata import TargetFile
-from tuf.ngclient.fetcher import FetcherInterface
+from tuf.api.exceptions import LengthOrHashMismatchError
 
 from edge_agent.disk import replacing, sync_folder
 from edge_agent.errors import ReleaseRefusedError, ResourceFinalError, TransferError, TrustError
 from edge_agent.fetchers import OwnedReader
 from edge_agent.patching import Patching
 from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.signed_metadata import (
+    Fetcher,
+    MetadataReader,
+    OpenReader,
+    PinnedRoots,
+    SignedTarget,
+    Sources,
+    translated,
+)
 from edge_agent.trusted_time import TrustedTime
-from edge_agent.updater import MetadataUpdater
 from protocols.assignment import Assignment, decode_assignment
-from protocols.errors import DisagreementError, ManifestError, MetadataFormError, ProtocolError
+from protocols.errors import DisagreementError, ManifestError, ProtocolError
 from protocols.manifest import Manifest, decode_manifest
 from protocols.names import ReleaseRef
 from protocols.resources import (
@@ -38,22 +38,12 @@ from protocols.resources import (
     RELEASE_FILES,
     VARIANT_FILES,
     Repository,
-    metadata_url,
     target_path,
-    targets_url,
 )
 from protocols.trust import TargetFacts, check_agreement, read_note
 
 #: Left free on the disk after a release was fetched, in bytes.
 _SPARE_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedRoots:
-    """Version 1 of each repository's root, as pinned at enrolment: all trust begins here."""
-
-    image: bytes
-    director: bytes
 
 
 class Verifier:
@@ -64,22 +54,26 @@ class Verifier:
         device, profile: who this is; metadata made for another is refused.
         time: by which expiry is judged; without it, the device's clock and what is remembered in `metadata`.
         patching: makes files of what is here already; without it, every file comes whole.
+        open_reader: who reads the metadata; without it, this process does.
     """
 
     def __init__(
         self,
         metadata: Path,
         roots: PinnedRoots,
-        fetcher: FetcherInterface,
+        fetcher: Fetcher,
         *,
         device: str,
         profile: str,
         time: TrustedTime | None = None,
         patching: Patching | None = None,
+        open_reader: OpenReader | None = None,
     ) -> None:
-        self._metadata, self._roots, self._fetcher = metadata, roots, fetcher
+        self._metadata, self._fetcher = metadata, fetcher
         self._device, self._profile = device, profile
         self._time = time or TrustedTime(metadata / "time.json")
+        self._sources = Sources(metadata, roots, fetcher, self._now)
+        self._open_reader = open_reader or _read_here
         self.patching = patching or Patching(0)
 
     def assignment(self) -> Assignment | None:
@@ -89,17 +83,11 @@ class Verifier:
             TrustError: the metadata is expired, unsigned, older than what was seen, or for another device.
             TransferError: it cannot be had now.
         """
-        try:
-            director = self._refreshed("director")
-        except ResourceFinalError:
-            if (self._metadata / "director" / "timestamp.json").exists():
-                raise  # it signed something before, and cannot have unsigned it
-            return None
-        found = self._target(director, ASSIGNMENT_TARGET)
+        found = self._assignment_target()
         if found is None:
             return None
         self._check_addressee(found)
-        with self._download(director, found) as file:
+        with self._download(found) as file:
             data = file.read()
         try:
             assignment = decode_assignment(data)
@@ -108,6 +96,16 @@ class Verifier:
         if assignment.device != self._device:
             raise TrustError(f"the director's assignment is for device {assignment.device!r}, not {self._device!r}")
         return assignment
+
+    def _assignment_target(self) -> SignedTarget | None:
+        with self._open_reader(self._sources) as reader:
+            try:
+                self._refresh(reader, "director")
+            except ResourceFinalError:
+                if (self._metadata / "director" / "timestamp.json").exists():
+                    raise  # it signed something before, and cannot have unsigned it
+                return None
+            return reader.target("director", ASSIGNMENT_TARGET)
 
     def fetch(
         self, ref: ReleaseRef, store: ReleaseStore, admit: Callable[[Manifest], None] = lambda manifest: None
@@ -121,7 +119,7 @@ class Verifier:
             ReleaseRefusedError: the repositories disagree, a file is not what they signed, or it was not admitted.
             TrustError, TransferError: not now.
         """
-        image, targets = self._wanted(ref)
+        targets = self._wanted(ref)
         if _complete(store.path(ref), targets):
             return
         staged = store.staging(ref)
@@ -130,7 +128,7 @@ class Verifier:
         for target in targets:
             path = staged / Path(target.path).name
             if target in missing and not self.patching.make(ref, target, store, path, self._fetcher.download_file):
-                with self._download(image, target) as source:
+                with self._download(target) as source:
                     _keep(source, path)
             if path.name == "release.json":
                 admit(_believed(path))
@@ -138,28 +136,29 @@ class Verifier:
 
     def check(self, ref: ReleaseRef) -> None:
         """Check all that `fetch` checks of where it comes from, and keep nothing. Raises as `fetch`."""
-        image, targets = self._wanted(ref)
-        for target in targets:
-            with self._download(image, target):
+        for target in self._wanted(ref):
+            with self._download(target):
                 pass
 
-    def _wanted(self, ref: ReleaseRef) -> tuple[MetadataUpdater, list[TargetFile]]:
-        """Return the image repository and its word on a release's files, with which the director's agrees."""
-        director, image = self._refreshed("director"), self._refreshed("image")
+    def _wanted(self, ref: ReleaseRef) -> list[SignedTarget]:
+        """Return the image repository's word on a release's files, with which the director's agrees."""
         paths = [target_path(ref, name) for name in RELEASE_FILES]
         variants = [target_path(ref, name) for name in VARIANT_FILES]
-        paths += [path for path in variants if self._target(director, path) is not None]
-        return image, [self._agreed(director, image, path) for path in paths]
+        with self._open_reader(self._sources) as reader:
+            self._refresh(reader, "director")
+            self._refresh(reader, "image")
+            paths += [path for path in variants if reader.target("director", path) is not None]
+            return [self._agreed(reader, path) for path in paths]
 
-    def _agreed(self, director: MetadataUpdater, image: MetadataUpdater, path: str) -> TargetFile:
+    def _agreed(self, reader: MetadataReader, path: str) -> SignedTarget:
         """Return the image repository's word on a target, if the director's is the same."""
-        wanted = self._target(director, path)
+        wanted = reader.target("director", path)
         if wanted is None:
             raise ReleaseRefusedError(f"{path}: the director has not signed it for this device; assign it again")
         self._check_addressee(wanted)
-        allowed = self._target(image, path)
+        allowed = reader.target("image", path)
         try:
-            with _translated(path):
+            with translated(path):
                 image_facts, director_facts = _facts(allowed) if allowed else None, _facts(wanted)
             check_agreement(image_facts, director_facts, self._profile)
         except DisagreementError as error:
@@ -167,8 +166,8 @@ class Verifier:
         assert allowed is not None  # noqa: S101 - check_agreement refuses None
         return allowed
 
-    def _check_addressee(self, target: TargetFile) -> None:
-        with _translated(target.path):
+    def _check_addressee(self, target: SignedTarget) -> None:
+        with translated(target.path):
             addressee = read_note(target.path, target.custom).device
         if addressee not in (None, self._device):
             raise TrustError(f"{target.path}: the director signed it for device {addressee!r}, not {self._device!r}")
@@ -179,37 +178,25 @@ class Verifier:
         if free < needed:
             raise TransferError("release", f"{free >> 20} MiB are free on the disk, and {needed >> 20} are needed")
 
-    def _refreshed(self, repository: Repository) -> MetadataUpdater:
-        """Return an updater whose metadata is new and valid; what it trusts is safe on disk."""
-        folder = self._metadata / repository
-        folder.mkdir(parents=True, exist_ok=True)
-        director = repository == "director"
-        with _translated(repository):
-            updater = MetadataUpdater(
-                folder,
-                metadata_url(repository),
-                targets_url(repository),
-                self._fetcher,
-                root=self._roots.director if director else self._roots.image,
-                now=self._time.now if director else lambda root: self._time.now(),
-            )
-            updater.refresh()
-            if director:
-                self._time.learn(updater.signed_at)
-        if director and updater.delegates:
-            raise TrustError("director: it lets others sign in its name, which a director must not")
-        return updater
+    def _refresh(self, reader: MetadataReader, repository: Repository) -> None:
+        """Have a repository's metadata be new and valid; what is trusted of it is safe on disk."""
+        refreshed = reader.refresh(repository)
+        if repository == "director":
+            self._time.learn(refreshed.signed_at)
+            if refreshed.delegates:
+                raise TrustError("director: it lets others sign in its name, which a director must not")
 
-    def _target(self, updater: MetadataUpdater, path: str) -> TargetFile | None:
-        with _translated(path):
-            return updater.get_targetinfo(path)
+    def _now(self, repository: Repository, root_version: int) -> float:
+        return self._time.now(root_version) if repository == "director" else self._time.now()
 
     @contextlib.contextmanager
-    def _download(self, updater: MetadataUpdater, target: TargetFile) -> Iterator[Any]:
+    def _download(self, target: SignedTarget) -> Iterator[Any]:
         """Yield a target's bytes as a file, after they were compared with the signed length and hashes."""
-        url = updater.target_url(target)
+        url = target.url
         try:
-            with _translated(url), updater.open_target(target) as file:
+            with translated(url), self._fetcher.download_file(url, target.length) as file:
+                target.verify_length_and_hashes(file)
+                file.seek(0)
                 yield file
         except ResourceFinalError as error:
             raise ReleaseRefusedError(f"the registry does not give {url}: {error.reason}") from error
@@ -219,29 +206,18 @@ class Verifier:
             raise
 
 
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Turn python-tuf's errors into ours."""
-    try:
-        yield
-    except DownloadHTTPError as error:
-        if error.status_code in (404, 410):
-            raise ResourceFinalError(what, error.status_code, str(error)) from error
-        raise TransferError(what, str(error)) from error
-    except DownloadLengthMismatchError as error:
-        raise TrustError(f"{what}: more arrives than may: {error}") from error
-    except DownloadError as error:
-        raise TransferError(what, str(error)) from error
-    except (RepositoryError, MetadataFormError) as error:
-        raise TrustError(f"{what}: {error}") from error
+def _read_here(sources: Sources) -> AbstractContextManager[MetadataReader]:
+    from edge_agent.metadata_here import read_here
+
+    return read_here(sources)
 
 
-def _facts(target: TargetFile) -> TargetFacts:
+def _facts(target: SignedTarget) -> TargetFacts:
     profiles = read_note(target.path, target.custom).profiles
     return TargetFacts(target.path, target.length, target.hashes, profiles, target.custom or {})
 
 
-def _intact(path: Path, target: TargetFile) -> bool:
+def _intact(path: Path, target: SignedTarget) -> bool:
     try:
         with path.open("rb") as file:
             target.verify_length_and_hashes(file)
@@ -269,7 +245,7 @@ def _believed(path: Path) -> Manifest:
         raise ReleaseRefusedError(str(error)) from error
 
 
-def _complete(folder: Path, targets: list[TargetFile]) -> bool:
+def _complete(folder: Path, targets: list[SignedTarget]) -> bool:
     return all(_intact(folder / Path(target.path).name, target) for target in targets)
 
 

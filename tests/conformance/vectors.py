@@ -27,7 +27,8 @@ import dialect
 
 from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.releases import ReleaseStore
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.signed_metadata import PinnedRoots
+from edge_agent.verification import Verifier
 from protocols.errors import GenbaError
 from protocols.resources import RELEASE_FILES
 

@@ -14,7 +14,8 @@ from edge_agent.errors import ResourceFinalError, TransferError
 from edge_agent.fetchers import ResumingFetcher
 from edge_agent.patching import Patching
 from edge_agent.releases import ReleaseStore
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.signed_metadata import PinnedRoots
+from edge_agent.verification import Verifier
 from protocols.names import ReleaseRef
 from registry.delivery import Source
 from registry.errors import ResourceMissingError, ResourceNotReadyError

@@ -15,7 +15,8 @@ import genba
 from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.releases import ReleaseStore
 from edge_agent.settings import AgentHome
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.signed_metadata import PinnedRoots
+from edge_agent.verification import Verifier
 from protocols.names import ReleaseRef
 from protocols.resources import RELEASE_FILES
 

@@ -23,10 +23,13 @@ from tuf.ngclient.fetcher import FetcherInterface
 from edge_agent.errors import ReleaseRefusedError, TransferError, TrustError
 from edge_agent.fetchers import ResumingFetcher
 from edge_agent.inference import Model
+from edge_agent.metadata_here import read_here
+from edge_agent.metadata_process import read_in_child
 from edge_agent.releases import ReleaseStore, read_release
+from edge_agent.signed_metadata import OpenReader, PinnedRoots
 from edge_agent.transfer import BlockClient, TransferLimits
 from edge_agent.trusted_time import TrustedTime
-from edge_agent.verification import PinnedRoots, Verifier, check_release
+from edge_agent.verification import Verifier, check_release
 from protocols.assignment import AssignedRelease, Assignment
 from protocols.blocks import block_digest
 from protocols.manifest import FileInfo
@@ -44,11 +47,11 @@ EVIL = b"arbitrary software"
 class Attacked(Bench):
     """A device that runs ccpp@1, and may be attacked now."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_reader: OpenReader) -> None:
         self.home, self.at, self.clock = folder / "registry", NOW, NOW
         signed = SignedReleases(self.home, clock=lambda: self.at)
         time = TrustedTime(folder / "time.json", clock=lambda: self.clock, ticks=lambda: 0.0)
-        super().__init__(signed, folder / "device", time=time)
+        super().__init__(signed, folder / "device", time=time, open_reader=open_reader)
         self.publish(ONE)
         self.assign(ONE)
         self.verifier.assignment()
@@ -72,7 +75,15 @@ class Attacked(Bench):
         """Return this device's verifier with another link to the registry."""
         roots = PinnedRoots(self.signed.image.root, self.signed.director.root)
         time = TrustedTime(self.folder / "time.json", clock=lambda: self.clock)
-        return Verifier(self.folder / "metadata", roots, fetcher, device="press-1", profile="x86", time=time)
+        return Verifier(
+            self.folder / "metadata",
+            roots,
+            fetcher,
+            device="press-1",
+            profile="x86",
+            time=time,
+            open_reader=self.open_reader,
+        )
 
     def stolen(self, role: Role) -> Any:
         return load_signer(self.home, role)
@@ -92,9 +103,10 @@ class Attacked(Bench):
         return installed == [folder] and predicted.tolist() == [15.0]
 
 
-@pytest.fixture
-def attacked(tmp_path: Path) -> Iterator[Attacked]:
-    attacked = Attacked(tmp_path)
+@pytest.fixture(params=[read_here, read_in_child])
+def attacked(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Attacked]:
+    """Attacked twice: where this process reads the metadata, and where a child does, as under the daemon."""
+    attacked = Attacked(tmp_path, request.param)
     yield attacked
     assert attacked.unharmed()
 

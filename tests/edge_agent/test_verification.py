@@ -12,7 +12,8 @@ from tuf.api.exceptions import DownloadError
 from edge_agent.errors import DoesNotFitError, ReleaseRefusedError, TransferError, TrustError
 from edge_agent.fetchers import DirectoryFetcher
 from edge_agent.releases import ReleaseStore
-from edge_agent.verification import PinnedRoots, Verifier, check_release
+from edge_agent.signed_metadata import PinnedRoots
+from edge_agent.verification import Verifier, check_release
 from protocols.assignment import AssignedRelease, Assignment
 from protocols.manifest import FileInfo, Manifest, Tolerance
 from protocols.names import ReleaseRef

@@ -11,9 +11,11 @@ from simulators.small_models import write_release
 from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient.fetcher import FetcherInterface
 
+from edge_agent.metadata_here import read_here
 from edge_agent.releases import ReleaseStore
+from edge_agent.signed_metadata import OpenReader, PinnedRoots
 from edge_agent.trusted_time import TrustedTime
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.verification import Verifier
 from protocols.names import ReleaseRef
 
 ONE = ReleaseRef("ccpp", 1)
@@ -55,12 +57,21 @@ class Bench:
         *,
         roots: PinnedRoots | None = None,
         time: TrustedTime | None = None,
+        open_reader: OpenReader = read_here,
     ) -> None:
-        self.signed, self.folder = signed, folder
+        self.signed, self.folder, self.open_reader = signed, folder, open_reader
         self.wire = Wire(lambda url: signed.read(device, url))
         self.store = ReleaseStore(folder / "releases")
         roots = roots or PinnedRoots(signed.image.root, signed.director.root)
-        self.verifier = Verifier(folder / "metadata", roots, self.wire, device=device, profile=profile, time=time)
+        self.verifier = Verifier(
+            folder / "metadata",
+            roots,
+            self.wire,
+            device=device,
+            profile=profile,
+            time=time,
+            open_reader=open_reader,
+        )
 
     def publish(self, ref: ReleaseRef = ONE, **options: Any) -> Path:
         folder = self.folder / "made" / str(ref)

@@ -153,8 +153,10 @@ def _serve() -> None:
     import onnxruntime  # noqa: F401 - loaded once, for all that are forked
 
     from edge_agent import assembly, hardware
+    from edge_agent.metadata_here import read_here
 
-    assert assembly
+    # In this process, where its writes are points; tests/edge_agent/test_metadata_process.py cuts the child's power.
+    assembly.read_in_child = read_here  # type: ignore[assignment]
     probe = hardware.read_probe(Path.cwd())  # the machine is looked at once, for all that are forked
     hardware.read_probe = lambda folder: probe
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

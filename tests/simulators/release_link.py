@@ -21,9 +21,10 @@ from edge_agent.fetchers import ResumingFetcher
 from edge_agent.link import Link
 from edge_agent.releases import ReleaseStore
 from edge_agent.settings import AgentHome
+from edge_agent.signed_metadata import PinnedRoots
 from edge_agent.transfer import BlockClient
 from edge_agent.trusted_time import TrustedTime
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.verification import Verifier
 from protocols.broker import BrokerAddress
 from protocols.messages import Block, BlockRequest, decode, encode
 from protocols.names import ReleaseRef

@@ -19,13 +19,15 @@ from simulators.small_models import write_release
 from simulators.web_server import WebServer
 
 from edge_agent.assembly import build_parts
-from edge_agent.credentials import write_pair
 from edge_agent.errors import HomeError, ReleaseRefusedError, ResourceFinalError, TransferError
 from edge_agent.fetchers import ResumingFetcher
-from edge_agent.http_transfer import HttpLimits, RangeClient, RequestSigner
+from edge_agent.http_transfer import HttpLimits, RangeClient
+from edge_agent.key_pairs import write_pair
 from edge_agent.releases import ReleaseStore
+from edge_agent.request_signer import RequestSigner
+from edge_agent.signed_metadata import PinnedRoots
 from edge_agent.trusted_time import TrustedTime
-from edge_agent.verification import PinnedRoots, Verifier
+from edge_agent.verification import Verifier
 from protocols.names import ReleaseRef
 from protocols.signed_request import DELIVERY_PATH
 from registry.catalogue import Catalogue
