@@ -14,9 +14,9 @@ import numpy as np
 Material = dict[str, Any]
 
 
-def load(folder: str) -> Material:
+def load(folder: Path) -> Material:
     """The material: an array that all workers share."""
-    return {"values": np.load(Path(folder) / "values.npy", mmap_mode="r"), "loader": os.getpid()}
+    return {"values": np.load(folder / "values.npy", mmap_mode="r"), "loader": os.getpid()}
 
 
 def fail_to_load() -> Material:
@@ -61,6 +61,22 @@ def wait(material: Material, seconds: float, mark: str | None = None) -> float:
     return seconds
 
 
+def wait_and_tell(material: Material, seconds: float) -> int:
+    """Sleep; return which process of its machine serves this worker."""
+    time.sleep(seconds)
+    return parent(os.getppid())
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill_grandparent(material: Material) -> None:
+    """Kill what made the process that made this one, which must not be the test itself."""
+    os.kill(parent(os.getppid()), signal.SIGKILL)
+    time.sleep(60)
+
+
 def start_another(material: Material, mark: str) -> None:
     """Start a process of its own, leave its id, and wait for it."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
@@ -73,16 +89,6 @@ def start_another(material: Material, mark: str) -> None:
 def compute_without_a_pause(material: Material) -> None:
     """A loop in C that no signal handler of Python interrupts."""
     sum(range(10**13))
-
-
-def die_once(material: Material, mark: str) -> str:
-    """The first to come kills its process; the next lives."""
-    try:
-        Path(mark).touch(exist_ok=False)
-    except FileExistsError:
-        return "lived"
-    os.kill(os.getpid(), signal.SIGKILL)
-    return "never"
 
 
 def allocate(material: Material, megabytes: int) -> int:

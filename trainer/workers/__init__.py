@@ -6,6 +6,7 @@ imported by whoever wants it.
 
 from trainer.workers.calls import Ended, Failure, Workers
 from trainer.workers.local import LocalWorkers
+from trainer.workers.material import FromFolder
 from trainer.workers.nursery import PRELOADED, Nursery, warm_up
 from trainer.workers.sizes import default_memory_bytes, default_size
 
@@ -13,6 +14,7 @@ __all__ = [
     "PRELOADED",
     "Ended",
     "Failure",
+    "FromFolder",
     "LocalWorkers",
     "Nursery",
     "Workers",

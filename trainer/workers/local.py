@@ -70,8 +70,12 @@ class LocalWorkers:
             self._fork()
 
     def start(self, call: Callable[..., Any], *args: Any, limit_s: float | None = None) -> int:
+        return self.start_packed(pack(call, args), limit_s)
+
+    def start_packed(self, packed: bytes, limit_s: float | None) -> int:
+        """Start a call that `pack` has pickled."""
         self._check_open()
-        task = _Task(self._tickets, pack(call, args), limit_s)
+        task = _Task(self._tickets, packed, limit_s)
         self._tickets += 1
         self._queue.append(task)
         self._listen(0.0)

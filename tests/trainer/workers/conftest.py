@@ -1,15 +1,16 @@
 """Material for calls, and a nursery that has little to load."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from simulators import trial_calls
+from simulators.dask_cluster import DaskCluster
 
-from trainer.workers import LocalWorkers, Nursery
+from trainer.workers import FromFolder, LocalWorkers, Nursery, Workers
 
 #: What a call may have in these tests.
 MEMORY = 256 * 2**20
@@ -21,10 +22,29 @@ def material(tmp_path: Path) -> Callable[[], Any]:
     folder = tmp_path / "material"
     folder.mkdir()
     np.save(folder / "values.npy", np.arange(5.0))
-    return partial(trial_calls.load, str(folder))
+    return FromFolder(trial_calls.load, folder)
 
 
 @pytest.fixture
 def local(material: Callable[[], Any]) -> Iterator[LocalWorkers]:
     with LocalWorkers(2, material, MEMORY, Nursery(["numpy"])) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A scheduler and two workers of one thread."""
+    if find_spec("distributed") is None:
+        pytest.skip("Dask is not installed (pip install 'genba[dask]')")
+    running = DaskCluster(tmp_path_factory.mktemp("dask"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def dask(cluster: DaskCluster, material: Callable[[], Any]) -> Iterator[Workers]:
+    from trainer.workers.cluster import DaskWorkers
+
+    with DaskWorkers(cluster.address, material, MEMORY, ["numpy"]) as workers:
+        assert workers.size == 2
         yield workers

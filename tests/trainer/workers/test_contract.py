@@ -12,7 +12,7 @@ from trainer.errors import WorkersLostError
 from trainer.workers import Workers
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", "dask"])
 def workers(request) -> Workers:
     return request.getfixturevalue(request.param)
 
