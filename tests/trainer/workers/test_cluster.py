@@ -2,7 +2,8 @@
 
 import json
 import os
-import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from simulators import trial_calls
-from simulators.call_watch import begun, end, ends, gone
+from simulators.call_watch import appeared, begun, end, ends, gone
 from simulators.dask_cluster import DaskCluster
 
 from trainer.errors import RequestError, WorkersLostError
@@ -26,6 +27,15 @@ from dask import config as settings
 from trainer.workers.cluster import DaskWorkers
 
 MEMORY = 256 * 2**20
+
+CLIENT = """
+import sys
+from simulators import trial_calls
+from trainer.workers.cluster import DaskWorkers
+workers = DaskWorkers(sys.argv[1], dict, 2**28, ["numpy"])
+workers.start(trial_calls.wait, 300, sys.argv[2])
+workers.wait(300)
+"""
 
 
 @pytest.fixture
@@ -43,6 +53,7 @@ def own_cluster(tmp_path):
 
 
 def test_the_files_of_the_material_are_copied_and_taken_away(cluster, material):
+    assert cluster.address
     with DaskWorkers(str(cluster.file), material, MEMORY, ["numpy"]) as workers:
         workers.start(trial_calls.add, 1)
         assert end(workers).value == 11
@@ -149,24 +160,15 @@ def test_material_that_cannot_be_loaded_ends_the_run(cluster):
             ends(workers)
 
 
-def test_a_client_that_is_killed_leaves_no_call_running(cluster, tmp_path):
-    child = os.fork()
-    if child == 0:
-        try:
-            workers = DaskWorkers(cluster.address, dict, MEMORY, ["numpy"])
-            workers.start(trial_calls.wait, 300, str(tmp_path / "pid"))
-            workers.wait(300)
-        finally:
-            os._exit(1)
+def test_a_client_that_is_killed_leaves_no_call_running(cluster, root, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
+    child = subprocess.Popen([sys.executable, "-c", CLIENT, cluster.address, str(tmp_path / "pid")], env=environment)
     try:
-        over_at = time.monotonic() + 40
-        while not (tmp_path / "pid").exists():
-            assert time.monotonic() < over_at
-            time.sleep(0.05)
+        pid = int(appeared(tmp_path / "pid", within_s=40))
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert gone(int((tmp_path / "pid").read_text()), within_s=20)
+        child.kill()
+        child.wait()
+    assert gone(pid, within_s=20)
 
 
 def test_a_cluster_behind_tls_is_reached_by_dasks_own_settings(own_cluster, tmp_path):
