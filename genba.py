@@ -1,9 +1,10 @@
 """The front door: the `genba` command. Each verb is loaded only when it is called."""
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ VERBS: dict[str, Verb] = {
     "bundle": Verb("genba:bundle", None, "carry releases to a device on a USB stick, and what it recorded back"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("genba:score", "cpu", "score a file with a release, offline"),
+    "explain": Verb("genba:explain", "trainer", "say why a release answers rows as it does, and what would change it"),
     "devices": Verb("genba:devices", None, "list profiles, probe this machine, tune a release to it, write kits"),
     "simulate": Verb("rehearsal.cli:simulate", "demo", "a production line, or a fleet of devices"),
 }
@@ -102,6 +104,25 @@ def score(argv: list[str]) -> int:
     from edge_agent import score_cli
 
     return score_cli.score(argv, _bring)
+
+
+def explain(argv: list[str]) -> int:
+    """Explain a release's answers; the release is proven by the side that knows signatures."""
+    from trainer import explain_cli
+
+    return explain_cli.explain(argv, _proven)
+
+
+@contextlib.contextmanager
+def _proven(release: str, home: Path | None, registry: str | None) -> Iterator[tuple[Path, str]]:
+    """Yield a release's folder and what proves it."""
+    from edge_agent.proof import proven
+    from edge_agent.settings import AgentHome
+
+    if registry and "@" in release and not Path(release).exists():
+        release = str(_bring(registry, release))
+    with proven(release, AgentHome(home) if home else None, registry or "") as found:
+        yield found.folder, found.note
 
 
 def _bring(registry: str, release: str) -> Path:

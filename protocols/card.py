@@ -121,6 +121,45 @@ class Fairness(msgspec.Struct, frozen=True):
     left_out: int = 0
 
 
+class Change(msgspec.Struct, frozen=True):
+    """One input of a row, as it is and as it would have to be; `before` is None where it is missing."""
+
+    feature: str
+    before: float | str | None
+    after: float | str
+
+
+class Alternative(msgspec.Struct, frozen=True):
+    """Changes of one row, within the ranges seen, with which the model answers otherwise.
+
+    Attributes:
+        answer: what it answers then: the class, or the number as text.
+        reached: the prediction, or the probability of the class that was asked for.
+        unusual: no row that is known lies near the changed one, so the answer is a guess; None: not known.
+    """
+
+    changes: tuple[Change, ...]
+    answer: str
+    reached: float
+    unusual: bool | None = None
+
+
+class Otherwise(msgspec.Struct, frozen=True):
+    """What would have to change for one held-out row to come out otherwise, as an example.
+
+    Attributes:
+        answer, reached: what the model answers for the row as it is.
+        wanted: the other answer, in words.
+        closest: the nearest that the allowed changes come to it, where there is no alternative.
+    """
+
+    answer: str
+    reached: float
+    wanted: str
+    alternatives: tuple[Alternative, ...]
+    closest: float | None = None
+
+
 class Interpretable(msgspec.Struct, frozen=True):
     """The best model that a person can read whole, beside the best of all, by the metric that decides: less is better.
 
@@ -156,6 +195,7 @@ class Card(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     cut_short: bool = False
+    otherwise: Otherwise | None = None
     fairness: tuple[Fairness, ...] = ()
     interpretable: Interpretable | None = None
     front: tuple[Front, ...] = ()

@@ -56,7 +56,7 @@ def score(manifest: Manifest, graph: bytes, table: pd.DataFrame) -> Score:
     truth, rows = true_values(manifest, table[manifest.target])
     if not len(rows):
         raise TooFewRowsError(0, 1, manifest.target)
-    features = [_typed(spec.name, spec.dtype, table[spec.name].iloc[rows]) for spec in manifest.inputs]
+    features = [typed_as(spec.name, spec.dtype, table[spec.name].iloc[rows]) for spec in manifest.inputs]
     return judge(manifest, truth, followed_output(run_graph(open_graph(graph), to_feed(features))))
 
 
@@ -92,7 +92,7 @@ def true_values(manifest: Manifest, series: pd.Series) -> tuple[Array, Array]:
     return np.array(labels_as_text(column.values[rows]), dtype=object), rows
 
 
-def _typed(name: str, dtype: str, series: pd.Series) -> Column:
+def typed_as(name: str, dtype: str, series: pd.Series) -> Column:
     """The column as the graph takes it, whatever its values look like here."""
     if dtype == "string":
         missing = series.isna().to_numpy()

@@ -64,7 +64,7 @@ def shapley(
     """
     random = np.random.default_rng(SEED)
     usual, own = _run(session, to_feed(features, background)), _run(session, to_feed(features, rows))
-    tally = _Tally(len(rows), len(features), usual.shape[1])
+    tally = _Tally((len(rows), len(features), usual.shape[1]), len(background))
     starts, order = random.permutation(len(background)), random.permutation(len(rows))
     pair = max(1, 2 * (len(features) - 1))
     chunk = max(1, CALL_VALUES // (pair * len(features)))
@@ -140,29 +140,52 @@ def _run(session: Any, feed: Feed) -> Array:
     return np.asarray(output.reshape(len(output), -1))
 
 
-class _Tally:
-    """Running means and variances, by Welford's method."""
+class _Running:
+    """Means and variances as values come, by Welford's method; each row has a count of its own."""
 
     def __init__(self, rows: int, columns: int, outputs: int) -> None:
-        self._mean = np.zeros((rows, columns, outputs))
-        self._squares = np.zeros_like(self._mean)
-        self._walks = np.zeros(rows, dtype=np.intp)
+        self.mean = np.zeros((rows, columns, outputs))
+        self._squares = np.zeros_like(self.mean)
+        self.count = np.zeros(rows, dtype=np.intp)
 
     def add(self, places: Array, values: Array) -> None:
-        self._walks[places] += 1
-        away = values - self._mean[places]
-        self._mean[places] += away / self._walks[places][:, None, None]
-        self._squares[places] += away * (values - self._mean[places])
+        self.count[places] += 1
+        away = values - self.mean[places]
+        self.mean[places] += away / self.count[places][:, None, None]
+        self._squares[places] += away * (values - self.mean[places])
+
+    def variance(self, rows: Array) -> Array:
+        """Of one value; 0 where there is a single one."""
+        return np.asarray(self._squares[rows] / np.maximum(self.count[rows] - 1, 1)[:, None, None])
+
+
+class _Tally:
+    """Walks, and the means of those rounds in which a row was walked from every background row."""
+
+    def __init__(self, shape: tuple[int, int, int], background: int) -> None:
+        self._walks, self._rounds = _Running(*shape), _Running(*shape)
+        self._sums, self._background = np.zeros(shape), background
+
+    def add(self, places: Array, values: Array) -> None:
+        self._walks.add(places, values)
+        self._sums[places] += values
+        if self._walks.count[places[0]] % self._background == 0:
+            self._rounds.add(places, self._sums[places] / self._background)
+            self._sums[places] = 0
 
     def result(self, usual: Array, own: Array) -> Shapley:
         """Return the means; what a row's own background rows differ from all of them goes where values vary most."""
-        rows = np.flatnonzero(self._walks)
-        walks = self._walks[rows]
-        values = self._mean[rows]
-        variances = self._squares[rows] / np.maximum(walks - 1, 1)[:, None, None]
+        rows = np.flatnonzero(self._walks.count)
+        walks, values, variances = self._walks.count[rows], self._walks.mean[rows], self._walks.variance(rows)
         base, outputs = usual.mean(axis=0), own[rows]
         left = outputs - base - values.sum(axis=1)
         weights = np.where(variances.sum(axis=1, keepdims=True) > 0, variances, np.abs(values) + 1e-300)
         values = values + weights / weights.sum(axis=1, keepdims=True) * left[:, None, :]
-        errors = np.where(walks[:, None, None] > 1, np.sqrt(variances / walks[:, None, None]), np.nan)
-        return Shapley(rows, values, errors, base, outputs, walks)
+        return Shapley(rows, values, self._errors(rows, variances), base, outputs, walks)
+
+    def _errors(self, rows: Array, variances: Array) -> Array:
+        """Which background rows were drawn counts as chance only where not all of them were, several times."""
+        walks, rounds = (each.count[rows][:, None, None] for each in (self._walks, self._rounds))
+        by_walks = np.where(walks > 1, np.sqrt(variances / np.maximum(walks, 1)), np.nan)
+        by_rounds = np.sqrt(self._rounds.variance(rows) / np.maximum(rounds, 1))
+        return np.where(rounds > 1, by_rounds, by_walks)

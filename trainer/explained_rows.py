@@ -1,0 +1,95 @@
+"""The rows that `genba explain` looks at: a file's, and those that stand for *as usual*."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from protocols.manifest import Manifest, TensorSpec
+from trainer.challenge import typed_as
+from trainer.columns import Column, first_text, type_column
+from trainer.errors import CandidateError, MissingColumnError, RequestError, TableError
+from trainer.golden import SHARES
+from trainer.tables import read_table
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns of the file's rows followed by the usual ones, and the positions of both."""
+
+    columns: tuple[Column, ...]
+    asked: Array
+    usual: Array
+
+    def value(self, column: int, row: int) -> Any:
+        return self.columns[column].values[self.asked[row]]
+
+
+def read_rows(folder: Path, manifest: Manifest, data: Path, background: Path | None) -> Rows:
+    """Read the rows of a file, and those learned from, or else some that travel with the release as golden vectors.
+
+    Args:
+        folder: the release, checked.
+        background: a table whose rows stand for *as usual*.
+
+    Raises:
+        RequestError: the model does not take plain columns.
+        TableError: a file is no table, lacks an input, or has text where a number is needed.
+    """
+    if manifest.fed:
+        raise RequestError(
+            f"{manifest.release} takes windows, images or state: only models of plain columns are explained"
+        )
+    asked = _columns(manifest, read_table(data), data.name)
+    usual = _columns(manifest, read_table(background), background.name) if background else _golden(folder, manifest)
+    both = tuple(
+        replace(one, values=np.concatenate([one.values, two.values])) for one, two in zip(asked, usual, strict=True)
+    )
+    count = len(asked[0].values)
+    return Rows(both, np.arange(count), np.arange(count, len(both[0].values)))
+
+
+def _columns(manifest: Manifest, table: pd.DataFrame, name: str) -> list[Column]:
+    for spec in manifest.inputs:
+        if spec.name not in table.columns:
+            raise MissingColumnError(f"in {name}, the input", spec.name, table.columns)
+    return [_column(spec, table[spec.name], name) for spec in manifest.inputs]
+
+
+def _column(spec: TensorSpec, series: pd.Series, name: str) -> Column:
+    column = typed_as(spec.name, spec.dtype, series)
+    if column.kind == "number" and (column.missing & series.notna().to_numpy()).any():
+        if type_column(spec.name, series).mixed:
+            row, text = first_text(series)
+            raise TableError(f"{name}: {spec.name!r} is {text!r} in row {row + 1}, and the model takes a number there")
+        raise TableError(f"{name}: {spec.name!r} holds no numbers, and the model takes numbers there")
+    return column
+
+
+def _golden(folder: Path, manifest: Manifest) -> list[Column]:
+    """The held-out rows among the golden vectors, which come first."""
+    try:
+        with (folder / "golden.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = [
+                arrays[f"input_{index}"].reshape(-1)[: SHARES["held-out"]] for index in range(len(manifest.inputs))
+            ]
+    except (OSError, KeyError, ValueError) as error:
+        raise CandidateError(f"{folder}: golden.npz: {error}; give --background FILE") from error
+    return [
+        Column(spec.name, "number" if spec.dtype == "float32" else "category", _as(spec, values))
+        for spec, values in zip(manifest.inputs, found, strict=True)
+    ]
+
+
+def _as(spec: TensorSpec, values: Array) -> Array:
+    return values.astype(np.float32 if spec.dtype == "float32" else object)
+
+
+def pick(rows: Rows, first: Sequence[int]) -> Rows:
+    """The same with some of the file's rows alone."""
+    return replace(rows, asked=rows.asked[np.asarray(first, dtype=int)])
