@@ -37,7 +37,7 @@ def convert_boosted(model: Any, columns: int) -> onnx.ModelProto:
     """Convert a fitted classifier or regression of LightGBM, XGBoost or CatBoost.
 
     Args:
-        model: an LGBM*, XGB* or CatBoost* scikit-learn estimator; it is not changed.
+        model: an LGBM*, XGB* or CatBoost* scikit-learn estimator, or a lightgbm.Booster; it is not changed.
         columns: that it was fitted on.
 
     Returns:
@@ -81,10 +81,13 @@ def _from_lightgbm(model: Any, columns: int) -> onnx.ModelProto:
 
     if callable(getattr(model, "objective", None)):
         raise ExportError("LightGBM gives raw scores for an objective of its user's own, and no graph for it")
-    text = model.booster_.model_to_string(num_iteration=model.booster_.best_iteration)
-    exact = copy.copy(model)
-    exact.boosting_type = "gbdt"  # the rewritten leaves have the mean of a forest in them
-    exact._Booster = lightgbm.Booster(model_str=exact_lightgbm(text))
+    given = model if isinstance(model, lightgbm.Booster) else model.booster_
+    text = given.model_to_string(num_iteration=given.best_iteration)
+    exact: Any = lightgbm.Booster(model_str=exact_lightgbm(text))
+    if given is not model:
+        booster, exact = exact, copy.copy(model)
+        exact._Booster = booster
+        exact.boosting_type = "gbdt"  # the rewritten leaves have the mean of a forest in them
     return convert_lightgbm(
         exact, initial_types=[(MATRIX, FloatTensorType([None, columns]))], target_opset=_CONVERTER_OPSET, zipmap=False
     )

@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+#: Endings of files that hold no code, whatever is in them.
+_NO_CODE = (".onnx", ".txt", ".lgb", ".json", ".ubj", ".cbm")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -65,7 +67,7 @@ def import_model(argv: list[str]) -> int:
         feeding=feeding_of(given),
         **variant_options(given),
     )
-    if given.trust and given.file.suffix != ".onnx":
+    if given.trust and given.file.suffix not in _NO_CODE:
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
     with _Progress() as progress:
         manifest = import_file(request, given.out, progress, force=given.force)
@@ -187,17 +189,22 @@ def _import_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="genba import",
-        description="Turn a model of another maker into a release candidate: an ONNX file, or with --trust a fitted "
-        "scikit-learn model saved by joblib or pickle.",
+        description="Turn a model of another maker into a release candidate, proven against the original on the "
+        "sample: ONNX, scikit-learn (skops, joblib, pickle), Keras, TensorFlow SavedModel, PyTorch, LightGBM, XGBoost, "
+        "CatBoost, or an MLflow model folder. docs/operations/imports.md has an example of each.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="model.onnx, model.joblib or model.pkl")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path,
+        help="model file or folder: .onnx, .skops, .joblib, .pkl, .keras, .h5, .pt2, .pt, .txt or .lgb (LightGBM), "
+        ".json or .ubj (XGBoost), .cbm, a SavedModel folder, an MLflow folder",
+    )  # fmt: skip
     parser.add_argument(
         "--sample", required=True, type=Path, metavar="DATA",
         help="at least 20 rows as the model will see them; of an image model a folder of at least 10 images",
     )  # fmt: skip
     parser.add_argument("--target", metavar="COL", help="column of the sample with the true values; it is measured")
     parser.add_argument(
-        "--trust", action="store_true", help="load a pickle, which runs the code of whoever made the file"
+        "--trust", action="store_true", help="load a file that holds code (pickles, Lambda layers), which runs it"
     )
     _add_release_options(parser)
     add_feeding_options(parser)

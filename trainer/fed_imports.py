@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,19 @@ from trainer.assembly import Subject, compose, elsewhere
 from trainer.candidate import write_candidate
 from trainer.challenge import measured
 from trainer.errors import ImportRefusedError
+from trainer.fed_frameworks import Network, read_network
 from trainer.fed_golden import golden_bytes, make_cases
 from trainer.fed_graphs import build
 from trainer.fed_inputs import FedInputs, inputs_of, read_inputs
 from trainer.fed_outputs import Settled, followed, read_outputs
-from trainer.fed_runs import BATCH, FedCase, FedSession, maker_session
+from trainer.fed_runs import BATCH, FedCase, FedSession
 from trainer.fed_samples import MOST_WINDOWS, FedSample, read_images, read_rows
-from trainer.foreign.onnx_files import load_graph
+from trainer.foreign.kinds import Found
 from trainer.foreign.trial import try_graph
 from trainer.graphs import followed_output, open_graph, run_graph
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail
-from trainer.import_request import ImportRequest, model_format
+from trainer.import_request import ImportRequest
 from trainer.lineage import imported_lineage
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
@@ -52,6 +54,7 @@ class Fed:
 
 
 def import_fed(
+    found: Found,
     request: ImportRequest,
     out: Path,
     progress: Callable[[str, float], None],
@@ -60,13 +63,21 @@ def import_fed(
     force: bool = False,
 ) -> Manifest:
     """As `trainer.imports.import_file`, which calls it, for a graph that takes more than one row."""
+    with ExitStack() as stack:
+        return _release(request, read_network(found, request, stack), out, progress, clock, force=force)
+
+
+def _release(
+    request: ImportRequest,
+    network: Network,
+    out: Path,
+    progress: Callable[[str, float], None],
+    clock: Callable[[], float],
+    *,
+    force: bool,
+) -> Manifest:
     begun = time.monotonic()
-    if model_format(request.file) != "onnx":
-        raise ImportRefusedError(
-            f"{request.file}: windows, images and state are of ONNX models; export it to ONNX first"
-        )
-    model = load_graph(request.file)
-    fed, maker = _adopt(request, model)
+    fed, maker = _adopt(request, network)
     progress("proving the graph", 0.4)
     output = followed_output(run_graph(fed.session, fed.cases[0].feed(fed.inputs.names)))
     target = _target(request, fed, output)
@@ -101,23 +112,26 @@ def import_fed(
         feeding=fed.feeding,
         state=fed.inputs.state,
         v=EXTENDED_VERSION,
-        elsewhere=elsewhere(model, certificate.tolerance),
+        elsewhere=elsewhere(network.model, certificate.tolerance),
         metrics=_metrics(manifest, fed.sample, output),
     )
     decode_manifest(encode_manifest(manifest))  # what a device would refuse is refused here
-    report = Report.of([_rail(fed), unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2))
+    report = Report.of(
+        [_rail(fed), *network.rails, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2)
+    )
     write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
 
 
-def _adopt(request: ImportRequest, model: onnx.ModelProto) -> tuple[Fed, FedSession]:
+def _adopt(request: ImportRequest, network: Network) -> tuple[Fed, FedSession]:
     """Return the graph in the form of a release, and the maker's session."""
+    model = network.model
     inputs, feeding, sample = _fed_image(request, model) if request.feeding.image else _fed_rows(request, model)
     window = None if request.feeding.image else (request.feeding.window or 1, len(sample.features))
     first = [array[:1] for array in sample.rows]
     try_graph(model.SerializeToString(), _feed(model, inputs, [inputs.as_made(array) for array in first]))
-    maker = maker_session(model, inputs, request.file.name)
+    maker = network.session(inputs)
     rows = FedCase("held-out", sample.rows)
     outputs = maker.run(None, rows.feed(inputs.names))
     _check_answers(inputs, outputs)

@@ -20,16 +20,6 @@ MIN_SAMPLE_ROWS = 20
 #: How a graph's tensor lies: N rows or images of a batch, T rows of a window, C columns or channels.
 Layout = Literal["NTC", "NCT", "TNC", "NCHW", "NHWC"]
 
-_OTHERS = {
-    ".keras": "a Keras model",
-    ".h5": "a Keras model",
-    ".pb": "a TensorFlow SavedModel",
-    ".tflite": "a TensorFlow Lite model",
-    ".pt": "a PyTorch model",
-    ".pth": "a PyTorch model",
-    ".mlmodel": "an MLflow model",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
@@ -68,11 +58,11 @@ class ImportRequest:
     """One model to take in.
 
     Attributes:
-        file: an ONNX file, or a joblib or pickle file of a fitted scikit-learn model.
+        file: a model's file or folder; `trainer.foreign.kinds` says which are taken.
         sample: rows as the model will see them, a path or a table, at least 20; of an image model a folder of images.
         model: name of the model, as topics carry it.
         target: column of the sample with the true values, if it has one; the model is measured on them.
-        trusted: a pickle may be loaded, which runs its maker's code.
+        trusted: a file that holds code may be loaded, which runs it.
         feeding: how it is fed, where its graph takes more than one row.
         cpu_features: that a device's processor must have.
         variants: the same model in less precision, as files; taken in where they are close enough.
@@ -141,26 +131,4 @@ def check_numbers(column: "Column", series: "pd.Series") -> None:
     raise ImportRefusedError(
         f"row {row + 1} of the sample has {text[:40]!r} in column {column.name!r}{more}, and the model takes a number "
         "there: mend the row, or leave the cell empty where the value is missing"
-    )
-
-
-def model_format(file: Path) -> Literal["onnx", "pickle"]:
-    """Return what a model's file is.
-
-    Raises:
-        ImportRefusedError: it is not there, or none that is taken in; the text says what it is.
-    """
-    if not file.exists():
-        raise ImportRefusedError(f"{file} does not exist")
-    suffix = "".join(file.suffixes[-1:]).lower()
-    if suffix == ".onnx":
-        return "onnx"
-    if suffix in (".joblib", ".pkl", ".pickle"):
-        return "pickle"
-    kind = _OTHERS.get(suffix, f"of an unknown kind ({suffix or 'no ending'})")
-    if file.is_dir():
-        kind = "an MLflow model" if (file / "MLmodel").exists() else "a folder, such as a TensorFlow SavedModel"
-    raise ImportRefusedError(
-        f"{file} is {kind}; taken in are ONNX (.onnx) and, with --trust, fitted scikit-learn models "
-        f"(.joblib, .pkl): export it to ONNX first"
     )

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
 import pandas as pd
 
 from protocols.manifest import Lineage, Manifest
@@ -17,32 +16,20 @@ from trainer.assembly import Subject, assemble
 from trainer.candidate import check_output, write_candidate
 from trainer.cases import Case, make_cases
 from trainer.challenge import measured
-from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
 from trainer.fed_imports import import_fed
-from trainer.foreign.graphs import ForeignGraph, adopt
-from trainer.foreign.onnx_files import load_graph
-from trainer.foreign.pipelines import answer, export_foreign, load_pipeline, model_columns
-from trainer.foreign.trial import try_graph
+from trainer.foreign.kinds import recognise
+from trainer.foreign.reading import Foreign, read_foreign
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.guardrails.rail import Guardrail
 from trainer.guardrails.values import unanswered_rail
-from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers, check_sample, model_format
+from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_sample
 from trainer.lineage import imported_lineage
 from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
 from trainer.tables import file_digest, read_table
 from trainer.targets import Target
 from trainer.variants import add_variants, check_variants
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A model in the form of a release, and the original to compare it with."""
-
-    graph: ForeignGraph
-    features: tuple[Column, ...]
-    original: Callable[[Case], np.ndarray[Any, Any]]
 
 
 def import_file(
@@ -67,12 +54,28 @@ def import_file(
     check_output(out, force=force)
     check_variants(request)
     check_sample(request)
+    found = recognise(request.file)
     if request.fed:
-        return import_fed(request, out, progress, clock, force=force)
+        return import_fed(found, request, out, progress, clock, force=force)
     progress("reading the sample and the model", 0.0)
     table = _sample(request)
-    read = _read_onnx if model_format(request.file) == "onnx" else _read_pipeline
-    foreign = read(request, table)
+    with ExitStack() as stack:
+        foreign = read_foreign(found, request, table, stack)
+        return _release(request, out, progress, clock, force=force, table=table, foreign=foreign, begun=begun)
+
+
+def _release(
+    request: ImportRequest,
+    out: Path,
+    progress: Callable[[str, float], None],
+    clock: Callable[[], float],
+    *,
+    force: bool,
+    table: pd.DataFrame,
+    foreign: Foreign,
+    begun: float,
+) -> Manifest:
+    """Prove a model that was read, and write its candidate."""
     progress("proving the graph", 0.4)
     everything = np.arange(len(table))
     cases, rail = _answerable(make_cases(foreign.features, everything), foreign.original)
@@ -108,78 +111,21 @@ def import_file(
     if request.target is not None:
         metrics = measured(manifest, table[request.target], output)
         manifest = msgspec.structs.replace(manifest, metrics=metrics)
-    report = Report.of([rail, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2))
+    report = Report.of(
+        [rail, *foreign.rails, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2)
+    )
     write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
 
 
 def _sample(request: ImportRequest) -> pd.DataFrame:
-    model_format(request.file)
     table = request.sample if isinstance(request.sample, pd.DataFrame) else read_table(request.sample)
     if request.target is not None and request.target not in table.columns:
         raise MissingColumnError("target", request.target, table.columns)
     if len(table) < MIN_SAMPLE_ROWS:
         raise ImportRefusedError(f"the sample has {len(table)} rows; at least {MIN_SAMPLE_ROWS} are needed")
     return table
-
-
-def _columns(request: ImportRequest, table: pd.DataFrame) -> list[str]:
-    return [name for name in table.columns if name != request.target]
-
-
-def _read_onnx(request: ImportRequest, table: pd.DataFrame) -> Foreign:
-    model = load_graph(request.file)
-    graph = adopt(model, _columns(request, table))
-    features = tuple(_typed(name, kind, table[name]) for name, kind in zip(graph.columns, graph.kinds, strict=True))
-    try_graph(graph.data, {column.name: column.values.reshape(-1, 1) for column in features})
-    plain = ort.SessionOptions()
-    # The graph as its maker wrote it, without the optimizations that a device's session makes.
-    plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    plain.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), plain, providers=["CPUExecutionProvider"])
-    except RuntimeError as error:
-        raise ImportRefusedError(f"ONNX Runtime cannot load {request.file.name}: {_first_line(error)}") from error
-    names = [entry.name for entry in session.get_inputs()]
-
-    def original(case: Case) -> np.ndarray[Any, Any]:
-        matrix = np.column_stack(case.columns) if names != list(graph.columns) else None
-        feed = case.feed(names) if matrix is None else {names[0]: matrix.astype(np.float32)}
-        outputs = run_graph(session, feed)
-        if len(outputs) > 1 and isinstance(outputs[1], list):  # a ZipMap's dictionaries
-            return np.array([list(row.values()) for row in outputs[1]])
-        return followed_output(outputs)
-
-    return Foreign(graph, features, original)
-
-
-def _read_pipeline(request: ImportRequest, table: pd.DataFrame) -> Foreign:
-    model = load_pipeline(request.file, trusted=request.trusted)
-    columns = model_columns(model, _columns(request, table))
-    typed = [type_column(name, table[name]) for name in columns]
-    for column in typed:
-        check_numbers(column, table[column.name])
-    graph = export_foreign(model, columns, [column.kind for column in typed])
-    by_name = {column.name: column for column in typed}
-    places = [columns.index(name) for name in graph.columns]
-
-    def original(case: Case) -> np.ndarray[Any, Any]:
-        ordered = dict(zip(places, case.columns, strict=True))
-        return answer(model, columns, Case(case.name, tuple(ordered[index] for index in range(len(columns)))))
-
-    return Foreign(graph, tuple(by_name[name] for name in graph.columns), original)
-
-
-def _typed(name: str, kind: str, series: pd.Series) -> Column:
-    column = type_column(name, series)
-    if kind == "number" and column.kind != "number":
-        raise ImportRefusedError(f"column {name!r} of the sample is text, and the model takes a number there")
-    if kind == "category" and column.kind != "category":
-        texts = ["" if gone else str(value) for value, gone in zip(series, series.isna(), strict=True)]
-        return Column(name, "category", np.array(texts, dtype=object))
-    check_numbers(column, series)
-    return column
 
 
 def _answerable(

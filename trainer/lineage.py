@@ -1,5 +1,6 @@
 """Which code made a release: Genba's own version and those of the libraries that decide its bits."""
 
+import hashlib
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,5 +47,15 @@ def imported_lineage(
         seed=0,
         budget_s=0.0,
         trials=0,
-        parameters={"imported": file.name, "imported_sha256": file_digest(file)},
+        parameters={"imported": file.name, "imported_sha256": model_digest(file)},
     )
+
+
+def model_digest(path: Path) -> str:
+    """Return the SHA-256 of a model's file; of a folder that over the names and contents of its files, sorted."""
+    if not path.is_dir():
+        return file_digest(path)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+    return digest.hexdigest()

@@ -126,11 +126,30 @@ def test_a_pickle_is_not_loaded_without_trust(tmp_path: Path, whole: pd.DataFram
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("name", ["m.keras", "m.pt", "m.h5", "m", "m.tflite"])
-def test_another_framework_is_named_with_what_is_taken_in(tmp_path: Path, whole: pd.DataFrame, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("m", r"unknown kind \(no ending\); taken in are ONNX \(\.onnx\), scikit-learn"),
+        ("m.tflite", "TensorFlow Lite model: convert the Keras model"),
+        ("m.keras", r"no whole \.keras file"),
+        ("m.skops", r"no whole \.skops file"),
+        ("m.pt2", r"no whole \.pt2 file"),
+        ("m.pt", "no whole PyTorch file"),
+        ("m.h5", "is not an HDF5 file"),
+        ("m.lgb", "is not a LightGBM model, which begins with the line 'tree'"),
+        ("m.json", "is not an XGBoost model in JSON"),
+        ("m.cbm", "is not a CatBoost model"),
+        ("folder/x", r"folder without saved_model\.pb or MLmodel; taken in are"),
+    ],
+)
+def test_a_file_that_is_not_what_its_ending_says_is_named(
+    tmp_path: Path, whole: pd.DataFrame, name: str, says: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(ImportRefusedError, match=r"taken in are ONNX \(\.onnx\) and, with --trust"):
-        take(tmp_path, name, whole)
+    with pytest.raises(ImportRefusedError, match=says) as caught:
+        take(tmp_path, name.removesuffix("/x"), whole)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_cannot_be_taken_in_is_one_clear_line(tmp_path: Path, whole: pd.DataFrame) -> None:

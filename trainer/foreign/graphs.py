@@ -131,9 +131,12 @@ def _as_column(graph: onnx.GraphProto) -> None:
     width = _dims(graph.output[0])[1:]
     if any(isinstance(size, int) and size != 1 for size in width):
         raise ImportRefusedError(
-            f"the model gives {width} numbers a row: a regression gives one, a classifier a label and probabilities"
+            f"the model gives {width} numbers a row: a regression gives one, a classifier a label and probabilities; "
+            "where they are of classes, name these by --classes A,B,..."
         )
     inner = graph.output[0].name
+    if inner == "genba_prediction":
+        return
     graph.initializer.append(numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "genba_column"))
     graph.node.append(helper.make_node("Reshape", [inner, "genba_column"], ["genba_prediction"]))
     del graph.output[:]

@@ -1,9 +1,9 @@
-"""Fitted scikit-learn models that others saved with joblib or pickle, and their way to a graph.
+"""Fitted scikit-learn models that others saved with skops, joblib or pickle, and their way to a graph.
 
-A pickle runs whatever code its maker put in, so it is loaded only for who says that the file is trusted.
+A pickle runs whatever code its maker put in, so it comes here only where somebody said that the file is trusted
+(`trainer.foreign.code_inside`). A skops file names the types that it is made of, and skops knows which are harmless.
 """
 
-import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
+import skops.io
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
@@ -19,32 +20,35 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from trainer.boosted_graphs import convert_boosted, is_boosted
 from trainer.cases import Case
 from trainer.columns import Kind
 from trainer.errors import ExportError, ImportRefusedError
 from trainer.export import convert
 from trainer.fitting import one_thread, predict, round_thresholds
+from trainer.foreign.columns import choose
 from trainer.foreign.graphs import ForeignGraph, adopt
+from trainer.foreign.kinds import Found
 
 
-def load_pipeline(path: Path, *, trusted: bool) -> Any:
-    """Load a fitted classifier or regression.
+def load_pipeline(found: Found, *, trusted: bool) -> Any:
+    """Load a fitted classifier or regression from a skops file, or from a pickle that is trusted.
 
     Raises:
-        ImportRefusedError: it is not trusted, cannot be loaded, or is no fitted scikit-learn model.
+        ImportRefusedError: it cannot be loaded, is no fitted scikit-learn model, or is a skops file with types that
+            skops does not trust; the text names them.
     """
-    if not trusted:
-        raise ImportRefusedError(
-            f"{path.name} is a pickle, which can run any code on this machine when it is loaded: "
-            f"add --trust if you know who made it"
-        )
+    path = found.path
     try:
         with warnings.catch_warnings():
             # Parity compares the graph with the model as it was loaded here, whatever version saved it.
             warnings.simplefilter("ignore", InconsistentVersionWarning)
-            model = joblib.load(path)
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, ImportError, pickle.UnpicklingError) as error:
-        raise ImportRefusedError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
+            model = _load_skops(path, trusted=trusted) if found.kind == "skops" else joblib.load(path)
+    except ImportRefusedError:
+        raise
+    except Exception as error:  # a pickle raises what its maker's code raises
+        reason = " ".join(str(error).split())[:300]
+        raise ImportRefusedError(f"{path.name} cannot be loaded: {type(error).__name__}: {reason}") from error
     if not hasattr(model, "predict") or not (is_classifier(model) or is_regressor(model)):
         raise ImportRefusedError(
             f"{path.name} holds a {type(model).__name__}: a fitted scikit-learn classifier or regression is needed"
@@ -56,25 +60,27 @@ def load_pipeline(path: Path, *, trusted: bool) -> Any:
     return model
 
 
+def _load_skops(path: Path, *, trusted: bool) -> Any:
+    unknown = skops.io.get_untrusted_types(file=path)
+    if unknown and not trusted:
+        raise ImportRefusedError(
+            f"{path.name} needs {', '.join(unknown[:5])}, which skops does not trust and whose code would run: add "
+            "--trust if you know who made it"
+        )
+    return skops.io.load(path, trusted=unknown)
+
+
 def model_columns(model: Any, columns: Sequence[str]) -> list[str]:
     """Return the columns that the model learned from, in its order; `columns` are the sample's without the target.
 
     Raises:
         ImportRefusedError: the sample does not have them.
     """
-    named = getattr(model, "feature_names_in_", None)
-    if named is None:
-        width = getattr(model, "n_features_in_", len(columns))
-        if width != len(columns):
-            raise ImportRefusedError(
-                f"the model takes {width} columns and the sample has {len(columns)} without its target: "
-                f"give --sample a table of exactly the model's columns, in their order (and --target)"
-            )
-        return list(columns)
-    absent = [str(name) for name in named if str(name) not in columns]
-    if absent:
-        raise ImportRefusedError(f"the model needs the column {absent[0]!r}, which --sample does not have")
-    return [str(name) for name in named]
+    named = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    if not named and hasattr(model, "feature_names_"):  # CatBoost's, which are numbers where it was given none
+        named = [str(name) for name in model.feature_names_]
+        named = [] if named == [str(place) for place in range(len(named))] else named
+    return choose(named, getattr(model, "n_features_in_", None) or None, columns)
 
 
 def export_foreign(model: Any, columns: Sequence[str], kinds: Sequence[Kind]) -> ForeignGraph:
@@ -95,7 +101,8 @@ def export_foreign(model: Any, columns: Sequence[str], kinds: Sequence[Kind]) ->
     else:
         types = [("matrix", FloatTensorType([None, len(columns)]))]
     try:
-        graph = convert(model, types, _options(model))
+        boosted = is_boosted(model)
+        graph = convert_boosted(model, len(columns)) if boosted else convert(model, types, _options(model))
     except ExportError as error:
         raise ImportRefusedError(str(error)) from error
     return adopt(graph, columns, _given_names(graph, columns) if _takes_columns(model) else None)
