@@ -108,9 +108,10 @@ def _cell(standing: Standing | None) -> str:
 def print_costs(results: Sequence[Result], tools: Sequence[str]) -> None:
     """Print what each tool's models cost, over all sets and seeds, and beside the first tool's."""
     print("\nwall time is of the whole child: start, reading, learning, saving. Model: medians over all runs")
+    print("cores: processor time by wall time; where the load is above the cores, a tool had less than its share")
     print(
         f"{'':14}{'runs':>6}{'failed':>8}{'over budget, s':>16}{'most':>8}{'peak MB':>9}{'model kB':>11}"
-        f"{'one row, ms':>13}{f'by {tools[0]}':>12}{'load':>7}"
+        f"{'one row, ms':>13}{f'by {tools[0]}':>12}{'cores':>7}{'load':>7}"
     )
     first = {(one.set, one.seed, one.budget_s): one for one in results if one.tool == tools[0] and not one.error}
     for tool in tools:
@@ -130,6 +131,7 @@ def print_costs(results: Sequence[Result], tools: Sequence[str]) -> None:
             f"{_median(good, 'peak_bytes') / 1e6:9,.0f}{_median(good, 'size_bytes') / 1e3:11,.0f}"
             f"{_median(good, 'latency_ms'):13.3f}"
             + (f"{statistics.median(beside):11.0f}x" if beside else f"{'-':>12}")
+            + f"{statistics.median(one.cpu_s / one.wall_s for one in good):7.1f}"  # type: ignore[operator]
             + f"{statistics.fmean(one.load for one in good):7.1f}"
         )
 
