@@ -16,6 +16,9 @@ from edge_agent.installer import Installer
 from edge_agent.lifecycle_events import Failing
 from edge_agent.link import Identity, Link
 from edge_agent.local_endpoint import LocalEndpoint
+from edge_agent.measured_memory import MeasuredMemory
+from edge_agent.measurer import Measurer
+from edge_agent.measuring_orders import DirectedOrders
 from edge_agent.memory import Memory
 from edge_agent.metadata_process import read_in_child
 from edge_agent.outbox import Outbox
@@ -131,6 +134,17 @@ def build_parts(
         look=bench.look,
         keep_engines=bench.keep_engines,
     )
+    measurer = Measurer(
+        home.measuring,
+        MeasuredMemory(home.measured),
+        DirectedOrders(installer, verifier),
+        bench.measuring.examine,
+        bench.measuring.refusal,
+        inbox.put,
+        busy=lambda: installer.busy,
+        backlog=lambda: engine.waiting,
+        now=trusted_time.now,
+    )
     reporter = Reporter(outbox, link, topics, clock=time.time, ticks=time.monotonic, instance=instance)
     renew = _build_renewal(home, settings, link, reporter)
     port = settings.http_port if http_port is None else http_port
@@ -154,6 +168,7 @@ def build_parts(
         share=bench.share,
         facts=lambda: bench.facts,
         building=bench.building,
+        measurer=measurer,
         keep_time=trusted_time.keep,
         agent_version=version,
         instance=instance,

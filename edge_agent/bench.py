@@ -10,6 +10,7 @@ from edge_agent.building import Builder, Task
 from edge_agent.engines import EngineStore, engine_key
 from edge_agent.errors import EngineMissingError, ModelLoadError
 from edge_agent.hardware import Hardware
+from edge_agent.measuring_bench import MeasuringBench
 from edge_agent.preflight import Limits, PreflightReport, prove
 from edge_agent.releases import ReleaseStore, read_manifest, read_release
 from edge_agent.session_plan import Provider, SessionPlan
@@ -32,6 +33,7 @@ class Bench:
     def __init__(self, home: AgentHome, settings: Settings, store: ReleaseStore) -> None:
         self.hardware = Hardware(settings.profile, home.folder, settings.providers)
         self._settings, self._store = settings, store
+        self.measuring = MeasuringBench(self.hardware, settings, lambda manifest: self._plan(manifest, False))
         self._tuner = Tuner(TunedStore(home.tuned), settings.tune_s, self.hardware.identity)
         self._engines = EngineStore(home.engines)
         self._builder = Builder(self._engines, prove, lambda: Limits(settings.build_s, self.hardware.build_bytes()))

@@ -36,6 +36,7 @@ from edge_agent.lifecycle_events import (
 )
 from edge_agent.link import Link
 from edge_agent.local_endpoint import LocalEndpoint
+from edge_agent.measurer import Measurer, MeasuringDone
 from edge_agent.memory import Memory
 from edge_agent.outbox import Outbox
 from edge_agent.reporting import Reporter
@@ -49,7 +50,8 @@ from edge_agent.switchboard import Heard, LinkDown, LinkUp, Switchboard
 from edge_agent.timers import Timers
 from protocols.assignment import Assignment
 from protocols.errors import GenbaError, ManifestError
-from protocols.messages import Ack, AssignmentChanged, Building, HeldRelease, Status
+from protocols.measuring import MEASURED_EVENT, Measured
+from protocols.messages import Ack, AssignmentChanged, Building, HeldRelease, MeasuringChanged, Status
 from protocols.names import ReleaseRef
 from protocols.renewal import RenewalReply
 from protocols.topics import DeviceTopics
@@ -75,7 +77,7 @@ class Stop:
     """End in good order."""
 
 
-Inbox = queue.SimpleQueue["Outcome | LinkUp | LinkDown | Heard | Stop"]
+Inbox = queue.SimpleQueue["Outcome | LinkUp | LinkDown | Heard | MeasuringDone | Stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Parts:
     share: Callable[[int], None]
     facts: Callable[[], dict[str, Any]]
     building: Callable[[], Mapping[ReleaseRef, Building]]
+    measurer: Measurer
     keep_time: Callable[[], None]
     agent_version: str
     instance: str
@@ -164,6 +167,7 @@ class Daemon:
         self._state, clean = self._parts.memory.load()
         self._parts.engine.start()
         self._parts.installer.start()
+        self._parts.measurer.start()
         self._parts.link.subscribe(frozenset({self._parts.topics.all_down}))
         self._apply(Started(clean))
         self._parts.link.start()
@@ -174,7 +178,7 @@ class Daemon:
         self._tick()
         self._poll()
 
-    def _handle(self, event: "Outcome | LinkUp | LinkDown | Heard | Stop") -> None:
+    def _handle(self, event: "Outcome | LinkUp | LinkDown | Heard | MeasuringDone | Stop") -> None:
         match event:
             case Stop():
                 self._stopping = True
@@ -188,6 +192,8 @@ class Daemon:
                 self._synced(event)
             case StickLeft():
                 self._sticks.left()
+            case MeasuringDone():
+                self._measured(event)
             case _:
                 self._apply(event)
 
@@ -303,6 +309,7 @@ class Daemon:
         for action in list(self._retries.values()):
             self._retry(action)
         self._sync()
+        self._parts.measurer.wake()
         self._show()
         self._parts.reporter.status(self._status())
 
@@ -313,13 +320,29 @@ class Daemon:
         self._parts.reporter.link_lost()
         self._show()
 
-    def _heard(self, message: Ack | AssignmentChanged | RenewalReply) -> None:
+    def _heard(self, message: Ack | AssignmentChanged | MeasuringChanged | RenewalReply) -> None:
         if isinstance(message, Ack):
             self._parts.reporter.acknowledged(message.ids)
         elif isinstance(message, RenewalReply):
             self._parts.renew(message)
+        elif isinstance(message, MeasuringChanged):
+            if self._parts.settings.measure:
+                self._parts.measurer.heard(message.number)
         elif self._state.assignment is None or message.revision != self._state.assignment.revision:
             self._sync(urgent=True)
+
+    def _measured(self, done: MeasuringDone) -> None:
+        """Store what a measuring job came to; then it is done, whatever happens to this device."""
+        order, figures = done.order, done.figures
+        text = f"measurement {order.number} of {order.model!r}: " + (
+            f"{figures.latency_p50_ms:g} ms a row (p99 {figures.latency_p99_ms:g} ms) on {figures.provider}"
+            if figures.measured
+            else f"refused: {figures.reason}"
+        )
+        detail = msgspec.to_builtins(Measured(order.number, figures))
+        self._parts.reporter.event(MEASURED_EVENT, "info", text, None, detail)
+        with contextlib.suppress(OSError):  # the disk's fault is told of by itself
+            self._parts.measurer.reported(order.number)
 
     def _poll(self) -> None:
         """Ask the registry now and then, nudged or not: a nudge may be lost, and metadata gets old."""
@@ -405,6 +428,8 @@ class Daemon:
             outbox_waiting=parts.outbox.size,
             outbox_dropped=parts.outbox.dropped,
             instance=parts.instance,
+            measures=parts.settings.measure,
+            measuring=parts.measurer.running,
         )
 
     def _show(self) -> None:
@@ -428,7 +453,8 @@ class Daemon:
             limits=self._parts.engine.limits,
             dropped=self._parts.engine.dropped,
             endpoint=self._parts.endpoint.says,
-            errors=self.errors + self._parts.engine.errors + self._parts.installer.errors,
+            measuring=status.measuring,
+            errors=self.errors + self._parts.engine.errors + self._parts.installer.errors + self._parts.measurer.errors,
         )
         before = self._page
         if before is None or page.at - before.at >= _PAGE_S or msgspec.structs.replace(page, at=before.at) != before:
@@ -443,6 +469,7 @@ class Daemon:
         parts = self._parts
         parts.service.stopping()
         parts.endpoint.close()
+        parts.measurer.stop(1.0)
         parts.link.pause()
         if not parts.engine.stop(_DRAIN_S):
             log.warning("some messages were still waiting when the agent stopped")
@@ -460,4 +487,4 @@ class Daemon:
 def _what_runs(page: StatusPage) -> tuple[Any, ...]:
     served = [(row.stream, row.model, row.version, row.provider) for row in page.streams]
     held = [(row.model, row.version, row.state, row.reason, row.building is not None) for row in page.releases]
-    return page.revision, served, held, page.connected
+    return page.revision, served, held, page.connected, page.measuring

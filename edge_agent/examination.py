@@ -213,6 +213,8 @@ def main(argv: list[str]) -> int:
     except msgspec.DecodeError as error:
         raise AgentError(f"preflight: the order on stdin cannot be read: {error}") from error
     confine(order.plan, order.memory_bytes)
+    if order.parent and os.getppid() != order.parent:
+        return 1  # it was killed before this process could ask to die with it
     _say(_report(order))
     return 0
 

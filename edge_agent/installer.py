@@ -7,8 +7,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -54,6 +55,14 @@ class LeaveStick:
 
 
 @dataclass(frozen=True, slots=True)
+class Errand:
+    """Work of another part of the agent that needs what this thread owns; `outcome` takes what it gives or raises."""
+
+    work: Callable[[], Any]
+    outcome: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
 class SyncFailed:
     """The director's word could not be had. `refused`: it came, and cannot be trusted."""
 
@@ -75,7 +84,7 @@ class StickLeft:
     """A bundle is gone from the home; the next one may be read."""
 
 
-Job = Sync | LeaveStick | Fetch | Verify | Collect
+Job = Sync | LeaveStick | Fetch | Verify | Collect | Errand
 Outcome = Event | SyncFailed | SyncDone | StickLeft
 
 
@@ -147,6 +156,13 @@ class Installer:
         """Unforeseen faults outlived."""
         return self._errors + self._prover.errors
 
+    @property
+    def busy(self) -> bool:
+        """Whether a release is being fetched, checked or proven, or waits for it."""
+        with self._changed:
+            jobs = [self._in_hand, *self._jobs]
+        return self._prover.busy or any(isinstance(job, Fetch | Verify) for job in jobs)
+
     def start(self) -> None:
         self._thread.start()
 
@@ -159,7 +175,7 @@ class Installer:
                 if job in self._jobs:
                     return
                 self._jobs.appendleft(job)
-                if isinstance(self._in_hand, Fetch):
+                if isinstance(self._in_hand, Fetch | Errand):
                     self._interrupted = True
                     self._downloads.interrupt()
             else:
@@ -170,6 +186,9 @@ class Installer:
         """End after the job in hand; whoever owns its downloads ends those."""
         self._prover.stop(timeout_s)
         with self._changed:
+            for job in self._jobs:
+                if isinstance(job, Errand):
+                    job.outcome.cancel()
             self._jobs.append(None)
             self._changed.notify()
         self._thread.join(timeout_s)
@@ -205,6 +224,8 @@ class Installer:
                 self._fetch(job)
             case Verify():
                 self._verify(job)
+            case Errand():
+                _run_errand(job)
             case Collect():
                 self._prover.keep_only(job.kept)
                 self._downloads.keep_only(frozenset(job.kept))
@@ -261,3 +282,12 @@ class Installer:
             self._tell(Postponed(job.ref, job.attempt, f"it could not be checked: {error}"))
         else:
             self._tell(Verified(job.ref, job.attempt))
+
+
+def _run_errand(errand: Errand) -> None:
+    if not errand.outcome.set_running_or_notify_cancel():
+        return
+    try:
+        errand.outcome.set_result(errand.work())
+    except Exception as error:  # whoever asked for it has to deal with it
+        errand.outcome.set_exception(error)

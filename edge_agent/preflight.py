@@ -87,12 +87,16 @@ class Limits:
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the parent asks of the child, on its stdin. `build`: only have the engine compiled, in the plan's cache."""
+    """What the parent asks of the child, on its stdin. `build`: only have the engine compiled, in the plan's cache.
+
+    `parent`: the process that asks; a child that finds itself without it ends.
+    """
 
     folder: Path
     plan: SessionPlan
     memory_bytes: int
     build: bool = False
+    parent: int = 0
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -122,7 +126,7 @@ def prove(
         build: only have its engine compiled, in the plan's cache.
         cancelled: whether nobody wants the report any more; the child then ends at once.
     """
-    order = msgspec.json.encode(Order(folder, plan, limits.memory_bytes, build), enc_hook=str)
+    order = msgspec.json.encode(Order(folder, plan, limits.memory_bytes, build, os.getpid()), enc_hook=str)
     with _memory_file("order") as asked, _memory_file("out") as out, _memory_file("err") as err:
         asked.write(order)
         asked.seek(0)

@@ -53,6 +53,12 @@ class Prover:
                 self._thread = threading.Thread(target=self._run, name="prover", daemon=True)
                 self._thread.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a release is being proven, or waits for it."""
+        with self._lock:
+            return bool(self._jobs)
+
     def keep_only(self, releases: Collection[ReleaseRef]) -> None:
         """End the proofs of all others; nothing is told of them."""
         with self._lock:

@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         provider_options: provider -> options that it is given above those that it gets by itself.
         preflight_bytes: most memory that it may take; 0: half of what is free.
         tune_s: longest that a release is tuned to this device before its proof, if it was not yet; 0: it is not.
+        measure: whether this device times graphs that are not released, if the director has signed that; none serves.
+        measure_s: longest that timing one may take.
         poll_s: how often the registry is asked without a nudge.
         block_bytes: the largest block that releases travel in, in bytes; a broker's limit on messages bounds it.
         patch_bytes: most memory that making a file from the release before it may take; 0: files always come whole.
@@ -55,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     providers: tuple[str, ...] = ()
     provider_options: dict[str, dict[str, str]] = {}
     tune_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    measure: bool = False
+    measure_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     poll_s: float = 600.0
     block_bytes: Annotated[int, msgspec.Meta(ge=UNIT_BYTES, le=MAX_BLOCK)] = 64 * 1024
     patch_bytes: int = 256 * 1024 * 1024
@@ -78,6 +82,8 @@ class AgentHome:
         self.partial = folder / "partial"
         self.engines = folder / "engines"
         self.tuned = folder / "tuned"
+        self.measuring = folder / "measuring"
+        self.measured = folder / "measured.json"
         self.state = folder / "state.json"
         self.stick = folder / "stick"
         self.receipts = folder / "receipts"

@@ -5,6 +5,7 @@ import msgspec
 from edge_agent.disk import write_atomic
 from edge_agent.errors import HomeError
 from edge_agent.settings import AgentHome, Settings, lock_holder
+from protocols.measuring import RunningMeasurement
 from protocols.messages import HeldRelease, ServedStream
 
 #: A page older than this was not written by a loop that turns; it is renewed six times as often.
@@ -17,6 +18,7 @@ class StatusPage(msgspec.Struct, frozen=True):
     `endpoint`: the address of the HTTP endpoint, or why it is not open; empty where there is to be none.
     `disk_fault`: why the disk takes nothing now; empty while it does. `refused`: messages on the registry's topics
     that were of no use, by reason. `limits`: what a stream asks for beyond its topics, where it does.
+    `measuring`: the measuring job in hand.
     """
 
     at: float
@@ -39,6 +41,7 @@ class StatusPage(msgspec.Struct, frozen=True):
     limits: dict[str, dict[str, int | float | str]] = {}
     running: bool = True
     process: int | None = None
+    measuring: RunningMeasurement | None = None
 
 
 def write_status(home: AgentHome, page: StatusPage) -> None:

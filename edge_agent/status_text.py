@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from edge_agent.status import StatusPage
+from protocols.measuring import RunningMeasurement
 from protocols.messages import Building, Fault, HeldRelease, ReleaseState, ServedStream
 from protocols.placement import describe_run
 
@@ -38,6 +39,7 @@ def describe(page: StatusPage, now: float) -> str:
         f"outbox    {page.outbox_waiting} waiting, {page.outbox_dropped} dropped",
         f"revision  {page.revision}",
         *([f"http      {page.endpoint}"] if page.endpoint else []),
+        *([_measuring(page.measuring, now)] if page.measuring and page.running else []),
         *[f"limits    {stream}: {_limits(limits)}" for stream, limits in page.limits.items()],
         *_unserved(page),
         "",
@@ -74,6 +76,11 @@ def describe(page: StatusPage, now: float) -> str:
     if page.dropped or page.errors:
         lines += ["", f"{page.dropped} messages dropped from full queues, {page.errors} unforeseen errors outlived"]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _measuring(job: RunningMeasurement, now: float) -> str:
+    doing = {"waiting": "waits until what is served leaves room", "fetching": "is fetched", "measuring": "is measured"}
+    return f"measuring job {job.job}: {job.model!r} {doing[job.step]}, for {max(0, now - job.since):.0f} s now"
 
 
 def _fault(page: StatusPage) -> str:

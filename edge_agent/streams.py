@@ -267,6 +267,12 @@ class StreamEngine:
         return self._started and all(lane.healthy for lane in list(self._lanes.values()))
 
     @property
+    def waiting(self) -> int:
+        """Sensor messages that wait, over all streams that something serves."""
+        streams = list(self._streams.values())
+        return sum(len(stream.waiting) for stream in streams if self.server(stream.binding.model) is not None)
+
+    @property
     def errors(self) -> int:
         """Unforeseen faults that were outlived."""
         return sum(lane.errors for lane in list(self._lanes.values()))

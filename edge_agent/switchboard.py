@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge_agent.streams import StreamEngine
 from edge_agent.transfer import BlockClient
 from protocols.errors import MessageRefusedError
-from protocols.messages import DOWN, Ack, AssignmentChanged, Block, decode
+from protocols.messages import DOWN, Ack, AssignmentChanged, Block, MeasuringChanged, decode
 from protocols.renewal import RenewalReply
 from protocols.topics import DOWN_CHANNELS, DeviceTopics
 
@@ -34,7 +34,7 @@ class LinkDown:
 class Heard:
     """A message of the registry for the daemon."""
 
-    message: Ack | AssignmentChanged | RenewalReply
+    message: Ack | AssignmentChanged | MeasuringChanged | RenewalReply
 
 
 class Switchboard:
@@ -87,7 +87,7 @@ class Switchboard:
     def unreadable(self, topic: bytes) -> None:
         self._refuse("unreadable-topic", repr(topic[:200]))
 
-    def _pass_on(self, message: Block | AssignmentChanged | Ack | RenewalReply) -> None:
+    def _pass_on(self, message: Block | AssignmentChanged | MeasuringChanged | Ack | RenewalReply) -> None:
         if isinstance(message, Block):
             self._blocks.arrived(message)
         elif self._waiting() >= MOST_WAITING:

@@ -32,6 +32,13 @@ from edge_agent.trusted_time import TrustedTime
 from protocols.assignment import Assignment, decode_assignment
 from protocols.errors import DisagreementError, ManifestError, ProtocolError
 from protocols.manifest import Manifest, decode_manifest
+from protocols.measuring import (
+    MEASURED_FILES,
+    MEASURING_TARGET,
+    MeasuringOrder,
+    decode_measuring,
+    measured_path,
+)
 from protocols.names import ReleaseRef
 from protocols.resources import (
     ASSIGNMENT_TARGET,
@@ -106,6 +113,66 @@ class Verifier:
                     raise  # it signed something before, and cannot have unsigned it
                 return None
             return reader.target("director", ASSIGNMENT_TARGET)
+
+    def measuring(self) -> tuple[MeasuringOrder, ...]:
+        """Return the jobs that the director has signed for this device to measure, oldest first.
+
+        Raises:
+            TrustError: the metadata is expired, unsigned, older than what was seen, or for another device.
+            TransferError: it cannot be had now.
+        """
+        with self._open_reader(self._sources) as reader:
+            self._refresh(reader, "director")
+            found = reader.target("director", MEASURING_TARGET)
+        return self._orders(found) if found is not None else ()
+
+    def _orders(self, target: SignedTarget) -> tuple[MeasuringOrder, ...]:
+        self._check_addressee(target)
+        with self._download(target) as file:
+            data = file.read()
+        try:
+            measuring = decode_measuring(data)
+        except ProtocolError as error:
+            raise TrustError(f"the director's measuring jobs: {error}") from error
+        if measuring.device != self._device:
+            raise TrustError(f"the director's measuring jobs are for {measuring.device!r}, not {self._device!r}")
+        return measuring.orders
+
+    def fetch_measured(self, order: MeasuringOrder, folder: Path, limit_bytes: int) -> bool:
+        """Bring a job's files into a folder, each as the director signed it; False where it signs the job no more.
+
+        Args:
+            limit_bytes: most that they may have together.
+
+        Raises:
+            ReleaseRefusedError: they are too large, for other hardware, or not what was signed.
+            TrustError, TransferError: not now.
+        """
+        with self._open_reader(self._sources) as reader:
+            self._refresh(reader, "director")
+            listed = reader.target("director", MEASURING_TARGET)
+            targets = [reader.target("director", measured_path(order.number, name)) for name in MEASURED_FILES]
+        if listed is None or order not in self._orders(listed):
+            return False
+        signed = [target for target in targets if target is not None and self._for_this_hardware(target)]
+        if len(signed) != len(targets):
+            raise ReleaseRefusedError(f"measuring job {order.number}: the director has not signed all of its files")
+        size = sum(target.length for target in signed)
+        if size > limit_bytes:
+            raise ReleaseRefusedError(f"the graph has {size:,} bytes, and this device takes {limit_bytes:,}")
+        if shutil.disk_usage(folder).free < size + _SPARE_BYTES:
+            raise ReleaseRefusedError(f"the disk has no room for the {size:,} bytes of the graph")
+        for name, target in zip(MEASURED_FILES, signed, strict=True):
+            with self._download(target) as source:
+                _keep(source, folder / name)
+        return True
+
+    def _for_this_hardware(self, target: SignedTarget) -> bool:
+        self._check_addressee(target)
+        profiles = _facts(target).profiles
+        if profiles and self._profile not in profiles:
+            raise ReleaseRefusedError(f"{target.path}: for {', '.join(profiles)}, and this device is {self._profile!r}")
+        return True
 
     def fetch(
         self, ref: ReleaseRef, store: ReleaseStore, admit: Callable[[Manifest], None] = lambda manifest: None

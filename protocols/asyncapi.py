@@ -13,6 +13,7 @@ import msgspec
 from protocols.assignment import Assignment
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust
 from protocols.manifest import Manifest
+from protocols.measuring import Measured, Measuring
 from protocols.messages import DOWN, MESSAGE_LIMIT_BYTES, UP, Message
 from protocols.payloads import Prediction
 from protocols.reference import ReferenceProfile
@@ -23,8 +24,18 @@ Json = dict[str, Any]
 #: Media type of what travels under genba/1; JSON Schema's base64 strings are MessagePack `bin` there.
 CONTENT_TYPE = "application/vnd.msgpack"
 #: Beside the messages: what travels as JSON, as a file of a release, or over HTTP.
-_DOCUMENTS = (Assignment, Manifest, ReferenceProfile, EnrolmentRequest, EnrolmentReply, Trust, Prediction)
-_RETAINED = ("up/status", "down/assignment")
+_DOCUMENTS = (
+    Assignment,
+    Manifest,
+    ReferenceProfile,
+    EnrolmentRequest,
+    EnrolmentReply,
+    Trust,
+    Prediction,
+    Measuring,
+    Measured,
+)
+_RETAINED = ("up/status", "down/assignment", "down/measuring")
 #: What the registry answers: channel -> channel of the answer.
 _REPLIES = {
     "up/blocks": "down/blocks",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from protocols.errors import MessageRefusedError, UnknownVersionError
+from protocols.measuring import RunningMeasurement
 from protocols.renewal import RenewalReply, RenewalRequest
 from protocols.summaries import CategorySummary, NumericSummary
 
@@ -82,6 +83,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """up/status, retained: how the device is now; also the last will, with `online` false.
 
     `instance` is drawn anew by each agent that starts: two that come in turns are two agents with one identity.
+    `measures`: whether it takes measuring jobs; `measuring`: the one that it has in hand.
     """
 
     at: float
@@ -95,6 +97,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     outbox_waiting: int = 0
     outbox_dropped: int = 0
     instance: str = ""
+    measures: bool = False
+    measuring: RunningMeasurement | None = None
     v: int = MESSAGE_VERSION
 
 
@@ -183,6 +187,13 @@ class AssignmentChanged(msgspec.Struct, frozen=True):
     v: int = MESSAGE_VERSION
 
 
+class MeasuringChanged(msgspec.Struct, frozen=True):
+    """down/measuring, retained: a nudge. `number` is the newest measuring job; what counts is what is signed."""
+
+    number: Number
+    v: int = MESSAGE_VERSION
+
+
 class Ack(msgspec.Struct, frozen=True):
     """down/ack: these events and telemetry windows are safe in the catalogue; the device may forget them."""
 
@@ -190,8 +201,31 @@ class Ack(msgspec.Struct, frozen=True):
     v: int = MESSAGE_VERSION
 
 
-Message = Status | Event | Telemetry | BlockRequest | RenewalRequest | Block | AssignmentChanged | Ack | RenewalReply
-M = TypeVar("M", Status, Event, Telemetry, BlockRequest, RenewalRequest, Block, AssignmentChanged, Ack, RenewalReply)
+Message = (
+    Status
+    | Event
+    | Telemetry
+    | BlockRequest
+    | RenewalRequest
+    | Block
+    | AssignmentChanged
+    | MeasuringChanged
+    | Ack
+    | RenewalReply
+)
+M = TypeVar(
+    "M",
+    Status,
+    Event,
+    Telemetry,
+    BlockRequest,
+    RenewalRequest,
+    Block,
+    AssignmentChanged,
+    MeasuringChanged,
+    Ack,
+    RenewalReply,
+)
 
 UP: dict[str, type[Status] | type[Event] | type[Telemetry] | type[BlockRequest] | type[RenewalRequest]] = {
     "status": Status,
@@ -200,11 +234,12 @@ UP: dict[str, type[Status] | type[Event] | type[Telemetry] | type[BlockRequest] 
     "blocks": BlockRequest,
     "renewal": RenewalRequest,
 }
-DOWN: dict[str, type[AssignmentChanged] | type[Block] | type[Ack] | type[RenewalReply]] = {
+DOWN: dict[str, type[AssignmentChanged] | type[Block] | type[Ack] | type[RenewalReply] | type[MeasuringChanged]] = {
     "assignment": AssignmentChanged,
     "blocks": Block,
     "ack": Ack,
     "renewal": RenewalReply,
+    "measuring": MeasuringChanged,
 }
 
 _encoder = msgspec.msgpack.Encoder()

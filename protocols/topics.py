@@ -13,9 +13,9 @@ from protocols.names import check_name
 PREFIX = "genba/1"
 
 Up = Literal["status", "telemetry", "event", "blocks", "renewal"]
-Down = Literal["assignment", "blocks", "ack", "renewal"]
+Down = Literal["assignment", "blocks", "ack", "renewal", "measuring"]
 UP_CHANNELS: tuple[Up, ...] = ("status", "telemetry", "event", "blocks", "renewal")
-DOWN_CHANNELS: tuple[Down, ...] = ("assignment", "blocks", "ack", "renewal")
+DOWN_CHANNELS: tuple[Down, ...] = ("assignment", "blocks", "ack", "renewal", "measuring")
 
 #: What the registry's MQTT service subscribes to.
 ALL_UP = f"{PREFIX}/+/+/up/#"

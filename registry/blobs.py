@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from protocols.manifest import FileInfo
 from registry.errors import TooLargeError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -74,6 +75,12 @@ class Blobs:
         if not _DIGEST.match(digest):
             raise FileNotFoundError(f"{digest!r} is not a SHA-256")
         return self._root / digest[:2] / digest
+
+
+def file_info(path: Path) -> FileInfo:
+    """Return a file's digest and size."""
+    with path.open("rb") as file:
+        return FileInfo(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What a device may fetch: resource name -> bytes, read in spans so that memory does not grow with size."""
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from registry.patches import Patches
 from registry.signing.director import DirectorRepository
 from registry.signing.image import ImageRepository
 from registry.signing.metadata import Clock
+
+_MEASURED = re.compile(r"measuring-(?P<number>[0-9]{1,16})\.(?P<file>release\.json|golden\.npz|model\.onnx)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Source:
         self._director = DirectorRepository(home, clock)
         self._blobs = Blobs(home)
         self._patches = Patches(home)
+        self._home = home
 
     def open(self, device: str, resource: str) -> Resource:
         """Return the resource as this device may see it.
@@ -68,10 +72,24 @@ class Source:
         elif kind == "metadata":
             data = self._director.metadata(device, name)
         else:
-            data = self._director.assignment(device, name)
+            return self._director_target(device, resource, name)
         if data is None:
             raise ResourceMissingError(resource)
         return Resource(len(data), _bytes=data)
+
+    def _director_target(self, device: str, resource: str, name: str) -> Resource:
+        """Open what the director alone has: a document of its own, or a file that the device is to measure."""
+        data = self._director.document(device, name)
+        if data is not None:
+            return Resource(len(data), _bytes=data)
+        digest, _, target = name.partition(".")
+        found = _MEASURED.fullmatch(target)
+        if found is None or not self._director.directs(device, target, digest):
+            raise ResourceMissingError(resource)
+        path = self._home / "measurements" / found["number"] / found["file"]
+        if not path.is_file():
+            raise ResourceMissingError(resource)
+        return Resource(path.stat().st_size, _path=path)
 
     def _release_file(self, device: str, resource: str, name: str) -> Resource:
         folder, _, prefixed = name.rpartition("/")

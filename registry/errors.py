@@ -13,6 +13,8 @@ RegistryError
 │   ├── UnknownFileError            the release has no such file
 │   ├── UnknownJobError             no job of that number
 │   ├── NothingWaitsError           a job that left nothing to release
+│   ├── UnknownMeasurementError     no measurement of that number
+│   ├── MeasurementRefusedError     a graph that no device could measure, or too many of them
 │   ├── UnknownDatasetError         no dataset of that digest
 │   └── AssignmentRefusedError      an assignment that could not run
 │       └── LockedOutError          the device was revoked
@@ -178,6 +180,18 @@ class NothingWaitsError(CallerError):
     def __init__(self, job: int, reason: str) -> None:
         super().__init__(f"job {job} has nothing to release: {reason}; a new retraining makes a new candidate")
         self.job = job
+
+
+class UnknownMeasurementError(CallerError):
+    """There is no measurement of that number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"measurement {number} is not known; GET /api/v1/measurements lists them")
+        self.number = number
+
+
+class MeasurementRefusedError(CallerError):
+    """A graph cannot be measured: no device could run it, none takes such jobs, or too many wait."""
 
 
 class UnknownDatasetError(CallerError):

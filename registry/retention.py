@@ -24,4 +24,5 @@ def forget(catalogue: Catalogue, settings: Settings, now: float) -> Forgotten:
         windows = catalogue.telemetry.forget(now - settings.keep_telemetry_days * DAY_S)
     if settings.keep_events_days:
         events = catalogue.events.forget(now - settings.keep_events_days * DAY_S)
+        catalogue.measurements.forget(now - settings.keep_events_days * DAY_S)
     return Forgotten(windows, events)

@@ -30,6 +30,9 @@ TEMPLATE = """\
 # The largest release or dataset that may be uploaded, in bytes.
 # upload_limit_bytes = 1073741824
 
+# The largest graph, with its golden vectors, that devices may be asked to measure, in bytes.
+# measure_limit_bytes = 67108864
+
 # How long a login to the pages lasts, in seconds.
 # session_s = 43200
 
@@ -51,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate_life_s: Annotated[float, msgspec.Meta(gt=0)] = 90 * 86_400.0
     renewal_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 180 * 86_400.0
     upload_limit_bytes: int = 1024 * 1024 * 1024
+    measure_limit_bytes: int = 64 * 1024 * 1024
     session_s: float = 43_200.0
     keep_telemetry_days: Days = 90.0
     keep_events_days: Days = 365.0

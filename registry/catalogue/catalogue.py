@@ -16,6 +16,7 @@ from registry.catalogue.drift import DriftReports
 from registry.catalogue.enrolments import Enrolments
 from registry.catalogue.events import Events
 from registry.catalogue.jobs import Jobs
+from registry.catalogue.measurements import Measurements
 from registry.catalogue.migrations import migrate
 from registry.catalogue.models import Models
 from registry.catalogue.policies import Policies
@@ -52,6 +53,7 @@ class Catalogue:
         self.rows = LabelledRows(connections)
         self.datasets = Datasets(connections, clock, Blobs(home))
         self.jobs = Jobs(connections, clock)
+        self.measurements = Measurements(connections, clock)
         migrate(connections, clock())
 
     @classmethod

@@ -129,5 +129,20 @@ def retention(db: Any) -> None:
     db.execute("CREATE INDEX events_at ON events(at)")
 
 
+def measuring(db: Any) -> None:
+    """Graphs that devices are asked to time. `signed`: the director lists the job for the device."""
+    db.execute(
+        """CREATE TABLE measurements (id INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, files TEXT NOT NULL,
+        created_at REAL NOT NULL, expires_at REAL NOT NULL, seconds REAL NOT NULL, asked_by TEXT NOT NULL)"""
+    )
+    db.execute(
+        """CREATE TABLE measured_devices (measurement INTEGER NOT NULL REFERENCES measurements(id) ON DELETE CASCADE,
+        device TEXT NOT NULL, profile TEXT NOT NULL, signed INTEGER NOT NULL DEFAULT 1, figures TEXT, answered_at REAL,
+        PRIMARY KEY (measurement, device))"""
+    )
+    db.execute("CREATE INDEX measured_devices_open ON measured_devices(device) WHERE figures IS NULL OR signed = 1")
+    db.execute("CREATE INDEX measurements_expiry ON measurements(expires_at)")
+
+
 #: Append only: a number that has run anywhere keeps its meaning for ever.
-MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements, identities, retention)
+MIGRATIONS: tuple[Migration, ...] = (fleet, models, monitoring, work, replacements, identities, retention, measuring)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from protocols.errors import GenbaError, MessageRefusedError, UnknownVersionError
+from protocols.measuring import MEASURED_EVENT, read_measured
 from protocols.messages import UP, BlockRequest, Event, Number, Status, Telemetry, decode
 from protocols.names import ReleaseRef, check_name
 from protocols.renewal import RenewalReply, RenewalRequest
@@ -17,6 +18,7 @@ from protocols.topics import parse_up
 from registry.catalogue import Catalogue
 from registry.errors import CallerError, DeviceError
 from registry.logs import Seldom
+from registry.measuring import take_answer
 from registry.renewal import renew
 
 log = logging.getLogger(__name__)
@@ -123,7 +125,7 @@ class Ingest:
         if not 0 <= message.id <= _LARGEST:
             raise MessageRefusedError(type(message).__name__, f"id {message.id} is out of range")
         if isinstance(message, Event):
-            self._catalogue.events.add(device, message)
+            self._take_event(device, message)
             return Stored(site, device, (message.id,))
         _check_window(message)
         standing = self._catalogue.devices.standing(device)
@@ -132,6 +134,13 @@ class Ingest:
             return Stored(site, device, (message.id,))
         new = self._catalogue.telemetry.add(device, site, message)
         return Stored(site, device, (message.id,), ReleaseRef(message.model, message.version) if new else None)
+
+    def _take_event(self, device: str, event: Event) -> None:
+        measured = read_measured(event.detail) if event.kind == MEASURED_EVENT else None
+        with self._catalogue.transaction():
+            self._catalogue.events.add(device, event)
+            if measured is not None:
+                take_answer(self._catalogue, device, measured)
 
     def _report_clone(self, site: str, device: str, status: Status) -> None:
         text = (

@@ -21,6 +21,7 @@ from protocols.topics import DeviceTopics
 from registry import retention
 from registry.catalogue import Catalogue
 from registry.delivery import Source
+from registry.measuring import Upkeep
 from registry.mosquitto.keeper import BrokerKeeper
 from registry.mqtt.blocks import BlockServer
 from registry.mqtt.ingest import Asked, Ingest, Renewed, Stored
@@ -60,6 +61,7 @@ class Service:
         self._nudges = Nudges(self._catalogue, self._link.publish)
         self._keeper = BrokerKeeper(home, self._catalogue, clock)
         self._monitor = Monitor(self._catalogue, clock)
+        self._measuring = Upkeep(home, self._catalogue, clock)
         self._windows: set[ReleaseRef] = set()
         #: The newest window that was judged: asked of the catalogue, because windows come in by sticks too.
         self._last_window, _ = self._catalogue.telemetry.releases_after(0)
@@ -105,6 +107,7 @@ class Service:
                 self._stop.wait(1.0)
 
     def _tell_and_judge(self) -> None:
+        self._measuring.keep()
         self._keeper.keep()  # before the nudges: a device may use its topics once it hears of them
         if self._link.up:
             if self._session != self._link.sessions:

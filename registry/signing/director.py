@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 
 from protocols.assignment import Assignment, encode_assignment
 from protocols.manifest import FileInfo
+from protocols.measuring import MEASURING_TARGET, Measuring, MeasuringOrder, encode_measuring, measured_path
 from protocols.names import check_name
 from protocols.resources import ASSIGNMENT_TARGET
 from registry.signing.keys import load_signer
@@ -21,8 +22,8 @@ from registry.signing.rooted import RootedRepository
 log = logging.getLogger(__name__)
 
 LIVES = Lives(targets=timedelta(days=7), snapshot=timedelta(days=7), timestamp=timedelta(days=7))
-#: A device in the middle of an update can still read the assignment that it began with.
-KEPT_ASSIGNMENTS = 4
+#: A device in the middle of an update can still read the assignment, or the jobs, that it began with.
+KEPT_DOCUMENTS = 4
 
 
 class DirectorRepository(RootedRepository):
@@ -49,21 +50,44 @@ class DirectorRepository(RootedRepository):
             profile: the device's profile; it goes into each target, so that metadata made for one kind of
                 hardware is refused by another.
         """
-        data = encode_assignment(assignment)
-        digest = hashlib.sha256(data).hexdigest()
-        custom = {"custom": {"device": assignment.device, "profiles": [profile]}}
-        targets = {
-            path: TargetFile(info.size_bytes, {"sha256": info.sha256}, path, dict(custom))
-            for path, info in files.items()
-        }
-        targets[ASSIGNMENT_TARGET] = TargetFile(len(data), {"sha256": digest}, ASSIGNMENT_TARGET, dict(custom))
-        folder = self._targets_folder(assignment.device)
+        device, data = assignment.device, encode_assignment(assignment)
+        targets = {path: _target(path, info, device, profile) for path, info in files.items()}
         with self._lock:
-            write_atomic(folder / f"{digest}.{ASSIGNMENT_TARGET}", data)
-            self._metadata(assignment.device).write_targets(targets)
-            oldest_first = sorted(folder.glob("*." + ASSIGNMENT_TARGET), key=lambda path: path.stat().st_mtime)
-            for stale in oldest_first[:-KEPT_ASSIGNMENTS]:
-                stale.unlink(missing_ok=True)
+            targets[ASSIGNMENT_TARGET] = self._keep(device, profile, ASSIGNMENT_TARGET, data)
+            metadata = self._metadata(device)
+            measured = {path: target for path, target in metadata.targets().items() if _is_measuring(path)}
+            metadata.write_targets({**targets, **measured})
+
+    def measure(
+        self,
+        device: str,
+        profile: str,
+        orders: Sequence[MeasuringOrder],
+        files: Mapping[int, Mapping[str, FileInfo]],
+    ) -> None:
+        """Sign what one device should measure, and no more; what it should run stays as it is.
+
+        Args:
+            files: a job's number -> its files, each with digest and size.
+        """
+        with self._lock:
+            metadata = self._metadata(device)
+            targets = {path: target for path, target in metadata.targets().items() if not _is_measuring(path)}
+            for number, parts in files.items():
+                named = {measured_path(number, name): info for name, info in parts.items()}
+                targets |= {path: _target(path, info, device, profile) for path, info in named.items()}
+            data = encode_measuring(Measuring(device, tuple(orders)))
+            targets[MEASURING_TARGET] = self._keep(device, profile, MEASURING_TARGET, data)
+            metadata.write_targets(targets)
+
+    def _keep(self, device: str, profile: str, name: str, data: bytes) -> TargetFile:
+        """Write a document of the director's own beside its last few, and return it as a target."""
+        digest, folder = hashlib.sha256(data).hexdigest(), self._targets_folder(device)
+        write_atomic(folder / f"{digest}.{name}", data)
+        oldest_first = sorted(folder.glob("*." + name), key=lambda path: path.stat().st_mtime)
+        for stale in oldest_first[:-KEPT_DOCUMENTS]:
+            stale.unlink(missing_ok=True)
+        return _target(name, FileInfo(digest, len(data)), device, profile)
 
     def directs(self, device: str, path: str, sha256: str) -> bool:
         """Whether this device is to run the target: what it is not to run, it may not read either."""
@@ -105,9 +129,9 @@ class DirectorRepository(RootedRepository):
         for signer in self._signers().online:
             envelope.sign(signer)
 
-    def assignment(self, device: str, name: str) -> bytes | None:
-        """Return the bytes of a device's assignment target, `<sha256>.assignment.json`, or None."""
-        if "/" in name or not name.endswith("." + ASSIGNMENT_TARGET):
+    def document(self, device: str, name: str) -> bytes | None:
+        """Return the bytes of a device's `<sha256>.assignment.json` or `<sha256>.measuring.json`, or None."""
+        if "/" in name or name.partition(".")[2] not in (ASSIGNMENT_TARGET, MEASURING_TARGET):
             return None
         path = self._targets_folder(device) / name
         return path.read_bytes() if path.exists() else None
@@ -134,3 +158,13 @@ class DirectorRepository(RootedRepository):
 
     def _device(self, device: str) -> Path:
         return self._home / "director" / "devices" / check_name("device", device)
+
+
+def _target(path: str, info: FileInfo, device: str, profile: str) -> TargetFile:
+    custom = {"custom": {"device": device, "profiles": [profile]}}
+    return TargetFile(info.size_bytes, {"sha256": info.sha256}, path, custom)
+
+
+def _is_measuring(path: str) -> bool:
+    """Whether a target is one of measuring: of one level, where a release's file has three."""
+    return path != ASSIGNMENT_TARGET and "/" not in path

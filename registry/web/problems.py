@@ -49,6 +49,8 @@ TABLE: dict[type[GenbaError], Shape] = {
     errors.UnknownFileError: Shape(HTTPStatus.NOT_FOUND, "Unknown file"),
     errors.UnknownJobError: Shape(HTTPStatus.NOT_FOUND, "Unknown job"),
     errors.NothingWaitsError: Shape(HTTPStatus.CONFLICT, "Nothing waits"),
+    errors.UnknownMeasurementError: Shape(HTTPStatus.NOT_FOUND, "Unknown measurement"),
+    errors.MeasurementRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Measurement refused"),
     errors.UnknownDatasetError: Shape(HTTPStatus.NOT_FOUND, "Unknown dataset"),
     errors.AssignmentRefusedError: Shape(HTTPStatus.UNPROCESSABLE_ENTITY, "Assignment refused"),
     errors.RequestRefusedError: Shape(HTTPStatus.BAD_REQUEST, "Request refused"),

@@ -21,6 +21,7 @@ from protocols.blocks import block_digest
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest, Trust
 from protocols.feeding import FIGURES, Image, StatePair, Window
 from protocols.manifest import Manifest, TensorSpec, Tolerance, Variant, encode_manifest
+from protocols.measuring import Measuring, MeasuringOrder, encode_measuring
 from protocols.messages import (
     Ack,
     AssignmentChanged,
@@ -28,6 +29,7 @@ from protocols.messages import (
     BlockRequest,
     Event,
     HeldRelease,
+    MeasuringChanged,
     ServedStream,
     Status,
     Telemetry,
@@ -95,6 +97,10 @@ def status() -> Status:
 
 BLOCK = Block(9, 2, 2060, b"twelve bytes", block_digest(b"twelve bytes"))
 REQUEST = BlockRequest(9, "image/targets/ccpp/3/ab.model.onnx", 1024, 2, b"\x05")
+ORDERS = (
+    MeasuringOrder(number=12, model="ccpp", expires_at=1767323645.0, seconds=60.0),
+    MeasuringOrder(number=14, model="measured", expires_at=1767323700.5, seconds=60.0),
+)
 ENROL = EnrolmentRequest("s" * 32, "press-1", "osaka", "x86", "-----BEGIN CERTIFICATE REQUEST-----", {"cores": 2})
 REPLY = EnrolmentReply("-----BEGIN CERTIFICATE-----", Trust(b"{}", b"{}", "ca"), "mqtt://127.0.0.1:1883")
 
@@ -111,6 +117,7 @@ def valid() -> dict[str, tuple[str, bytes, bool]]:
         "block": BLOCK,
         "block-gone": Block(9, status=410, reason="ccpp@3 was withdrawn"),
         "assignment-changed": AssignmentChanged(2**53),
+        "measuring-changed": MeasuringChanged(12),
         "ack": Ack((1, 2, 2**40)),
         "ack-none": Ack(()),
         "renewal-request": RenewalRequest("1f", "-----BEGIN CERTIFICATE REQUEST-----", b"\x30\x45"),
@@ -120,6 +127,7 @@ def valid() -> dict[str, tuple[str, bytes, bool]]:
     cases = {name: (type(message).__name__, encode(message), True) for name, message in messages.items()}
     cases |= {
         "assignment": ("Assignment", encode_assignment(assignment()), True),
+        "measuring": ("Measuring", encode_measuring(Measuring("press-1", ORDERS)), True),
         "manifest": ("Manifest", encode_manifest(manifest()), True),
         "manifest-window-and-state": ("Manifest", encode_manifest(fed(Window("rows", 24), STATE)), True),
         "manifest-variant": ("Manifest", encode_manifest(reduced()), True),
@@ -146,6 +154,7 @@ def valid() -> dict[str, tuple[str, bytes, bool]]:
         ),
         "status-field-twice": ("Status", b"\x83\xa2at\x01\xa2at\x02\xa6online\xc3", False),
         "assignment-least": ("Assignment", b' {"device":"d","revision":1} \n', False),
+        "measuring-least": ("Measuring", b'{"device":"d"}', True),
         "assignment-field-of-tomorrow": ("Assignment", b'{"device":"d","revision":1,"rollout":{"group":2}}', False),
     }
     return cases
@@ -213,6 +222,19 @@ def invalid() -> dict[str, tuple[str, bytes, str, str]]:
             "PathRefusedError",
             "$.x[",
         ),
+        "measuring-order-twice": (
+            "Measuring",
+            encode_measuring(Measuring("d", (ORDERS[0], ORDERS[0]))),
+            refused,
+            "must rise",
+        ),
+        "measuring-for-ever": (
+            "Measuring",
+            encode_measuring(Measuring("d", (msgspec.structs.replace(ORDERS[0], seconds=1e9),))),
+            refused,
+            "$.orders[0].seconds",
+        ),
+        "measuring-version-higher": ("Measuring", b'{"device":"d","v":2}', "UnknownVersionError", "version 2"),
         "manifest-not-json": ("Manifest", b"\x89PNG", "ManifestError", "release.json"),
         "manifest-version-higher-still": ("Manifest", json_of(page | {"v": 3}), "ManifestError", "version 3"),
         "manifest-feeding-of-tomorrow": (

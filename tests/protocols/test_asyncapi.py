@@ -58,7 +58,7 @@ def test_every_channel_has_one_operation_seen_from_the_device():
         name: "send" if name.startswith("up") else "receive" for name in operations
     }
     retained = {name for name, operation in operations.items() if operation["bindings"]["mqtt"]["retain"]}
-    assert retained == {"upStatus", "downAssignment"}
+    assert retained == {"upStatus", "downAssignment", "downMeasuring"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -12,6 +12,7 @@ from protocols import errors
 from protocols.assignment import decode_assignment, encode_assignment
 from protocols.enrolment import EnrolmentReply, EnrolmentRequest
 from protocols.manifest import decode_manifest, encode_manifest
+from protocols.measuring import decode_measuring, encode_measuring
 from protocols.messages import Message, decode, encode
 from protocols.reference import decode_reference, encode_reference
 from protocols.sketches import CategorySketch, NumericSketch
@@ -20,6 +21,7 @@ CORPUS = Path(__file__).parent / "corpus"
 MESSAGES = {kind.__name__: kind for kind in get_args(Message)}
 DOCUMENTS = {
     "Assignment": (decode_assignment, encode_assignment),
+    "Measuring": (decode_measuring, encode_measuring),
     "Manifest": (decode_manifest, encode_manifest),
     "ReferenceProfile": (decode_reference, encode_reference),
     "EnrolmentRequest": (msgspec.json.Decoder(EnrolmentRequest).decode, msgspec.json.encode),

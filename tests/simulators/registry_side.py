@@ -1,5 +1,6 @@
 """The registry's half of the wire, over a real broker: serves blocks, keeps and acknowledges what devices send."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from simulators.small_models import file_info
 
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.blocks import BlockPlan, block_digest, blocks_of
+from protocols.measuring import MEASURED_FILES, MeasuringOrder
 from protocols.messages import (
     UP,
     Ack,
@@ -19,6 +21,7 @@ from protocols.messages import (
     Block,
     BlockRequest,
     Event,
+    MeasuringChanged,
     Status,
     Telemetry,
     decode,
@@ -54,6 +57,7 @@ class SignedReleases:
         self._files: dict[str, Any] = {}
         self._large: dict[str, bytes] = {}
         self._revision = 0
+        self._jobs: dict[int, tuple[MeasuringOrder, dict[str, Any]]] = {}
 
     def publish(self, ref: ReleaseRef, folder: Path, profiles: tuple[str, ...] = ()) -> None:
         names = [*RELEASE_FILES, *(name for name in VARIANT_FILES if (folder / name).exists())]
@@ -76,6 +80,31 @@ class SignedReleases:
         files = {path: info for part in models.values() for path, info in part.items()}
         self.director.direct(assignment, files, profile)
         return self._revision
+
+    def measure(self, device: str, number: int, graph: Path, profile: str = "x86", **more: Any) -> MeasuringOrder:
+        """Direct a device to measure the graph of a release's folder, beside the jobs that it has."""
+        from registry.blobs import file_info
+        from registry.measuring import complete
+
+        folder = self.home / "measurements" / str(number)
+        folder.mkdir(parents=True)
+        for name in ("model.onnx", "golden.npz"):
+            shutil.copy(graph / name, folder / name)
+        complete(folder)
+        facts = {"expires_at": time.time() + 600, "seconds": 60.0, **more}
+        order = MeasuringOrder(number=number, model="measured", **facts)
+        self._jobs[number] = order, {name: file_info(folder / name) for name in MEASURED_FILES}
+        self._direct_jobs(device, profile)
+        return order
+
+    def end_job(self, device: str, number: int, profile: str = "x86") -> None:
+        """Sign a job no more."""
+        del self._jobs[number]
+        self._direct_jobs(device, profile)
+
+    def _direct_jobs(self, device: str, profile: str) -> None:
+        orders = [order for order, _ in self._jobs.values()]
+        self.director.measure(device, profile, orders, {number: files for number, (_, files) in self._jobs.items()})
 
     def files_of(self, ref: ReleaseRef) -> dict[str, Any]:
         """Return a release's files by name, each with digest and size."""
@@ -129,6 +158,10 @@ class RegistrySide:
     def nudge(self, site: str, device: str, revision: int) -> None:
         topic = DeviceTopics(site, device).down("assignment")
         self._client.publish(topic, encode(AssignmentChanged(revision)), qos=1, retain=True)
+
+    def nudge_measuring(self, site: str, device: str, number: int) -> None:
+        topic = DeviceTopics(site, device).down("measuring")
+        self._client.publish(topic, encode(MeasuringChanged(number)), qos=1, retain=True)
 
     def wait_for(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
         """Return what `condition` returns once it is true; it is asked whenever a message came."""

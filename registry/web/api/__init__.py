@@ -11,6 +11,7 @@ from registry.web.api.drift_reports import drift_reports
 from registry.web.api.enrolment import enrolment
 from registry.web.api.events import events
 from registry.web.api.jobs import jobs
+from registry.web.api.measurements import measurements
 from registry.web.api.meta import meta
 from registry.web.api.models import models
 from registry.web.api.policies import policies
@@ -39,6 +40,7 @@ API_BLUEPRINTS: tuple[Blueprint, ...] = (
     rows,
     drift_reports,
     datasets,
+    measurements,
     jobs,
     events,
     trust,

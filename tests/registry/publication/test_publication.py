@@ -161,7 +161,7 @@ class TestAssigning:
         targets = json.loads(director.metadata("press-1", "1.targets.json"))["signed"]["targets"]
         assert len(targets) == 5
         digest = targets["assignment.json"]["hashes"]["sha256"]
-        assert decode_assignment(director.assignment("press-1", f"{digest}.assignment.json")) == revised
+        assert decode_assignment(director.document("press-1", f"{digest}.assignment.json")) == revised
 
     def test_the_unknown_is_refused_and_nothing_is_signed(self, home, catalogue, published):
         add_devices(catalogue, "press-1")

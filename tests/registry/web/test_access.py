@@ -21,6 +21,8 @@ CHANGES = [
     ("POST", "/bundles"),
     ("POST", "/returns"),
     ("POST", "/trust/signatures"),
+    ("POST", "/measurements?devices=press-1"),
+    ("DELETE", "/measurements/1"),
 ]
 
 
