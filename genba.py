@@ -45,7 +45,7 @@ VERBS: dict[str, Verb] = {
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
     "score": Verb("genba:score", "cpu", "score a file with a release, offline"),
     "explain": Verb("genba:explain", "trainer", "say why a release answers rows as it does, and what would change it"),
-    "devices": Verb("genba:devices", None, "list profiles, probe this machine, tune a release to it, write kits"),
+    "devices": Verb("genba:devices", None, "list profiles, probe this machine, tune or measure a model, write kits"),
     "simulate": Verb("rehearsal.cli:simulate", "demo", "a production line, or a fleet of devices"),
 }
 
@@ -133,9 +133,11 @@ def _bring(registry: str, release: str) -> Path:
 
 
 def devices(argv: list[str]) -> int:
-    """Run one of the commands on devices; `tune` runs models, so it is the agent's."""
+    """Run one of the commands on devices; `tune` runs models, so it is the agent's, and `measure` asks a registry."""
     if argv and argv[0] == "tune":
         return _call(Verb("edge_agent.tune_cli:tune", "cpu", ""), argv[1:])
+    if argv and argv[0] == "measure":
+        return _call(Verb("registry.client.measure_cli:measure", None, ""), argv[1:])
     from devices import cli
 
     return cli.devices(argv)

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     kit.add_argument("--out", metavar="DIR", type=Path, required=True, help="an empty or new folder")
     kit.add_argument("--force", action="store_true", help="write over what is there")
     actions.add_parser("tune", help="measure how a release serves best on this machine", add_help=False)
+    actions.add_parser("measure", help="measure a candidate on enrolled devices, before it is released", add_help=False)
     parser.epilog = "`genba devices ACTION --help` explains one."
     return parser
 

@@ -5,6 +5,7 @@ that device trusts already. None of these targets has the path of a release's fi
 of them: nothing that was signed to be measured can be installed.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -111,6 +112,9 @@ class RunningMeasurement(msgspec.Struct, frozen=True, omit_defaults=True):
     since: float
     step: Step = "waiting"
 
+
+#: What a search is given to learn what a graph (model.onnx) does on real devices, by its golden vectors (golden.npz).
+MeasureGraph = Callable[[bytes, bytes], Sequence[DeviceFigures]]
 
 _decoder = msgspec.json.Decoder(Measuring)
 

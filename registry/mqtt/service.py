@@ -102,12 +102,12 @@ class Service:
             try:
                 self._tell_and_judge()
                 self._forget()
+                self._measuring.keep()
             except Exception:  # a fault in one round must not end the service
                 log.exception("a round of nudges and monitoring failed")
                 self._stop.wait(1.0)
 
     def _tell_and_judge(self) -> None:
-        self._measuring.keep()
         self._keeper.keep()  # before the nudges: a device may use its topics once it hears of them
         if self._link.up:
             if self._session != self._link.sessions:

@@ -1,13 +1,16 @@
 """The preflight: a release proves itself in a process of its own; a crash, a hang and a lie are reports."""
 
+import os
 import re
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from simulators.bad_graphs import BAD, huge_inside
@@ -30,7 +33,7 @@ from edge_agent.errors import ModelLoadError, ReleaseRefusedError
 from edge_agent.examination import examine
 from edge_agent.golden import compare
 from edge_agent.inference import Model
-from edge_agent.preflight import Limits, prove
+from edge_agent.preflight import Limits, Order, prove
 from edge_agent.session_plan import SessionPlan
 from protocols.manifest import TensorSpec, Tolerance
 
@@ -282,3 +285,11 @@ def test_golden_vectors_that_are_no_archive_are_refused(tmp_path: Path) -> None:
         (tmp_path / "golden.npz").write_bytes(data)
         with pytest.raises(ReleaseRefusedError, match=r"golden\.npz"):
             read_golden(tmp_path / "golden.npz", manifest)
+
+
+def test_a_child_without_the_process_that_asked_for_it_ends(tmp_path: Path) -> None:
+    """Killed in the instant in which the child starts, it leaves no orphan with a model that hangs."""
+    order = Order(tmp_path, SessionPlan(), 0, parent=os.getppid())
+    words = [sys.executable, "-m", "edge_agent.examination"]
+    done = subprocess.run(words, input=msgspec.json.encode(order, enc_hook=str), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")

@@ -5,6 +5,7 @@ import pytest
 
 from edge_agent.status import StatusPage
 from edge_agent.status_text import describe
+from protocols.measuring import RunningMeasurement
 from protocols.messages import Building, Fault, HeldRelease, ServedStream
 
 NOW = 1_800_000_000.0
@@ -81,6 +82,12 @@ def test_what_a_stream_asks_for_is_shown() -> None:
     text = said(limits={"main": {"latency_budget_ms": 50.0, "queue_limit": 10, "overflow": "refuse"}})
     assert "\nlimits    main: latency budget 50 ms, queue of 10, refuse when it is full\n" in text
     assert "limits" not in said()
+
+
+def test_a_measuring_job_in_hand_is_shown() -> None:
+    job = RunningMeasurement(12, "press", NOW, "measuring")
+    assert "\nmeasuring job 12: 'press' is measured, for 4 s now\n" in said(measuring=job)
+    assert "measuring" not in said(measuring=job, running=False)
 
 
 def test_rejections_that_are_not_listed_are_counted() -> None:

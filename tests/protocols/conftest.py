@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -38,6 +38,10 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     origin = get_origin(hint)
     if hint is msgspec.UnsetType:
         return st.just(msgspec.UNSET)
+    if origin is Annotated:
+        low, high = hint.__metadata__[0].ge, hint.__metadata__[0].le
+        ranged = {int: st.integers(low, high), float: st.floats(low, high)}
+        return ranged[hint.__origin__] if hint.__origin__ in ranged else values_of(hint.__origin__)
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin in (Union, types.UnionType):

@@ -211,7 +211,7 @@ def test_what_came_while_the_service_was_killed_is_not_lost(mosquitto, catalogue
     running.stop(signal.SIGKILL)
     press = device(mosquitto.port)
     for number in range(1, 51):
-        press.send("event", Event(number, 1.0, "k", "info", "t"))
+        press.send("event", Event(number, time.time(), "k", "info", "t"))
     running.start()
     wait_until(lambda: acked(press) == list(range(1, 51)), "50 acknowledgements")
     assert len(Catalogue.open(catalogue.home).events.list(device="press-7")) == 50
