@@ -11,7 +11,7 @@ from edge_agent.errors import ModelLoadError, ModelRunError
 from edge_agent.placement import check_placement, read_placement
 from edge_agent.session_plan import SessionPlan
 from edge_agent.sessions import one_line, open_session
-from protocols.manifest import Dtype, Manifest, TensorSpec
+from protocols.manifest import CONTRIBUTIONS, Dtype, Manifest, TensorSpec
 from protocols.placement import Ran
 
 Array = np.ndarray[Any, Any]
@@ -20,10 +20,14 @@ _DTYPES: dict[Dtype, str] = {"float32": "tensor(float)", "string": "tensor(strin
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a batch gives: one value a row, and for classifiers (rows, classes) probabilities, float32."""
+    """What a batch gives: one value a row, and for classifiers (rows, classes) probabilities, float32.
+
+    `contributions` are what each input added, (rows, inputs), float32, of a model whose graph tells it.
+    """
 
     values: Array
     probabilities: Array | None
+    contributions: Array | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -84,7 +88,7 @@ class Model:
     def predictions(self, outputs: Sequence[Array]) -> Predictions:
         """Return the manifest's outputs as predictions."""
         named = dict(zip(self._outputs, outputs, strict=False))
-        return Predictions(named["prediction"].reshape(-1), named.get("probabilities"))
+        return Predictions(named["prediction"].reshape(-1), named.get("probabilities"), named.get(CONTRIBUTIONS))
 
 
 def _check_side(side: str, found: Sequence[Any], specs: Sequence[TensorSpec]) -> None:

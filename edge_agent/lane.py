@@ -18,6 +18,7 @@ from edge_agent.batch_costs import BatchCosts
 from edge_agent.errors import ModelRunError
 from edge_agent.inference import Array, Model, Predictions
 from edge_agent.readers import Reader
+from edge_agent.reasons import largest
 from edge_agent.receipts import SensorMessage
 from edge_agent.rejections import Rejection
 from edge_agent.rows import Rows
@@ -325,9 +326,16 @@ class Lane:
         shares: Iterable[dict[str, float] | None] = itertools.repeat(None)
         if predictions.probabilities is not None:
             shares = (dict(zip(manifest.classes, row, strict=True)) for row in predictions.probabilities.tolist())
-        for value, key, share, message in zip(predictions.values.tolist(), rows.keys, shares, messages, strict=False):
+        reasons: Iterable[dict[str, float] | None] = itertools.repeat(None)
+        if stream.binding.contributions and predictions.contributions is not None:
+            names = [spec.name for spec in manifest.inputs]
+            reasons = largest(names, predictions.contributions, stream.binding.contributions)
+        given = zip(predictions.values.tolist(), rows.keys, shares, reasons, messages, strict=False)
+        for value, key, share, added, message in given:
             again = message.receipt is not None and message.receipt.again
-            made = Prediction(value, model, version, key, share, message_id(message.payload), again)
+            made = Prediction(
+                value, model, version, key, share, message_id(message.payload), again, contributions=added
+            )
             publish(topic, _encode(made))
 
     def _judge(self, server: Server, predictions: Predictions, took_s: float) -> None:

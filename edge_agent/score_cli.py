@@ -36,6 +36,7 @@ def score(argv: list[str], bring: Bring | None = None) -> int:
         batch_rows=arguments.batch_rows,
         threads=arguments.threads,
         resume=arguments.resume,
+        contributions=arguments.contributions,
     )
     faults = options.errors or faults_beside(arguments.out)
     check_places(arguments.input, arguments.out, faults, arguments.summary)
@@ -94,6 +95,10 @@ def parser_of() -> argparse.ArgumentParser:
         help="at a row that cannot be scored: stop (default), leave it out, or give it no prediction",
     )  # fmt: skip
     parser.add_argument("--errors", type=Path, metavar="FILE", help="where bad rows go; default OUT.errors.jsonl")
+    parser.add_argument(
+        "--contributions", action="store_true",
+        help="write contribution_<input> too: what each input added, of a model whose graph tells it",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted or killed")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write what was done, with the drift, as JSON")
     parser.add_argument("--batch-rows", type=_count, default=16_384, metavar="N", help="rows at once; default 16384")

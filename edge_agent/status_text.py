@@ -23,6 +23,7 @@ _LIMITS = {
     "queue_limit": "queue of {}",
     "overflow": "{} when it is full",
     "delivery": "{}",
+    "contributions": "{} contributions in each prediction",
 }
 _GIVEN_UP: tuple[ReleaseState, ...] = ("refused", "rolled-back")
 

@@ -11,8 +11,10 @@ from protocols.payloads import parse_path
 ASSIGNMENT_VERSION = 1
 #: Highest `queue_limit` and `max_batch` of a stream, and its longest latency budget: a day. More is a slip of the hand.
 MOST_MESSAGES, MOST_BUDGET_MS = 1_000_000, 86_400_000.0
+#: Contributions that a prediction carries at most: each costs its input's name on the wire.
+MOST_CONTRIBUTIONS = 64
 #: What a stream may ask of the device beyond its topics.
-STREAM_LIMITS = ("latency_budget_ms", "max_batch", "queue_limit", "overflow", "delivery")
+STREAM_LIMITS = ("latency_budget_ms", "max_batch", "queue_limit", "overflow", "delivery", "contributions")
 
 
 Delivery = Literal["at-least-once", "at-most-once"]
@@ -38,6 +40,8 @@ class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
         delivery: `at-least-once` leaves a message with the broker until its prediction is on its way there, so that
             no crash loses it (of what is published at QoS 1). `at-most-once` acknowledges it on arrival: a crash loses
             what waits, and no broker's window of unacknowledged messages limits the stream.
+        contributions: how many inputs each prediction names with what they added to it, those that added most; of a
+            model whose graph tells it, others answer without.
     """
 
     name: str
@@ -51,6 +55,7 @@ class StreamBinding(msgspec.Struct, frozen=True, omit_defaults=True):
     delivery: Delivery = "at-least-once"
     latency_budget_ms: float | None = None
     overflow: Overflow = "drop-oldest"
+    contributions: int = 0
 
 
 class AssignedRelease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -140,6 +145,12 @@ def _check_limits(stream: StreamBinding) -> None:
             raise MessageRefusedError(
                 "assignment", f"stream {stream.name!r}: {field} is {count}; it must be from 1 to {MOST_MESSAGES}"
             )
+    if not 0 <= stream.contributions <= MOST_CONTRIBUTIONS:
+        raise MessageRefusedError(
+            "assignment",
+            f"stream {stream.name!r}: contributions is {stream.contributions}; it must be from 0 to "
+            f"{MOST_CONTRIBUTIONS}",
+        )
     budget_ms = stream.latency_budget_ms
     if budget_ms is not None and not 0 < budget_ms <= MOST_BUDGET_MS:  # NaN is not either
         raise MessageRefusedError(

@@ -89,6 +89,8 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     A message is answered at least once. `id` names it (see `message_id`), and `again` is true where the broker sent
     it a second time, after a crash or a lost connection: a consumer that has seen the id drops such an answer.
     `error` says why there is no prediction (`queue-full`), on a stream that refuses what it has no room for.
+    `contributions` are what the inputs that did most added to it, on a stream that asks for them; the release's
+    manifest says in which unit.
     """
 
     prediction: float | int | str | None
@@ -99,3 +101,4 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | None = None
     again: bool = False
     error: str | None = None
+    contributions: dict[str, float] | None = None

@@ -38,6 +38,7 @@ class Identity(msgspec.Struct, frozen=True):
     table: str | None
     keep: tuple[str, ...]
     on_error: OnError
+    contributions: bool = False
 
     def difference(self, other: "Identity") -> str | None:
         """Return in words the first thing that is not the same, or None."""

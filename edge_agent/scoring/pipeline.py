@@ -87,7 +87,9 @@ class Pipeline:
                 inputs, out_form = job.manifest.inputs, identity.out_form
                 kept = kept_schema(job.source, identity.keep, inputs, out_form, self._progress)
         raw = job.source.notation == "json" and identity.out_form == "jsonl"
-        maker = ResultMaker(kept, job.manifest, job.source.notation, identity.on_error, raw=raw)
+        maker = ResultMaker(
+            kept, job.manifest, job.source.notation, identity.on_error, raw=raw, contributions=identity.contributions
+        )
         with writing(job.files):
             raw_names = frozenset(kept.names) if raw else frozenset()
             place = before.place if before else []

@@ -207,4 +207,9 @@ def _joined(parts: Sequence[Predictions]) -> Predictions | None:
     if len(parts) < 2:
         return parts[0] if parts else None
     shares = [part.probabilities for part in parts if part.probabilities is not None]
-    return Predictions(np.concatenate([part.values for part in parts]), np.concatenate(shares) if shares else None)
+    added = [part.contributions for part in parts if part.contributions is not None]
+    return Predictions(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate(shares) if shares else None,
+        np.concatenate(added) if added else None,
+    )

@@ -78,12 +78,20 @@ def proven_providers(manifest: Manifest) -> list[Provider]:
     return proven
 
 
-def checked_columns(source: Path, opened: Source, manifest: Manifest, keep: Sequence[str] | None) -> list[str]:
+def checked_columns(
+    source: Path, opened: Source, manifest: Manifest, keep: Sequence[str] | None, *, contributions: bool = False
+) -> list[str]:
     """Return the columns to copy, once the model finds the columns that it needs.
 
     Raises:
-        ScoreError: a column is missing, of a wrong type, or its name is taken; the text names it.
+        ScoreError: a column is missing, of a wrong type, or its name is taken; the text names it. Or the model tells no
+            contributions.
     """
+    if contributions and manifest.contributions is None:
+        raise ScoreError(
+            f"--contributions: {named(manifest)} is no sum over its inputs, so its graph does not tell what each of "
+            "them adds; `genba explain` samples it"
+        )
     names = opened.names
     listed = ", ".join(map(repr, names))
     pictured = isinstance(manifest.feeding, Image)
@@ -98,7 +106,7 @@ def checked_columns(source: Path, opened: Source, manifest: Manifest, keep: Sequ
     if unknown:
         raise ScoreError(f"--keep {unknown[0]!r}: {source} has no such column; it has {listed}")
     kept = list(dict.fromkeys(keep if keep is not None else names))
-    made = {field.name for field in prediction_fields(manifest)}
+    made = {field.name for field in prediction_fields(manifest, contributions=contributions)}
     clash = [name for name in kept if name in made]
     if clash:
         raise ScoreError(f"{source} has a column {clash[0]!r} already; name the columns to copy with --keep")

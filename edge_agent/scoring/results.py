@@ -1,4 +1,4 @@
-"""Scored batches to tables of results: the kept columns, `prediction`, and a classifier's probabilities."""
+"""Scored batches to tables of results: the kept columns, `prediction`, a classifier's probabilities, contributions."""
 
 from typing import Any
 
@@ -16,11 +16,12 @@ Array = np.ndarray[Any, Any]
 _TYPES = {"float32": pa.float32(), "int64": pa.int64(), "string": pa.string()}
 
 
-def prediction_fields(manifest: Manifest) -> list[pa.Field]:
-    """Return the columns that scoring adds."""
+def prediction_fields(manifest: Manifest, *, contributions: bool = False) -> list[pa.Field]:
+    """Return the columns that scoring adds, `contributions` last where they are asked for."""
     dtype = next(spec.dtype for spec in manifest.outputs if spec.name == "prediction")
     probabilities = any(spec.name == "probabilities" for spec in manifest.outputs)
     names = [f"probability_{name}" for name in manifest.classes] if probabilities else []
+    names += [f"contribution_{spec.name}" for spec in manifest.inputs] if contributions else []
     return [pa.field("prediction", _TYPES[dtype]), *(pa.field(name, pa.float32()) for name in names)]
 
 
@@ -28,10 +29,18 @@ class ResultMaker:
     """Makes the tables of one run, all of one schema."""
 
     def __init__(
-        self, kept: pa.Schema, manifest: Manifest, notation: Notation, on_error: OnError, *, raw: bool
+        self,
+        kept: pa.Schema,
+        manifest: Manifest,
+        notation: Notation,
+        on_error: OnError,
+        *,
+        raw: bool,
+        contributions: bool = False,
     ) -> None:
         self.kept, self._notation, self._on_error, self._raw = kept, notation, on_error, raw
-        self._fields = prediction_fields(manifest)
+        self._fields = prediction_fields(manifest, contributions=contributions)
+        self._contributions = contributions
         self.schema = pa.schema([*kept, *self._fields])
 
     def make(self, scored: Scored) -> pa.Table:
@@ -66,9 +75,10 @@ class ResultMaker:
         if predictions is None:
             return [pa.array([], field.type) for field in self._fields]
         columns = [_column(predictions.values, self._fields[0].type)]
-        for index, _ in enumerate(self._fields[1:]):
-            assert predictions.probabilities is not None  # noqa: S101 - the manifest lists them
-            columns.append(pa.array(np.ascontiguousarray(predictions.probabilities[:, index]), pa.float32()))
+        tables = [predictions.probabilities, predictions.contributions if self._contributions else None]
+        for table in tables:
+            for column in () if table is None else table.T:
+                columns.append(pa.array(np.ascontiguousarray(column), pa.float32()))
         return columns
 
 

@@ -39,6 +39,7 @@ class Options:
         batch_rows: rows that are predicted at once.
         threads: of ONNX Runtime; 0 for all cores that this process may use.
         resume: go on with an unfinished run.
+        contributions: write what each input added, too; of a model whose graph tells it.
         checkpoint_s: seconds between two places from which a later run can go on.
     """
 
@@ -51,6 +52,7 @@ class Options:
     batch_rows: int = 16_384
     threads: int = 0
     resume: bool = False
+    contributions: bool = False
     checkpoint_s: float = 10.0
 
 
@@ -117,8 +119,9 @@ def _identity(source: Path, opened: Source, manifest: Manifest, options: Options
             form=form,
             out_form=out_form,
             table=options.table,
-            keep=tuple(checked_columns(source, opened, manifest, options.keep)),
+            keep=tuple(checked_columns(source, opened, manifest, options.keep, contributions=options.contributions)),
             on_error=options.on_error,
+            contributions=options.contributions,
         )
 
 

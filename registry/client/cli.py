@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from protocols.assignment import MOST_BUDGET_MS, MOST_MESSAGES, STREAM_LIMITS, Delivery, Overflow
+from protocols.assignment import MOST_BUDGET_MS, MOST_CONTRIBUTIONS, MOST_MESSAGES, STREAM_LIMITS, Delivery, Overflow
 from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
 from registry.client.binding import bound, chosen, parse_inputs, stream_of
@@ -122,11 +122,23 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Delivery),
         help="at-least-once (default): no crash loses a message; at-most-once: acknowledged on arrival, faster",
     )
+    parser.add_argument(
+        "--contributions",
+        metavar="N",
+        type=_few,
+        help="predictions say what the N inputs that did most added, of a model whose graph tells it (none)",
+    )
 
 
 def _count(text: str) -> int:
     if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= MOST_MESSAGES):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages from 1 to {MOST_MESSAGES}")
+    return int(text)
+
+
+def _few(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and int(text) <= MOST_CONTRIBUTIONS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of inputs from 0 to {MOST_CONTRIBUTIONS}")
     return int(text)
 
 

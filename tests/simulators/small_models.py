@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from protocols.manifest import (
     EXTENDED_VERSION,
+    Contributions,
     FileInfo,
     Footprint,
     Lineage,
@@ -63,6 +64,19 @@ def regression(weights: tuple[float, ...] = (2.0, -1.0), bias: float = 10.0) -> 
     nodes.append(helper.make_node("Add", ["weighted", "bias"], ["prediction"]))
     constants.append(helper.make_tensor("bias", TensorProto.FLOAT, [1], [bias]))
     return _graph("regression", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], constants)
+
+
+def telling_regression() -> onnx.ModelProto:
+    """As `regression`, with contributions: 2 AT and -V, less what they are at AT 3 and V 4."""
+    nodes, constants = _linear_nodes((2.0, -1.0), NUMBERS)
+    nodes.append(helper.make_node("Add", ["weighted", "bias"], ["prediction"]))
+    nodes.append(helper.make_node("Mul", ["row", "each"], ["parts"]))
+    nodes.append(helper.make_node("Sub", ["parts", "usual"], ["contributions"]))
+    constants.append(helper.make_tensor("bias", TensorProto.FLOAT, [1], [10.0]))
+    constants.append(helper.make_tensor("each", TensorProto.FLOAT, [2], [2.0, -1.0]))
+    constants.append(helper.make_tensor("usual", TensorProto.FLOAT, [2], [6.0, -4.0]))
+    outputs = [_number("prediction"), helper.make_tensor_value_info("contributions", TensorProto.FLOAT, [None, 2])]
+    return _graph("telling", nodes, [_number(name) for name in NUMBERS], outputs, constants)
 
 
 def deep_regression(layers: int) -> onnx.ModelProto:
@@ -217,9 +231,13 @@ def write_release(
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = model or regression()
-    classifier = [node.name for node in model.graph.output] != ["prediction"]
+    given = [node.name for node in model.graph.output]
+    classifier = "probabilities" in given
     inputs = CLASSIFICATION_INPUTS if classifier else REGRESSION_INPUTS
     outputs = CLASSIFICATION_OUTPUTS if classifier else REGRESSION_OUTPUTS
+    if "contributions" in given:
+        outputs = (*outputs, TensorSpec("contributions", "float32", (None, len(inputs))))
+        changes = {"contributions": Contributions("target", (12.0,)), **changes}
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     columns = columns or golden_columns(inputs)
     session = onnxruntime.InferenceSession((golden_by or model).SerializeToString(), providers=[CPU])
