@@ -14,6 +14,7 @@ from trainer.fed_runs import BATCH, FedSession, maker_session
 from trainer.fed_samples import read_rows
 from trainer.foreign.code_inside import refuse_code
 from trainer.foreign.kinds import NETWORKS, Found
+from trainer.foreign.mlflow_folders import read_mlflow
 from trainer.foreign.nan_guard import missing_rail, settle_missing, without_holes
 from trainer.foreign.onnx_files import load_graph
 from trainer.foreign.original import Original
@@ -59,6 +60,8 @@ def read_network(found: Found, request: ImportRequest, stack: ExitStack) -> Netw
     Raises:
         ImportRefusedError: it is none that takes windows or images, holds code, or cannot be converted.
     """
+    if found.kind == "mlflow":
+        found = read_mlflow(found.path).found
     if found.kind == "onnx":
         return Network(load_graph(found.path), None, found.path.name)
     if found.kind not in NETWORKS:

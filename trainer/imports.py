@@ -18,6 +18,7 @@ from trainer.cases import Case, make_cases
 from trainer.challenge import measured
 from trainer.errors import ImportRefusedError, MissingColumnError
 from trainer.fed_imports import import_fed
+from trainer.foreign.float_pitfalls import float_rail
 from trainer.foreign.kinds import recognise
 from trainer.foreign.reading import Foreign, read_foreign
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
@@ -80,12 +81,14 @@ def _release(
     everything = np.arange(len(table))
     cases, rail = _answerable(make_cases(foreign.features, everything), foreign.original)
     target = _target(request, foreign, cases[0])
+    tolerance = tolerance_for(target.task, target.values)
+    floats = float_rail(table, foreign.features, foreign.exact, tolerance)
     certificate = certify(
         foreign.original,
         open_graph(foreign.graph.data),
         foreign.graph.columns,
         cases,
-        tolerance_for(target.task, target.values),
+        tolerance,
         foreign.graph.classes,
     )
     check_certificate(certificate, imported=True)
@@ -112,7 +115,7 @@ def _release(
         metrics = measured(manifest, table[request.target], output)
         manifest = msgspec.structs.replace(manifest, metrics=metrics)
     report = Report.of(
-        [rail, *foreign.rails, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2)
+        [rail, floats, *foreign.rails, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2)
     )
     write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)

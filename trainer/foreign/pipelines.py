@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
+import pandas as pd
 import skops.io
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.base import is_classifier, is_regressor
@@ -29,6 +30,13 @@ from trainer.fitting import one_thread, predict, round_thresholds
 from trainer.foreign.columns import choose
 from trainer.foreign.graphs import ForeignGraph, adopt
 from trainer.foreign.kinds import Found
+
+#: Types that skops asks about and that only hold a model; MLflow trusts them as well.
+_HARMLESS = (
+    "collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+)  # fmt: skip
 
 
 def load_pipeline(found: Found, *, trusted: bool) -> Any:
@@ -61,13 +69,13 @@ def load_pipeline(found: Found, *, trusted: bool) -> Any:
 
 
 def _load_skops(path: Path, *, trusted: bool) -> Any:
-    unknown = skops.io.get_untrusted_types(file=path)
+    unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in _HARMLESS]
     if unknown and not trusted:
         raise ImportRefusedError(
             f"{path.name} needs {', '.join(unknown[:5])}, which skops does not trust and whose code would run: add "
             "--trust if you know who made it"
         )
-    return skops.io.load(path, trusted=unknown)
+    return skops.io.load(path, trusted=[*unknown, *_HARMLESS])
 
 
 def model_columns(model: Any, columns: Sequence[str]) -> list[str]:
@@ -149,6 +157,13 @@ def answer(model: Any, columns: Sequence[str], case: Case) -> np.ndarray[Any, An
     inputs: Any = frame if hasattr(model, "feature_names_in_") or _takes_columns(model) else frame.to_numpy(np.float32)
     with one_thread():
         return predict(model, inputs)
+
+
+def answer_exactly(model: Any, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """As `answer`, for a table with the model's columns whose numbers are float64."""
+    named = hasattr(model, "feature_names_in_") or _takes_columns(model)
+    with one_thread():
+        return predict(model, frame if named else frame.to_numpy(np.float64))
 
 
 def _takes_columns(model: Any) -> bool:

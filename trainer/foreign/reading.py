@@ -1,5 +1,6 @@
 """A model's file and a table of its rows to a graph in the form of a release, with the original to compare it with."""
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError
 from trainer.foreign.code_inside import refuse_code
 from trainer.foreign.columns import choose
+from trainer.foreign.float_pitfalls import Exact
 from trainer.foreign.graphs import ForeignGraph, adopt
 from trainer.foreign.kinds import NETWORKS, Found
+from trainer.foreign.mlflow_folders import read_mlflow
 from trainer.foreign.nan_guard import missing_rail, settle_missing, without_holes
 from trainer.foreign.onnx_files import load_graph
 from trainer.foreign.original import Original
-from trainer.foreign.pipelines import answer, export_foreign, load_pipeline, model_columns
+from trainer.foreign.pipelines import answer, answer_exactly, export_foreign, load_pipeline, model_columns
 from trainer.foreign.trial import try_graph
 from trainer.graphs import followed_output, run_graph
 from trainer.guardrails.rail import Guardrail
@@ -34,14 +37,14 @@ class Foreign:
     """A model in the form of a release, and the original to compare it with.
 
     Attributes:
-        exact: what the original gives for rows in float64, as their table holds them: a number or the probabilities a
-            row; None where it computes in float32 itself. The columns are in the order of `features`.
+        exact: what the original gives for numbers in float64; None where it computes in float32 itself.
+        rails: what was seen and done while it was read.
     """
 
     graph: ForeignGraph
     features: tuple[Column, ...]
     original: Callable[[Case], Array]
-    exact: Callable[[Array], Array] | None = None
+    exact: Exact | None = None
     rails: tuple[Guardrail, ...] = ()
 
 
@@ -54,8 +57,13 @@ def read_foreign(found: Found, request: ImportRequest, table: pd.DataFrame, stac
     Raises:
         ImportRefusedError: not a model that we take, or one that does not match the sample.
     """
-    refuse_code(found, trusted=request.trusted)
     columns = [name for name in table.columns if name != request.target]
+    if found.kind == "mlflow":
+        inner = read_mlflow(found.path)
+        found = inner.found
+        # A model without names takes the columns in the order of the signature.
+        columns = choose(inner.columns, None, columns) if inner.columns else columns
+    refuse_code(found, trusted=request.trusted)
     if found.kind == "onnx":
         return _read_onnx(found.path, table, columns)
     if found.kind in ("pickle", "skops"):
@@ -95,6 +103,7 @@ def _read_pipeline(found: Found, request: ImportRequest, table: pd.DataFrame, av
     typed = [type_column(name, table[name]) for name in columns]
     for column in typed:
         check_numbers(column, table[column.name])
+    as_loaded = copy.deepcopy(model)  # the export rounds thresholds to float32
     graph = export_foreign(model, columns, [column.kind for column in typed])
     by_name = {column.name: column for column in typed}
     places = [columns.index(name) for name in graph.columns]
@@ -103,7 +112,10 @@ def _read_pipeline(found: Found, request: ImportRequest, table: pd.DataFrame, av
         ordered = dict(zip(places, case.columns, strict=True))
         return answer(model, columns, Case(case.name, tuple(ordered[index] for index in range(len(columns)))))
 
-    return Foreign(graph, tuple(by_name[name] for name in graph.columns), original)
+    def exact(frame: pd.DataFrame) -> Array:
+        return answer_exactly(as_loaded, frame[columns])
+
+    return Foreign(graph, tuple(by_name[name] for name in graph.columns), original, exact)
 
 
 def _read_framework(
@@ -138,8 +150,9 @@ def _read_framework(
         values = without_holes(values, arrays(case)) if undefined else values
         return values if graph.task == "classification" else values.reshape(len(values))
 
-    rails = (missing_rail(undefined),) if found.kind in NETWORKS else ()
-    return Foreign(graph, features, answered, rails=rails)
+    if found.kind in NETWORKS:
+        return Foreign(graph, features, answered, rails=(missing_rail(undefined),))
+    return Foreign(graph, features, answered, lambda frame: original.answer([frame.to_numpy(np.float64)]))
 
 
 def framework_options(request: ImportRequest) -> dict[str, Any]:

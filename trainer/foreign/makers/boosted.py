@@ -60,11 +60,13 @@ def _lightgbm(path: Path) -> BoostedModel:
 def _xgboost(path: Path) -> BoostedModel:
     import xgboost
 
-    booster = xgboost.Booster(model_file=str(path))
+    # As bytes, XGBoost sees for itself whether they are JSON or UBJSON, whatever the file is called.
+    data = bytearray(path.read_bytes())
+    booster = xgboost.Booster(model_file=data)
     learner = json.loads(booster.save_config())["learner"]
     named = learner["objective"]["name"].startswith(("binary:", "multi:"))
     model: Any = (xgboost.XGBClassifier if named else xgboost.XGBRegressor)()
-    model.load_model(str(path))
+    model.load_model(data)
     columns = tuple(booster.feature_names or ())
     width = booster.num_features()
     if not named:
