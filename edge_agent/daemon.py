@@ -454,7 +454,7 @@ class Daemon:
             dropped=self._parts.engine.dropped,
             endpoint=self._parts.endpoint.says,
             measuring=status.measuring,
-            errors=self.errors + self._parts.engine.errors + self._parts.installer.errors + self._parts.measurer.errors,
+            errors=self._errors(),
         )
         before = self._page
         if before is None or page.at - before.at >= _PAGE_S or msgspec.structs.replace(page, at=before.at) != before:
@@ -463,6 +463,11 @@ class Daemon:
                 write_status(self._parts.home, page)
         if before is None or _what_runs(before) != _what_runs(page):
             self._parts.reporter.status(status)
+
+    def _errors(self) -> int:
+        """Return how many unforeseen faults were outlived."""
+        parts = self._parts
+        return self.errors + parts.engine.errors + parts.installer.errors + parts.measurer.errors + parts.link.errors
 
     def _finish(self) -> None:
         """Serve what waits, send what there is, say goodbye."""

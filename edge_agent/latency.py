@@ -28,8 +28,8 @@ class Latency:
     def sent(self, message: Sent) -> None:
         """Take note of a message, if none is timed now."""
         timed = self._timed
-        if timed is None or timed[0].is_published():
-            self._timed = message, self._ticks()
+        if timed is None or not _on_its_way(timed[0]):
+            self._timed = (message, self._ticks()) if _on_its_way(message) else None
 
     def acknowledged(self, mid: int) -> None:
         """The broker has a message."""
@@ -49,8 +49,16 @@ class Latency:
         """Return how long messages wait now, beyond the shortest that was seen on this link."""
         now, longest = self._ticks(), 0.0
         timed, last = self._timed, self._last
-        if timed is not None and not timed[0].is_published():
+        if timed is not None and _on_its_way(timed[0]):
             longest = now - timed[1]
         if last is not None and now - last[1] < _LIFE_S:
             longest = max(longest, last[0])
         return max(0.0, longest - (self._idle_s or 0.0)) if self._idle_s is not None else 0.0
+
+
+def _on_its_way(message: Sent) -> bool:
+    """Whether the broker is to acknowledge a message yet; one that waits for a link is no measure of it."""
+    try:
+        return not message.is_published()
+    except (ValueError, RuntimeError):  # paho's word for what was handed over while there was no link
+        return False

@@ -16,6 +16,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import LinkError
+from edge_agent.lasting_client import LastingClient
 from edge_agent.latency import Latency
 from edge_agent.receipts import Receipt
 from protocols.broker import BrokerAddress
@@ -108,7 +109,7 @@ class Link:
         self._lock, self._receipts = threading.Lock(), threading.Lock()
         self.traffic = Traffic()
         self._last: mqtt.MQTTMessageInfo | None = None
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True)
+        self._client = LastingClient(CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True)
         self._client.max_inflight_messages_set(_IN_FLIGHT)
         self._client.will_set(will[0], will[1], qos=1, retain=True)
         if address.secure:
@@ -147,6 +148,11 @@ class Link:
     def turned_away(self) -> bool:
         """Whether the broker says that the device's certificate has expired."""
         return "CERTIFICATE_EXPIRED" in (getattr(self._faults.last, "reason", None) or "")
+
+    @property
+    def errors(self) -> int:
+        """Unforeseen faults that were outlived."""
+        return self._client.failures
 
     @property
     def connected(self) -> bool:

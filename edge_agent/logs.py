@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 from typing import Any
 
@@ -27,10 +28,17 @@ class JsonLines(logging.Formatter):
 
 
 def start_logs(level: str = "info") -> None:
-    """Send every logger's lines to stderr."""
+    """Send every logger's lines to stderr, and of a thread that ends of something unforeseen a line as well."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("tuf").setLevel(logging.WARNING)
+    threading.excepthook = _thread_ended
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread is not None else "?"
+    cause = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
+    logging.getLogger(__name__).error("the thread %s ended of something unforeseen", name, exc_info=cause)

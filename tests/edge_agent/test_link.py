@@ -4,7 +4,7 @@ import datetime
 import ipaddress
 import queue
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +89,54 @@ def test_a_broker_that_is_not_there_is_told_and_waited_for(broker: Broker) -> No
     link.stop(1)
 
 
+def test_a_link_whose_thread_meets_something_unforeseen_connects_anew(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wait before the next try that fails, and a listener that raises: paho's own thread would end of either."""
+    monkeypatch.setattr("edge_agent.lasting_client._PAUSE_S", 0.01)
+    ear, heard = Ear(), queue.Queue[bytes]()
+    monkeypatch.setattr(ear, "message", lambda topic, payload: heard.put(payload) if payload != b"poison" else 1 / 0)
+    link = connect(broker.port, ear)
+    sender = Link(BrokerAddress("127.0.0.1", broker.port, False), "osaka.line", ("will", b""), Ear())
+    sender.start()
+
+    def sends(payload: bytes, until: Callable[[], Any]) -> None:
+        """Publish again and again: nobody says when the link has its subscription."""
+
+        def again() -> Any:
+            sender.publish("sensors", payload)
+            return until()
+
+        wait_until(again, what=f"what {payload!r} does")
+
+    try:
+        sends(b"poison", lambda: link.errors)
+        with monkeypatch.context() as broken:
+            broken.setattr(mqtt.Client, "_reconnect_wait", lambda client: [][0])
+            broker.stop()
+            outlived = link.errors
+            wait_until(lambda: link.errors > outlived + 2, what="faults that are counted")
+            broker.start()
+        sends(b"22", lambda: not heard.empty())
+    finally:
+        link.stop(1)
+        sender.stop(1)
+    assert "connects anew" in caplog.text
+
+
 def test_what_is_published_while_the_broker_is_away_arrives_after(broker: Broker) -> None:
     ear = Ear()
     link = connect(broker.port, ear)
     ear.hears("up")
     broker.stop()
     assert ear.told.get(timeout=5) == ("down", f"broker 127.0.0.1:{broker.port}: the connection is lost")
-    link.publish("sensors", b"1")
+    payloads = [b"1", b"2", b"3"]
+    for payload in payloads:
+        link.publish("sensors", payload)
+    assert link.latency.wait_s() == 0.0  # what waits for a link is no measure of one
     broker.start()
-    ear.hears(("sensors", b"1"))
+    for payload in payloads:
+        ear.hears(("sensors", payload))
     link.stop(1)
 
 
