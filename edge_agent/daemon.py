@@ -343,6 +343,7 @@ class Daemon:
         self._parts.reporter.event(MEASURED_EVENT, "info", text, None, detail)
         with contextlib.suppress(OSError):  # the disk's fault is told of by itself
             self._parts.measurer.reported(order.number)
+        self._show()
 
     def _poll(self) -> None:
         """Ask the registry now and then, nudged or not: a nudge may be lost, and metadata gets old."""

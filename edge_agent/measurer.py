@@ -217,4 +217,5 @@ class Measurer:
 
     def _done(self, order: MeasuringOrder, figures: DeviceFigures) -> None:
         self._told.add(order.number)
+        self._running = None
         self._tell(MeasuringDone(order, figures))

@@ -73,6 +73,7 @@ def test_figures_of_this_machine_come_home_and_nothing_is_left(tmp_path, signed,
     assert figures.size_bytes == (signed.home / "measurements/7/model.onnx").stat().st_size
     assert registry_side.statuses[-1].measures
     wait_until(lambda: not home.measuring.exists())
+    wait_until(lambda: registry_side.statuses[-1].measuring is None and not _step(home))
     assert list(home.releases.iterdir()) == []
 
 
