@@ -45,11 +45,53 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """Held-out rows that satisfy `where`, and the metric on them."""
+    """Held-out rows that satisfy `where`, and the metric on them.
+
+    `chance`: how often the worst of all parts that were looked at would be as bad, if errors fell on rows at random.
+    """
 
     where: str
     rows: int
     value: float
+    chance: float | None = None
+
+
+class Confusion(msgspec.Struct, frozen=True):
+    """Held-out rows by what they are (lines) and what is answered (columns), both in the order of `classes`."""
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class Operating(msgspec.Struct, frozen=True):
+    """What answering with the class in question from a probability on would do on held-out rows.
+
+    `hits`: share of the class that is found; `false_alarms`: share of the others that is taken for it; `precision`:
+    share of such answers that is right.
+    """
+
+    threshold: float
+    hits: float
+    false_alarms: float
+    precision: float
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Counts of held-out rows between edges, one more than counts."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class Together(msgspec.Struct, frozen=True):
+    """Inputs that move together, and the mean absolute contribution of all of them at once.
+
+    `error` is half of its 95 % interval.
+    """
+
+    features: tuple[str, ...]
+    value: float
+    error: float | None = None
 
 
 class Correlation(msgspec.Struct, frozen=True):
@@ -184,7 +226,17 @@ class Front(msgspec.Struct, frozen=True):
 
 
 class Card(msgspec.Struct, frozen=True):
-    """All figures of a card that a manifest does not hold. `cut_short`: the time ended before every curve was made."""
+    """All figures of a card that a manifest does not hold.
+
+    Attributes:
+        operating: for the class that `calibrated` names, of two, from the highest threshold to the lowest.
+        residuals: predictions less true values, of a regression.
+        groups: of correlated inputs, the most important first.
+        ties: neighbours in the ranking of importance whose order is within the error of the sample.
+        otherwise: an example of what would have to change for another answer.
+        shapes: what the interpretable model makes of its inputs.
+        cut_short: the time ended before every curve was made.
+    """
 
     held_out: int
     baseline: Baseline
@@ -195,7 +247,13 @@ class Card(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     cut_short: bool = False
+    confusion: Confusion | None = None
+    operating: tuple[Operating, ...] = ()
+    residuals: Histogram | None = None
+    groups: tuple[Together, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
     otherwise: Otherwise | None = None
     fairness: tuple[Fairness, ...] = ()
     interpretable: Interpretable | None = None
+    shapes: tuple[Curve, ...] = ()
     front: tuple[Front, ...] = ()

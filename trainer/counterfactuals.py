@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from protocols.card import Alternative, Change
-from protocols.manifest import Manifest
 from trainer.columns import Column
-from trainer.levers import STEPS, Asked, Goal, Lever, Row, levers
+from trainer.levers import STEPS, Asked, Goal, Lever, Row, Signature, levers
 
 Array = np.ndarray[Any, Any]
 
@@ -51,7 +50,7 @@ class Found:
 
 def counterfactuals(
     session: Any,
-    manifest: Manifest,
+    model: Signature,
     row: Row,
     changeable: Sequence[str],
     goal: Goal,
@@ -59,7 +58,7 @@ def counterfactuals(
     over: Callable[[], bool],
     most: int = MOST,
 ) -> Found:
-    """Look for changes of a row that make the graph answer as wanted, within the ranges that the manifest tells.
+    """Look for changes of a row that make the graph answer as wanted, within the ranges that its inputs tell.
 
     Args:
         row: value of each input: float32, missing NaN, or str.
@@ -70,13 +69,13 @@ def counterfactuals(
     Raises:
         MissingColumnError, RequestError: a name is no input, or the goal is none of this model.
     """
-    asked = Asked(session, manifest, row, goal)
-    search = _Search(asked, levers(manifest, row, changeable, known), over)
+    asked = Asked(session, model, row, goal)
+    search = _Search(asked, levers(model, row, changeable, known), over)
     met, near, answers = asked.ask({})
     if met[0]:
         return Found(answers[0], float(near[0]), (), True, float(near[0]), False)
     search.note(near)
-    made = [_alternative(asked, changes, manifest, known) for changes in search.run(most)]
+    made = [_alternative(asked, changes, model, known) for changes in search.run(most)]
     return Found(answers[0], float(near[0]), tuple(made), False, search.closest, search.cut_short)
 
 
@@ -225,14 +224,14 @@ def _rounder(value: float) -> Iterator[float]:
             yield float(f"{whole * step:.{digits}g}")
 
 
-def _alternative(asked: Asked, setting: _Set, manifest: Manifest, known: Sequence[Column]) -> Alternative:
+def _alternative(asked: Asked, setting: _Set, model: Signature, known: Sequence[Column]) -> Alternative:
     _, near, answers = asked.ask({name: np.array([value]) for name, value in setting.items()})
     changes = tuple(
         Change(spec.name, _missing_as_none(asked.row[spec.name]), _plain(setting[spec.name]))
-        for spec in manifest.inputs
+        for spec in model.inputs
         if spec.name in setting
     )
-    return Alternative(changes, answers[0], float(near[0]), _unusual(manifest, {**asked.row, **setting}, known))
+    return Alternative(changes, answers[0], float(near[0]), _unusual(model, {**asked.row, **setting}, known))
 
 
 def _missing_as_none(value: Any) -> float | str | None:
@@ -243,12 +242,12 @@ def _plain(value: Any) -> float | str:
     return value if isinstance(value, str) else float(f"{float(value):.7g}")
 
 
-def _unusual(manifest: Manifest, row: Row, known: Sequence[Column]) -> bool | None:
+def _unusual(model: Signature, row: Row, known: Sequence[Column]) -> bool | None:
     """Whether a row lies further from its nearest known one than 99 of 100 known ones do from theirs."""
     count = len(known[0].values) if known else 0
     if count < KNOWN_ROWS:
         return None
-    spans = {spec.name: (spec.high or 0.0) - (spec.low or 0.0) for spec in manifest.inputs}
+    spans = {spec.name: (spec.high or 0.0) - (spec.low or 0.0) for spec in model.inputs}
     among = np.linspace(0, count - 1, min(count, 400)).astype(int)
     own, each = np.zeros(len(among)), np.zeros((len(among), len(among)))
     for column in known:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from protocols.manifest import Manifest, TensorSpec
+from protocols.manifest import TensorSpec
 from trainer.columns import Column
 from trainer.errors import MissingColumnError, RequestError
 from trainer.graphs import run_graph
@@ -16,6 +16,16 @@ Row = dict[str, Any]
 
 #: Values at which a number is tried, from the lowest seen to the highest.
 STEPS = 41
+
+
+class Signature(Protocol):
+    """What must be known of a model; a manifest is one."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]: ...
+
+    @property
+    def classes(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Lever:
         return 1.0 if np.isnan(self.before) else abs(float(value) - float(self.before)) / (high - low)
 
 
-def levers(manifest: Manifest, row: Row, names: Sequence[str], known: Sequence[Column]) -> list[Lever]:
+def levers(model: Signature, row: Row, names: Sequence[str], known: Sequence[Column]) -> list[Lever]:
     """Return the named inputs as levers; those of which one value alone was seen are none.
 
     Args:
@@ -66,7 +76,7 @@ def levers(manifest: Manifest, row: Row, names: Sequence[str], known: Sequence[C
         MissingColumnError: a name is no input.
         RequestError: none of them can be changed.
     """
-    specs = {spec.name: spec for spec in manifest.inputs}
+    specs = {spec.name: spec for spec in model.inputs}
     for name in names:
         if name not in specs:
             raise MissingColumnError("--change", name, specs)
@@ -105,12 +115,12 @@ class Asked:
         row: value of each input, float32 or str.
     """
 
-    def __init__(self, session: Any, manifest: Manifest, row: Row, goal: Goal) -> None:
-        self._session, self._manifest, self.row, self.goal = session, manifest, row, goal
-        if (goal.kind == "class") != (manifest.task == "classification"):
+    def __init__(self, session: Any, model: Signature, row: Row, goal: Goal) -> None:
+        self._session, self._model, self.row, self.goal = session, model, row, goal
+        if (goal.kind == "class") != bool(model.classes):
             raise RequestError("--to is for classes, --below and --above are for numbers")
-        if goal.kind == "class" and goal.value not in manifest.classes:
-            raise RequestError(f"--to {goal.value!r} is no class of the model; it has {', '.join(manifest.classes)}")
+        if goal.kind == "class" and goal.value not in model.classes:
+            raise RequestError(f"--to {goal.value!r} is no class of the model; it has {', '.join(model.classes)}")
 
     def ask(self, changes: Mapping[str, Array]) -> tuple[Array, Array, list[str]]:
         """Return for each change whether the goal is met, how near it is, and the answer.
@@ -123,7 +133,7 @@ class Asked:
         """
         count = len(next(iter(changes.values()))) if changes else 1
         feed = {}
-        for spec in self._manifest.inputs:
+        for spec in self._model.inputs:
             kind: Any = np.float32 if spec.dtype == "float32" else object
             values = changes.get(spec.name)
             full = np.full(count, self.row[spec.name], dtype=kind) if values is None else values.astype(kind)
@@ -132,7 +142,7 @@ class Asked:
         answers = answers.reshape(-1)
         if self.goal.kind == "class":
             labels = [str(answer) for answer in answers]
-            near = rest[0][:, self._manifest.classes.index(str(self.goal.value))].astype(np.float64)
+            near = rest[0][:, list(self._model.classes).index(str(self.goal.value))].astype(np.float64)
             return np.array([label == self.goal.value for label in labels]), near, labels
         near = answers.astype(np.float64)
         met = near <= float(self.goal.value) if self.goal.kind == "at most" else near >= float(self.goal.value)

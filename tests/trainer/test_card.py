@@ -108,7 +108,10 @@ def test_a_trained_candidate_has_a_whole_card(which: str, request: pytest.Fixtur
     assert candidate[1].digest in text
     assert "(10th to 90th percentile)" in text
     assert "few: take every figure as rough" not in text
-    assert page.count("<svg") == 1 + len(card.curves)
+    plots = 1 if which == "regression_candidate" else 2
+    assert page.count("<svg") == 2 + plots + len(card.curves)
+    assert card.otherwise is not None
+    assert "What would change an answer" in text
 
 
 class Reader(HTMLParser):

@@ -1,40 +1,30 @@
 """What a card says, in words, tables and plots; how it looks is up to `page` and `markdown`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from protocols.card import Card, Curve, Effect
+from protocols.card import Card
 from protocols.manifest import Manifest
-from trainer.card.plots import Plot, calibration_plot, curve_plot
+from trainer.card.blocks import Section, Table
+from trainer.card.drivers import drivers, effect_words
+from trainer.card.judgement import fair, otherwise, quality, rivals, weak_spots
 from trainer.guardrails.rail import Guardrail
+
+__all__ = ["effect_words", "sections"]
 
 #: Inputs that are listed; a wide table has thousands.
 SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Text in cells, the first column being the row's name."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One heading and what stands under it."""
-
-    title: str
-    blocks: tuple[str | Table | Plot, ...]
 
 
 def sections(manifest: Manifest, guardrails: Sequence[Guardrail], card: Card) -> list[Section]:
     """Return a card's sections, in the order in which a reader needs them."""
     return [
         Section("What it predicts", tuple(_purpose(manifest, card))),
-        Section("How good it is", tuple(_quality(manifest, card))),
-        Section(f"What drives {manifest.target}", tuple(_drivers(manifest, card))),
-        Section("Where it is worst", tuple(_segments(manifest, card))),
+        Section("How good it is", tuple(quality(manifest, card))),
+        Section(f"What drives {manifest.target}", tuple(drivers(manifest, card))),
+        *([Section("What would change an answer", tuple(otherwise(card.otherwise)))] if card.otherwise else []),
+        Section("Where it is worst", tuple(weak_spots(manifest, card))),
+        *([Section("Does it serve every group alike?", tuple(fair(manifest, card)))] if card.fairness else []),
+        *([Section("What else could have been chosen", tuple(rivals(manifest, card)))] if _has_rivals(card) else []),
         Section("Data and checks", tuple(_data(manifest, guardrails))),
         Section("Proof", tuple(_proof(manifest))),
         Section("Where it comes from", (_lineage(manifest),)),
@@ -57,94 +47,6 @@ def _purpose(manifest: Manifest, card: Card) -> Iterator[str | Table]:
     yield Table(("Input", "Unit", "Seen in training"), tuple(rows))
     if len(manifest.inputs) > SHOWN:
         yield f"And {len(manifest.inputs) - SHOWN} more inputs."
-
-
-def _quality(manifest: Manifest, card: Card) -> Iterator[str | Table | Plot]:
-    simple = "the mean of what it learned from" if card.baseline.kind == "mean" else "the share of each class"
-    own, other = manifest.metrics.get(manifest.metric), card.baseline.metrics.get(manifest.metric)
-    if own is not None and other:
-        yield (
-            f"On held-out rows its {_word(manifest.metric)} is {own:.4g}; always answering with {simple} has "
-            f"{other:.4g}. It takes away {1 - own / other:.0%} of that error."
-            if own < other
-            else f"On held-out rows its {_word(manifest.metric)} is {own:.4g}, no better than always answering with "
-            f"{simple} ({other:.4g}): do not use it."
-        )
-    rows = [
-        (_word(name), f"{value:.4g}", f"{card.baseline.metrics[name]:.4g}" if name in card.baseline.metrics else "")
-        for name, value in manifest.metrics.items()
-    ]
-    yield Table(("Figure", "Model", "Simplest answer"), tuple(rows))
-    if card.calibration:
-        yield f"Predicted beside observed, {card.calibrated}, in bins of held-out rows:"
-        bins = [(f"{one.predicted:.4g}", f"{one.observed:.4g}", str(one.rows)) for one in card.calibration]
-        yield calibration_plot(card.calibration, card.calibrated)
-        yield Table(("Predicted", "Observed", "Rows"), tuple(bins))
-
-
-def _drivers(manifest: Manifest, card: Card) -> Iterator[str | Table | Plot]:
-    if not card.effects:
-        yield "No effects were computed."
-        return
-    for number, effect in enumerate(card.effects, 1):
-        yield f"{number}. {effect_words(effect, _unit(manifest, effect.feature))}{_detour(effect, card.curves)}"
-    for one in card.correlations:
-        yield (
-            f"Beware: {one.feature} and {one.other} move together (rank correlation {one.value:.2f}). The model cannot "
-            f"tell which of the two is the cause, and their places in the ranking may be exchanged."
-        )
-    yield (
-        "This is how the model answers when one input is moved and the others stay as they are. It is no proof of "
-        "cause: only a trial on the line is."
-    )
-    ranking = [
-        (one.feature, f"{one.value:.3g}", {"rises": "rises", "falls": "falls", "mixed": ""}[one.direction])
-        for one in manifest.importance[:SHOWN]
-    ]
-    yield Table(("Input", "Mean contribution", "Prediction, as it rises"), tuple(ranking))
-    for curve in card.curves:
-        yield curve_plot(curve, _unit(manifest, curve.feature))
-        yield _curve_table(curve)
-    if card.cut_short:
-        yield "The time ran out before every curve was made; a larger --budget shows them."
-
-
-def effect_words(effect: Effect, unit: str) -> str:
-    """Say what moving one input does, as a person would."""
-    if isinstance(effect.start, str) or isinstance(effect.end, str):
-        step = f"from {effect.start!r} to {effect.end!r}"
-    else:
-        step = f"from {effect.start:.4g} to {effect.end:.4g}{f' {unit}' if unit else ''} (10th to 90th percentile)"
-    return (
-        f"{effect.feature} {step}: the {effect.of} moves by {effect.change:+.4g}, "
-        f"from {effect.before:.4g} to {effect.after:.4g}."
-    )
-
-
-def _detour(effect: Effect, curves: Sequence[Curve]) -> str:
-    """Tell of a way up and down between (and beyond) the two ends, which their difference hides."""
-    means = next((curve.means for curve in curves if curve.feature == effect.feature), ())
-    if not means or max(means) - min(means) < 2 * abs(effect.change):
-        return ""
-    return f" Over the range seen it goes from {min(means):.4g} to {max(means):.4g}: see its curve."
-
-
-def _curve_table(curve: Curve) -> Table:
-    shown = [
-        (f"{at:.4g}" if isinstance(at, float) else at, f"{mean:.4g}")
-        for at, mean in zip(curve.at, curve.means, strict=True)
-    ]
-    return Table((curve.feature, f"Mean {curve.of}"), tuple(shown))
-
-
-def _segments(manifest: Manifest, card: Card) -> Iterator[str | Table]:
-    if not card.segments:
-        yield "No part of the held-out rows is worse than the rest by more than chance."
-        return
-    overall = manifest.metrics.get(manifest.metric)
-    yield f"Over all held-out rows its {_word(manifest.metric)} is {overall:.4g}." if overall is not None else ""
-    rows = [(one.where, str(one.rows), f"{one.value:.4g}") for one in card.segments]
-    yield Table(("Where", "Rows", _word(manifest.metric)), tuple(rows))
 
 
 def _data(manifest: Manifest, guardrails: Sequence[Guardrail]) -> Iterator[str | Table]:
@@ -213,10 +115,5 @@ def _limits(manifest: Manifest, card: Card) -> Iterator[str]:
     yield "It says what goes with what in the table, not what causes what."
 
 
-def _unit(manifest: Manifest, feature: str) -> str:
-    return next((spec.unit or "" for spec in manifest.inputs if spec.name == feature), "")
-
-
-def _word(metric: str) -> str:
-    words = {"rmse": "RMSE", "mae": "mean absolute error", "r2": "R²", "roc_auc": "ROC AUC"}
-    return words.get(metric, metric.replace("_", " "))
+def _has_rivals(card: Card) -> bool:
+    return card.interpretable is not None or bool(card.front) or bool(card.shapes)

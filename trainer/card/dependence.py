@@ -26,27 +26,24 @@ class Output:
     """Whose movement is looked at: a prediction, or the probability of one class.
 
     Attributes:
-        truth: of every row; for a classification the places among the classes.
+        place: of the class in question, where there are two.
     """
 
     task: Task
     classes: tuple[str, ...]
-    truth: np.ndarray[Any, Any]
+    place: int | None
 
     def pick(self, means: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], str]:
         """Return one output's means, shape (values,), and its name.
 
-        Of two classes the rarer, of more the one that moves most.
+        Of two classes the one in question, of more the one that moves most.
 
         Args:
             means: of each output at each value, shape (values, outputs).
         """
         if self.task == "regression":
             return means[:, 0], "prediction"
-        if len(self.classes) == 2:
-            place = int(np.bincount(self.truth, minlength=2).argmin())
-        else:
-            place = int(np.ptp(means, axis=0).argmax())
+        place = int(np.ptp(means, axis=0).argmax()) if self.place is None else self.place
         return means[:, place], f"probability of {self.classes[place]!r}"
 
 

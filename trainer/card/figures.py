@@ -6,25 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from protocols.card import Baseline, Bin, Card, Correlation, Fairness, Front, Interpretable
+from protocols.card import Card, Curve, Effect, Fairness, Front, Interpretable
 from trainer.card.dependence import Output, dependence
+from trainer.card.example import example
+from trainer.card.quality import baseline, calibration, confusion, operating, residuals, true_values
 from trainer.card.segments import worst_segments
+from trainer.card.together import correlations, groups, ties
 from trainer.columns import Column
 from trainer.explanation import Explained
 from trainer.fairness import Groups, fairness
 from trainer.graphs import followed_output, run_graph, to_feed
-from trainer.guardrails.rail import evenly
-from trainer.metrics import classification_metrics, regression_metrics
 from trainer.targets import Target
 
 #: Inputs that get a curve and an effect, the most important first.
 TOP = 6
-#: Rank correlation from which two sensors are named as moving together.
-TOGETHER = 0.7
-#: Parts of a calibration, and the held-out rows that each has at least.
-BINS, BIN_ROWS = 10, 10
-#: Rows of a rank correlation.
-RANKED_ROWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +32,10 @@ class Material:
         learn, held_out: rows, by position.
         explained: held-out rows, by this graph.
         fairness: by column the group of every row, as `trainer.fairness.group_labels` makes them.
+        output, answers: what models that had not seen the held-out rows give for them, probabilities or predictions
+            and, of a classifier, labels; None: what the graph gives.
         interpretable, front: what the search knows of the models that were not chosen.
+        interpretable_session: the graph of the interpretable model, opened, where its shapes are to be shown.
     """
 
     session: Any
@@ -47,8 +45,11 @@ class Material:
     held_out: np.ndarray[Any, Any]
     explained: Explained
     fairness: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    output: np.ndarray[Any, Any] | None = None
+    answers: np.ndarray[Any, Any] | None = None
     interpretable: Interpretable | None = None
     front: tuple[Front, ...] = ()
+    interpretable_session: Any = None
 
 
 def make_card(material: Material, over: Callable[[], bool]) -> Card:
@@ -59,107 +60,87 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
     """
     target, held_out = material.target, material.held_out
     outputs = run_graph(material.session, to_feed(material.features, held_out))
-    output, truth = followed_output(outputs), _truth(target)
+    answers = outputs[0] if material.answers is None else material.answers
+    output, every = followed_output(outputs) if material.output is None else material.output, true_values(target)
+    truth = every[held_out]
     by_name = {column.name: column for column in material.features}
     top = [by_name[one.feature] for one in material.explained.importance[:TOP] if one.value > 0]
-    bins, of = _calibration(target, truth[held_out], output)
-    curves, effects = [], []
-    shown = Output(target.task, target.classes, truth)
-    for column in top:
-        if over():
-            break
-        curve, effect = dependence(material.session, material.features, column, held_out, shown)
-        curves.append(curve)
-        effects.append(effect)
+    place = _place(material)
+    bins, of = calibration(target, truth, output, place)
+    shown = Output(target.task, target.classes, place)
+    curves, effects = _curves(material.session, material, top, shown, over)
+    places = _places(target, answers)
     return Card(
         held_out=len(held_out),
-        baseline=_baseline(target, truth[material.learn], truth[held_out]),
+        baseline=baseline(target, every[material.learn], truth),
         calibrated=of,
         calibration=bins,
-        curves=tuple(curves),
-        effects=tuple(effects),
-        segments=worst_segments(top, held_out, truth[held_out], output, target.task),
-        correlations=_correlations(top, material.features),
+        curves=curves,
+        effects=effects,
+        segments=() if over() else worst_segments(top, held_out, truth, output, target.task),
+        correlations=correlations(top, material.features),
         cut_short=len(curves) < len(top),
-        fairness=_fairness(material, truth[held_out], output, outputs[0]),
+        confusion=None if places is None else confusion(target, truth, places),
+        operating=() if place is None else operating(truth == place, output[:, place]),
+        residuals=residuals(truth, output) if target.task == "regression" else None,
+        groups=groups(material.explained, material.features),
+        ties=ties(material.explained, material.features, TOP),
+        otherwise=example(material.session, material.features, target, held_out, top, place, over),
+        fairness=_fairness(material, truth, output, places),
         interpretable=material.interpretable,
+        shapes=_shapes(material, top, shown, over),
         front=material.front,
     )
 
 
-def _fairness(
-    material: Material, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]
-) -> tuple[Fairness, ...]:
-    target, places = material.target, None
-    if target.task == "classification":
-        by_name = {name: place for place, name in enumerate(target.classes)}
-        places = np.array([by_name[str(answer)] for answer in answers.reshape(-1)])
-    return tuple(
-        fairness(Groups(name, groups[material.held_out]), truth, output, target.task, target.classes, places)
-        for name, groups in material.fairness.items()
-    )
+def _place(material: Material) -> int | None:
+    """The class in question, of two: the one that was explained."""
+    if len(material.target.classes) != 2:
+        return None
+    explained = material.explained.explained
+    if len(explained):
+        return int(explained[0])
+    return int(np.bincount(true_values(material.target), minlength=2).argmin())
 
 
-def _truth(target: Target) -> np.ndarray[Any, Any]:
-    """The target of every row: numbers, or places among the classes."""
+def _places(target: Target, answers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """Places of answers among the classes."""
     if target.task == "regression":
-        return target.values.astype(np.float64)
-    return np.asarray(np.unique(target.values, return_inverse=True)[1])
+        return None
+    by_name = {name: place for place, name in enumerate(target.classes)}
+    return np.array([by_name[str(answer)] for answer in answers.reshape(-1)])
 
 
-def _baseline(target: Target, learned: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> Baseline:
-    if target.task == "regression":
-        return Baseline("mean", regression_metrics(truth, np.full(len(truth), learned.mean())))
-    shares = np.bincount(learned, minlength=len(target.classes)) / len(learned)
-    figures = classification_metrics(truth, np.tile(shares, (len(truth), 1)))
-    return Baseline("shares", figures)
+def _curves(
+    session: Any, material: Material, columns: Sequence[Column], shown: Output, over: Callable[[], bool]
+) -> tuple[tuple[Curve, ...], tuple[Effect, ...]]:
+    curves, effects = [], []
+    for column in columns:
+        if over():
+            break
+        curve, effect = dependence(session, material.features, column, material.held_out, shown)
+        curves.append(curve)
+        effects.append(effect)
+    return tuple(curves), tuple(effects)
 
 
-def _calibration(
-    target: Target, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]
-) -> tuple[tuple[Bin, ...], str]:
-    """Bins of equal rows by the prediction, and what is predicted and observed."""
-    if target.task == "regression":
-        predicted, observed, of = output, truth, target.name
-    elif len(target.classes) == 2:
-        place = int(np.bincount(truth, minlength=2).argmin())  # the rarer class is the one that people ask about
-        predicted, observed, of = output[:, place], truth == place, f"share of {target.classes[place]!r}"
-    else:
-        predicted, observed, of = output.max(axis=1), output.argmax(axis=1) == truth, "share of right answers"
-    order = np.argsort(predicted, kind="stable")
-    parts = np.array_split(order, max(1, min(BINS, len(order) // BIN_ROWS)))
-    bins = tuple(Bin(float(predicted[part].mean()), float(observed[part].mean()), len(part)) for part in parts)
-    return bins, of
-
-
-def _correlations(top: Sequence[Column], features: Sequence[Column]) -> tuple[Correlation, ...]:
-    """For each important number its closest other number, where they move together."""
-    numbers = [column for column in features if column.kind == "number"]
-    if len(numbers) < 2:
+def _shapes(
+    material: Material, columns: Sequence[Column], shown: Output, over: Callable[[], bool]
+) -> tuple[Curve, ...]:
+    """Of a sum over columns the partial dependence is the shape of each part."""
+    if material.interpretable_session is None:
         return ()
-    rows = evenly(len(numbers[0].values), RANKED_ROWS)
-    ranks = np.stack([_ranks(column.values[rows]) for column in numbers])
-    names = [column.name for column in numbers]
-    told: dict[frozenset[str], Correlation] = {}
-    for column in top:
-        if column.kind != "number":
-            continue
-        place = names.index(column.name)
-        together = ranks @ ranks[place]
-        together[place] = 0.0
-        closest = int(np.abs(together).argmax())
-        if abs(together[closest]) >= TOGETHER:
-            pair = frozenset((column.name, names[closest]))
-            value = float(np.clip(together[closest], -1, 1))
-            told.setdefault(pair, Correlation(column.name, names[closest], value))
-    return tuple(told.values())
+    return _curves(material.interpretable_session, material, columns, shown, over)[0]
 
 
-def _ranks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Ranks of length one, missing in the middle."""
-    ranks = np.unique(values, return_inverse=True)[1].astype(np.float64)
-    missing = np.isnan(values)
-    ranks -= ranks[~missing].mean() if (~missing).any() else 0.0
-    ranks[missing] = 0.0
-    length = np.linalg.norm(ranks)
-    return np.asarray(ranks / length if length else ranks)
+def _fairness(
+    material: Material,
+    truth: np.ndarray[Any, Any],
+    output: np.ndarray[Any, Any],
+    places: np.ndarray[Any, Any] | None,
+) -> tuple[Fairness, ...]:
+    target = material.target
+    return tuple(
+        fairness(Groups(name, labels[material.held_out]), truth, output, target.task, target.classes, places)
+        for name, labels in material.fairness.items()
+    )

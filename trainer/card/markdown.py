@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from trainer.card.content import Section, Table
-from trainer.card.plots import Plot
+from trainer.card.blocks import Section, Table
+from trainer.card.canvas import Plot
 
 #: What Markdown, or the HTML in it, would take for more than text.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from trainer.card.content import Section, Table
-from trainer.card.plots import Plot
+from trainer.card.blocks import Section, Table
+from trainer.card.canvas import Plot
 
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#223}"

@@ -1,22 +1,10 @@
-"""The card's plots, as SVG text that needs no script, no font and no style sheet."""
+"""The card's plots."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
 
-from protocols.card import Bin, Curve
-
-WIDTH, HEIGHT = 460, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 26, 40
-_INK, _QUIET, _LINE = "#334", "#889", "#1f6feb"
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A picture, and what it shows in one line."""
-
-    title: str
-    svg: str
+from protocols.card import Bin, Curve, Front, Histogram, Operating
+from protocols.manifest import Importance
+from trainer.card.canvas import HEIGHT, LINE, QUIET, Plot, Scale, axes, bars, svg, text
 
 
 def curve_plot(curve: Curve, unit: str) -> Plot:
@@ -24,91 +12,80 @@ def curve_plot(curve: Curve, unit: str) -> Plot:
     title = f"Mean {curve.of} as {curve.feature} changes"
     numbers = [at for at in curve.at if not isinstance(at, str)]
     if len(numbers) < len(curve.at):
-        return Plot(title, _bars([str(at) for at in curve.at], curve.means, title))
-    scale = _Scale.over(numbers, curve.means)
-    points = " ".join(f"{scale.x(at)},{scale.y(mean)}" for at, mean in zip(numbers, curve.means, strict=True))
-    line = f'<polyline fill="none" stroke="{_LINE}" stroke-width="2" points="{points}"/>'
+        return Plot(title, bars([str(at) for at in curve.at], curve.means, title))
+    scale = Scale.over(numbers, curve.means)
+    line = _path(list(zip(numbers, curve.means, strict=True)), scale)
     name = curve.feature if f"[{unit}]" in curve.feature or not unit else f"{curve.feature} [{unit}]"
-    return Plot(title, _svg(title, [*_axes(scale, name), line]))
+    return Plot(title, svg(title, [*axes(scale, name), line]))
 
 
 def calibration_plot(bins: Sequence[Bin], of: str) -> Plot:
     """Draw observed over predicted means, and the line on which they are equal."""
     title = f"Observed over predicted: {of}"
     every = [value for one in bins for value in (one.predicted, one.observed)]
-    scale = _Scale.over(every, every)
-    low, high = scale.left, scale.right
-    equal = (
-        f'<line x1="{scale.x(low)}" y1="{scale.y(low)}" x2="{scale.x(high)}" y2="{scale.y(high)}" '
-        f'stroke="{_QUIET}" stroke-dasharray="5 4"/>'
-    )
-    dots = [
-        f'<circle cx="{scale.x(one.predicted)}" cy="{scale.y(one.observed)}" r="4" fill="{_LINE}"/>' for one in bins
+    scale = Scale.over(every, every)
+    dots = [f'<circle cx="{scale.x(one.predicted)}" cy="{scale.y(one.observed)}" r="4" fill="{LINE}"/>' for one in bins]
+    return Plot(title, svg(title, [*axes(scale, "predicted"), _diagonal(scale), *dots]))
+
+
+def importance_plot(importance: Sequence[Importance]) -> Plot:
+    """Draw mean contributions as bars, with their intervals."""
+    title = "Mean contribution of each input, with its 95 % interval"
+    errors = [one.error or 0.0 for one in importance]
+    return Plot(title, bars([one.feature for one in importance], [one.value for one in importance], title, errors))
+
+
+def operating_plot(points: Sequence[Operating], of: str) -> Plot:
+    """Draw hits over false alarms (ROC), and the line of an answer by lot."""
+    title = f"Hits over false alarms: {of}"
+    scale = Scale(0.0, 1.0, 0.0, 1.0)
+    line = _path([(0.0, 0.0), *((one.false_alarms, one.hits) for one in points), (1.0, 1.0)], scale)
+    by_lot = _diagonal(scale)
+    return Plot(title, svg(title, [*axes(scale, "false alarms"), by_lot, line]))
+
+
+def precision_plot(points: Sequence[Operating], of: str) -> Plot:
+    """Draw the share of right answers over the share that is found."""
+    title = f"Precision over hits: {of}"
+    scale = Scale(0.0, 1.0, 0.0, 1.0)
+    line = _path([(one.hits, one.precision) for one in points], scale)
+    return Plot(title, svg(title, [*axes(scale, "hits"), line]))
+
+
+def residual_plot(residuals: Histogram, target: str) -> Plot:
+    """Draw how often predictions are off by how much."""
+    title = f"Prediction less true {target}: held-out rows"
+    scale = Scale.over(residuals.edges, [0.0, float(max(residuals.counts))])
+    columns = [
+        f'<rect x="{scale.x(low)}" y="{scale.y(count)}" width="{max(scale.x(high) - scale.x(low) - 1, 1):.1f}" '
+        f'height="{scale.y(0) - scale.y(count):.1f}" fill="{LINE}"/>'
+        for low, high, count in zip(residuals.edges, residuals.edges[1:], residuals.counts, strict=False)
     ]
-    return Plot(title, _svg(title, [*_axes(scale, "predicted"), equal, *dots]))
+    return Plot(title, svg(title, [*axes(scale, "prediction less truth"), *columns]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """The ranges that a plot shows."""
-
-    left: float
-    right: float
-    low: float
-    high: float
-
-    @classmethod
-    def over(cls, across: Sequence[float], up: Sequence[float]) -> "_Scale":
-        left, right = _wide(min(across), max(across))
-        low, high = _wide(min(up), max(up))
-        return cls(left, right, low, high)
-
-    def x(self, value: float) -> float:
-        return round(_LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT), 1)
-
-    def y(self, value: float) -> float:
-        return round(HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - _TOP - _BOTTOM), 1)
+def front_plot(front: Sequence[Front], metric: str) -> Plot:
+    """Draw the loss of each model over its latency; the chosen one is filled."""
+    title = f"{metric} over latency of the models that nothing beats"
+    scale = Scale.over([one.latency_ms for one in front], [one.loss for one in front])
+    dots = []
+    for one in front:
+        x, y = scale.x(one.latency_ms), scale.y(one.loss)
+        fill = LINE if one.chosen else "none"
+        dots.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{fill}" stroke="{LINE}" stroke-width="2"/>')
+        if one.chosen:
+            dots.append(text(x + 8, y - 6, "chosen", "start"))
+    return Plot(title, svg(title, [*axes(scale, "milliseconds a row"), *dots], HEIGHT))
 
 
-def _wide(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty, so that a flat line can be drawn."""
-    return (low, high) if high > low else (low - (abs(low) or 1.0) * 0.1, high + (abs(high) or 1.0) * 0.1)
-
-
-def _axes(scale: _Scale, name: str) -> list[str]:
-    parts = []
-    for value in (scale.low, (scale.low + scale.high) / 2, scale.high):
-        y = scale.y(value)
-        parts.append(f'<line x1="{_LEFT}" y1="{y}" x2="{WIDTH - _RIGHT}" y2="{y}" stroke="{_QUIET}" opacity=".35"/>')
-        parts.append(_text(_LEFT - 6, y + 4, f"{value:.3g}", "end"))
-    for value, anchor in ((scale.left, "start"), (scale.right, "end")):
-        parts.append(_text(scale.x(value), HEIGHT - _BOTTOM + 16, f"{value:.4g}", anchor))
-    return [*parts, _text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 8, name, "middle")]
-
-
-def _bars(names: Sequence[str], values: Sequence[float], title: str) -> str:
-    low, high = min(0.0, *values), max(0.0, *values)
-    span, step = (high - low) or 1.0, 20
-    parts = []
-    for row, (name, value) in enumerate(zip(names, values, strict=True)):
-        y, left = _TOP + row * step, 150
-        start, end = sorted((left + (0 - low) / span * 220, left + (value - low) / span * 220))
-        parts.append(_text(left - 6, y + 13, name if len(name) < 22 else f"{name[:20]}…", "end"))
-        parts.append(
-            f'<rect x="{start:.1f}" y="{y + 3}" width="{max(end - start, 1):.1f}" height="{step - 6}" fill="{_LINE}"/>'
-        )
-        parts.append(_text(left + 226, y + 13, f"{value:.3g}", "start"))
-    return _svg(title, parts, _TOP + len(names) * step + 6)
-
-
-def _svg(title: str, parts: Sequence[str], height: float = HEIGHT) -> str:
-    words = escape(title if len(title) < 70 else f"{title[:68]}…")
+def _diagonal(scale: Scale) -> str:
+    low, high = scale.left, scale.right
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
-        f'<text x="4" y="15" fill="{_INK}" font-weight="bold">{words}</text>{"".join(parts)}</svg>'
+        f'<line x1="{scale.x(low)}" y1="{scale.y(low)}" x2="{scale.x(high)}" y2="{scale.y(high)}" '
+        f'stroke="{QUIET}" stroke-dasharray="5 4"/>'
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{_INK}" text-anchor="{anchor}">{escape(text)}</text>'
+def _path(points: Sequence[tuple[float, float]], scale: Scale) -> str:
+    placed = " ".join(f"{scale.x(x)},{scale.y(y)}" for x, y in points)
+    return f'<polyline fill="none" stroke="{LINE}" stroke-width="2" points="{placed}"/>'

@@ -1,7 +1,11 @@
 """Where the model is worst: parts of the held-out rows, cut by one or two of its important inputs.
 
 The search is small and deterministic: each number in quarters, each category by its common values, every pair of two.
-A part counts from a least number of rows, and only if its error is worse than that of all rows by more than chance.
+A part counts from a least number of rows, and only if its error is worse than chance would make the worst of all parts
+that were looked at: the same errors are dealt to the rows at random, again and again, and a part must beat the worst
+part of nearly every deal. That holds for heavy tails, and however many parts there are and however they overlap.
+
+Source: Westfall, Young, "Resampling-Based Multiple Testing" (the maximum statistic).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +17,15 @@ import numpy as np
 from protocols.card import Segment
 from protocols.manifest import Task
 from trainer.columns import Column
+from trainer.guardrails.rail import evenly
 from trainer.metrics import normal_probabilities
 
 #: Segments that are told, and the rows and share of the rows that each has at least.
 TOLD, MIN_ROWS, MIN_SHARE = 3, 20, 0.05
 #: Values of a category that are looked at.
 COMMON = 6
-#: Standard errors by which a segment must be worse: some hundreds of segments are looked at.
-BEYOND_CHANCE = 3.0
+#: How often chance may name a part where none is worse, the deals by which that is known, and the rows that are dealt.
+LEVEL, DEALS, DEALT_ROWS = 0.05, 199, 2_000
 
 
 class Part(NamedTuple):
@@ -44,20 +49,44 @@ def worst_segments(
         columns: to cut by, the most important first.
         held_out: rows, by position; truth and output are theirs, classes as places.
     """
-    losses = _losses(truth, output, task)
+    rows = evenly(len(held_out), DEALT_ROWS)
+    held_out, losses = held_out[rows], _losses(truth[rows], output[rows], task)
     needed = max(MIN_ROWS, int(MIN_SHARE * len(losses)))
-    parts = [part for index, column in enumerate(columns) for part in _parts(column, held_out, index)]
+    single = [part for index, column in enumerate(columns) for part in _parts(column, held_out, index)]
     pairs = (
         Part(f"{one.words} and {two.words}", one.rows & two.rows, -1)
-        for one, two in combinations(parts, 2)
+        for one, two in combinations(single, 2)
         if one.feature != two.feature
     )
-    bad = [(losses[part.rows].mean(), part) for part in [*parts, *pairs] if _worse(losses, part.rows, needed)]
-    told: list[Part] = []
-    for _, part in sorted(bad, key=lambda pair: (-pair[0], len(pair[1].words), pair[1].words)):
-        if len(told) < TOLD and all(_overlap(part.rows, other.rows) < 0.5 for other in told):
-            told.append(part)
-    return tuple(Segment(part.words, int(part.rows.sum()), _metric(losses[part.rows], task)) for part in told)
+    parts = [part for part in (*single, *pairs) if needed <= part.rows.sum() < len(losses)]
+    if not parts:
+        return ()
+    chances = _chances(np.stack([part.rows for part in parts]), losses)
+    bad = [
+        (losses[part.rows].mean(), part, chance) for part, chance in zip(parts, chances, strict=True) if chance <= LEVEL
+    ]
+    told: list[tuple[Part, float]] = []
+    for _, part, chance in sorted(bad, key=lambda one: (-one[0], len(one[1].words), one[1].words)):
+        if len(told) < TOLD and all(_overlap(part.rows, other.rows) < 0.5 for other, _ in told):
+            told.append((part, chance))
+    return tuple(
+        Segment(part.words, int(part.rows.sum()), _metric(losses[part.rows], task), chance) for part, chance in told
+    )
+
+
+def _chances(members: np.ndarray[Any, Any], losses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """How often the worst part of a random deal is as bad as each part is, shape (parts,).
+
+    Args:
+        members: which rows each part has, shape (parts, rows).
+    """
+    random = np.random.default_rng(0)
+    centred = (losses - losses.mean()).astype(np.float32)
+    dealt = np.stack([centred, *(random.permutation(centred) for _ in range(DEALS))], axis=1)
+    # Of parts of a size the mean loss counts; between sizes its standard error makes them comparable.
+    worse = (members.astype(np.float32) @ dealt) / np.sqrt(members.sum(axis=1, dtype=np.float32))[:, None]
+    worst = worse[:, 1:].max(axis=0)
+    return np.asarray((1 + (worst[None] >= worse[:, :1]).sum(axis=1)) / (1 + DEALS))
 
 
 def _losses(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
@@ -70,14 +99,6 @@ def _losses(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any], task: Tas
 def _metric(losses: np.ndarray[Any, Any], task: Task) -> float:
     mean = float(losses.mean())
     return mean**0.5 if task == "regression" else mean
-
-
-def _worse(losses: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], needed: int) -> bool:
-    inside = losses[rows]
-    if not needed <= len(inside) < len(losses):
-        return False
-    error = float(inside.std()) / len(inside) ** 0.5
-    return bool(inside.mean() - losses.mean() > BEYOND_CHANCE * error)
 
 
 def _overlap(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> float:
