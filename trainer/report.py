@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from protocols.card import Card
+from protocols.card import Card, Fairness
 from protocols.feeding import Image
 from protocols.manifest import Importance, Manifest, ParityCertificate
 from trainer.card.content import effect_words
@@ -154,7 +154,18 @@ def _card_lines(report: Report) -> list[str]:
     worst = [f"  {one.where}: {report.metric} {one.value:.4g} on {one.rows} rows" for one in report.card.segments]
     simple = report.card.baseline.metrics.get(report.metric)
     lines += ["", f"the simplest answer has {report.metric} {simple:.4g}"] * (simple is not None)
-    return lines + (["", "where it is worst", *worst] if worst else [])
+    lines += ["", "where it is worst", *worst] if worst else []
+    return lines + [line for one in report.card.fairness for line in _fairness_lines(one)]
+
+
+def _fairness_lines(fair: Fairness) -> list[str]:
+    gaps = [
+        f"  the {gap.figure} of {gap.most!r} is {gap.difference.value:.3g} above that of {gap.least!r} "
+        f"({gap.difference.low:.2g} to {gap.difference.high:.2g})"
+        for gap in fair.gaps
+        if gap.beyond_chance
+    ]
+    return ["", f"fairness by {fair.column}", *(gaps or ["  no gap between groups is beyond chance"])]
 
 
 def _number(value: object) -> str:

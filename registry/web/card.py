@@ -6,12 +6,13 @@ figures are data of a known form, and every text in them is escaped here.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 from markupsafe import Markup
 
-from protocols.card import Bin, Card, Curve
+from protocols.card import Bin, Card, Curve, Histogram, Operating
 
 WIDTH, HEIGHT = 400, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 10, 24
@@ -32,6 +33,9 @@ class CardView(NamedTuple):
     card: Card
     curves: list[Drawn]
     calibration: Markup | None
+    operating: Markup | None
+    residuals: Markup | None
+    shapes: list[Drawn]
 
 
 def card_view(report: dict[str, Any]) -> CardView | None:
@@ -40,12 +44,33 @@ def card_view(report: dict[str, Any]) -> CardView | None:
         card = msgspec.convert(report.get("card"), Card)
     except msgspec.ValidationError:
         return None
-    curves = [
+    return CardView(
+        card,
+        _drawn(card.curves),
+        _calibration(card.calibration[:MAX_POINTS]),
+        _operating(card.operating[:MAX_POINTS]),
+        _residuals(card.residuals),
+        _drawn(card.shapes),
+    )
+
+
+def _drawn(curves: Sequence[Curve]) -> list[Drawn]:
+    return [
         Drawn(curve, _curve(curve))
-        for curve in card.curves[:MAX_CURVES]
+        for curve in curves[:MAX_CURVES]
         if 2 <= len(curve.at) == len(curve.means) <= MAX_POINTS
     ]
-    return CardView(card, curves, _calibration(card.calibration[:MAX_POINTS]))
+
+
+def _operating(points: Sequence[Operating]) -> Markup | None:
+    return _picture([(one.false_alarms, one.hits) for one in points], "Hits over false alarms") if points else None
+
+
+def _residuals(found: Histogram | None) -> Markup | None:
+    if found is None or not 1 < len(found.counts) < min(len(found.edges), MAX_POINTS):
+        return None
+    middles = [(low + high) / 2 for low, high in pairwise(found.edges)]
+    return _picture(list(zip(middles, found.counts, strict=False)), "Rows over prediction less truth")
 
 
 def _curve(curve: Curve) -> Markup | None:

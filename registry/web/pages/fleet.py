@@ -71,6 +71,7 @@ class Bar(msgspec.Struct, frozen=True):
     value: float
     length: float
     direction: str
+    error: float | None = None
 
 
 def model_row(catalogue: Catalogue, model: Model) -> ModelRow:
@@ -93,4 +94,13 @@ def bars(importance: tuple[Importance, ...], limit: int = 12) -> list[Bar]:
     """Return the most important inputs, most important first."""
     ranked = sorted(importance, key=lambda one: -one.value)[:limit]
     most = ranked[0].value if ranked and ranked[0].value > 0 else 1.0
-    return [Bar(one.feature, one.value, round(100 * one.value / most, 1), one.direction) for one in ranked]
+    return [
+        Bar(
+            one.feature,
+            one.value,
+            round(100 * one.value / most, 1),
+            one.direction,
+            one.error if isinstance(one.error, float) else None,
+        )
+        for one in ranked
+    ]

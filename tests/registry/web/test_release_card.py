@@ -5,6 +5,7 @@ import json
 import pytest
 from simulators.candidates import write_candidate
 
+from protocols.manifest import Contributions, TensorSpec
 from registry.publication import publish
 from registry.web.card import card_view
 
@@ -27,12 +28,48 @@ def card(name: str = "AT") -> dict:
     }
 
 
+def whole_card(name: str = "AT") -> dict:
+    """Return a card with every figure that a classifier or a regression may have."""
+    rate = {"value": 0.2, "low": 0.1, "high": 0.4}
+    group = {"group": name, "rows": 40, "metric": 0.5, "misses": rate, "wrong": rate}
+    gap = {"figure": "miss rate", "most": name, "least": "day", "difference": {"value": 0.3, "low": 0.1, "high": 0.5}}
+    change = {"feature": name, "before": None, "after": 12.5}
+    point = {"threshold": 0.5, "hits": 0.9, "false_alarms": 0.1, "precision": 0.8}
+    return {
+        **card(name),
+        "confusion": {"classes": [name, "good"], "counts": [[8, 1], [2, 31]]},
+        "operating": [point, {**point, "hits": 1.0, "false_alarms": 1.0}],
+        "residuals": {"edges": [-1.0, 0.0, 1.0], "counts": [3, 4]},
+        "groups": [{"features": [name, "V"], "value": 3.25, "error": 0.125}],
+        "ties": [[name, "RH"]],
+        "otherwise": {
+            "answer": name,
+            "reached": 0.2,
+            "wanted": "'good'",
+            "alternatives": [{"changes": [change], "answer": "good", "reached": 0.6, "unusual": True}],
+        },
+        "fairness": [{"column": name, "groups": [group, {**group, "group": "day"}], "gaps": [gap], "of": name}],
+        "interpretable": {"name": name, "loss": 0.31, "best_loss": 0.3, "cost_share": 0.03},
+        "shapes": card(name)["curves"],
+        "front": [
+            {
+                "name": name,
+                "loss": 0.3,
+                "latency_ms": 0.2,
+                "size_bytes": 4000,
+                "memory_bytes": 5_000_000,
+                "chosen": True,
+            }
+        ],
+    }
+
+
 @pytest.fixture
 def show(home, catalogue, clock, client, tmp_path):
     """Publish a release with such a report and return its page."""
 
-    def page(report: dict) -> str:
-        candidate = write_candidate(tmp_path / "candidate")
+    def page(report: dict, **changes: object) -> str:
+        candidate = write_candidate(tmp_path / "candidate", **changes)
         (candidate / "report.json").write_text(json.dumps(report))
         publish(home, catalogue, candidate, clock)
         response = client.get("/models/ccpp/releases/1")
@@ -58,8 +95,35 @@ def test_the_page_shows_effects_curves_and_weak_spots(show):
     assert '<path class="line series-0" d="M58.0' in text
 
 
+def test_the_page_shows_what_a_whole_card_tells(show):
+    text = show({"card": whole_card()})
+    for expected in (
+        "best read as one",
+        "3.25",
+        "or RH matters more",
+        "from missing to 12.5",
+        "unlike any row known",
+        "What is answered, by what it is",
+        "▲ gap",
+        "0.3 above day",
+        "What reading it whole would cost",
+        "✓ chosen",
+    ):
+        assert expected in text
+    assert text.count('<svg class="plot curve"') == 5
+
+
+def test_a_model_that_tells_contributions_says_so(show, tmp_path):
+    told = Contributions("log-odds", (-1.5,), "bad")
+    outputs = (TensorSpec("prediction", "float32"), TensorSpec("contributions", "float32", (None, 4)))
+    text = show({"card": card()}, contributions=told, outputs=outputs)
+    assert "what every input added, in log-odds of bad" in text
+
+
 def test_markup_in_a_publishers_names_stays_text(show):
-    text = show({"card": card(EVIL), "guardrails": [{"check": EVIL, "state": "done", "seen": [EVIL], "done": EVIL}]})
+    text = show(
+        {"card": whole_card(EVIL), "guardrails": [{"check": EVIL, "state": "done", "seen": [EVIL], "done": EVIL}]}
+    )
     assert "<script" not in text
     assert "<img" not in text
     assert "&lt;script&gt;" in text
