@@ -1,11 +1,12 @@
 """Tables in: CSV, compressed CSV and Parquet files to a pandas DataFrame, and the digest of what was read."""
 
+import contextlib
 import csv
 import gzip
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.errors import ColumnNameRefusedError, EmptyTableError, TableUnreadableError
+from trainer.long_tables import is_long, open_text, read_long_csv, read_long_parquet
+from trainer.row_sample import ROWS_IN_FILE, shortened
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
@@ -20,12 +23,16 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 _SEPARATORS = (",", ";", "\t", "|")
 
 
-def read_table(path: Path | str, *, name: str | None = None) -> pd.DataFrame:
+def read_table(path: Path | str, *, name: str | None = None, target: str | None = None) -> pd.DataFrame:
     """Read a table, columns named as in the file, values as pandas infers them.
+
+    Of a table that is too long some rows are kept, the same each time, in their order: see `row_sample`. How many rows
+    it has is in the frame's `attrs` then.
 
     Args:
         path: a CSV (`,`, `;`, tab or `|`, optionally gzip) or Parquet file; the ending decides.
         name: whose ending decides, for a blob without one.
+        target: column of whose rare classes no row is lost.
 
     Raises:
         TableUnreadableError: no such file, not a table, or a format we do not read.
@@ -35,6 +42,11 @@ def read_table(path: Path | str, *, name: str | None = None) -> pd.DataFrame:
     path = Path(path)
     shown = name or path.name
     try:
+        long = path.is_file() and is_long(path, shown)
+        if long and shown.lower().endswith(PARQUET_ENDINGS):
+            return _long_parquet(path, shown, target)
+        if long and shown.lower().endswith(CSV_ENDINGS) and (found := _long_csv(path, shown, target)) is not None:
+            return found
         data = path.read_bytes()
     except FileNotFoundError:
         raise TableUnreadableError(f"{path} does not exist; give a CSV, CSV.gz or Parquet file") from None
@@ -42,7 +54,7 @@ def read_table(path: Path | str, *, name: str | None = None) -> pd.DataFrame:
         raise TableUnreadableError(f"{path} is a folder; give a CSV, CSV.gz or Parquet file in it") from None
     except OSError as error:
         raise TableUnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    return parse_table(data, shown)
+    return shortened(parse_table(data, shown), target)
 
 
 def parse_table(data: bytes, name: str) -> pd.DataFrame:
@@ -99,6 +111,41 @@ def table_digest(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def _long_parquet(path: Path, name: str, target: str | None) -> pd.DataFrame:
+    try:
+        table = read_long_parquet(path, target)
+    except (pa.ArrowException, ValueError) as error:
+        raise TableUnreadableError(f"{name} is not a Parquet file: {_first_line(error)}") from error
+    return _with_attributes(check_shape(table, name), table)
+
+
+def _long_csv(path: Path, name: str, target: str | None) -> pd.DataFrame | None:
+    """Read a large CSV file; None where Arrow does not read it, and pandas may, as one piece."""
+    separator = ""
+    try:
+        with open_text(path, name) as text:
+            header = text.readline().removeprefix("\ufeff")
+        if not header.strip() or "\x00" in header:
+            return None
+        separator = _separator(header)
+        _check_unique([cell for cell in next(csv.reader([header], delimiter=separator), []) if cell], name)
+        data, rows = read_long_csv(path, name, separator, target)
+    except (pa.ArrowException, OSError, ValueError, csv.Error):
+        if separator:
+            with contextlib.suppress(OSError, csv.Error), open_text(path, name) as text:
+                _check_even(text, separator, name)
+        return None
+    table = check_shape(_read_csv(data, ",", name), name)
+    if rows > len(table):
+        table.attrs[ROWS_IN_FILE] = rows
+    return table
+
+
+def _with_attributes(table: pd.DataFrame, source: pd.DataFrame) -> pd.DataFrame:
+    table.attrs.update(source.attrs)
+    return table
+
+
 def _parse_parquet(data: bytes, name: str) -> pd.DataFrame:
     try:
         table: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
@@ -114,26 +161,38 @@ def _parse_csv(data: bytes, name: str) -> pd.DataFrame:
         raise EmptyTableError(name, "rows: it is an empty file")
     if "\x00" in text[:4096]:
         raise TableUnreadableError(f"{name} is not text: it has zero bytes; give a CSV or a Parquet file")
-    separator = max(_SEPARATORS, key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
+    separator = _separator(header)
     # As the file has them: pandas would call the second of two `x` columns `x.1`.
     _check_unique([name_ for name_ in next(csv.reader(io.StringIO(text), delimiter=separator), []) if name_], name)
+    return _read_csv(text.encode(), separator, name)
+
+
+def _separator(header: str) -> str:
+    return max(_SEPARATORS, key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
+
+
+def _read_csv(data: bytes, separator: str, name: str) -> pd.DataFrame:
     try:
         # One pass over whole columns: chunked inference would give one column two types.
-        table = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False)
+        table = pd.read_csv(io.BytesIO(data), sep=separator, low_memory=False)
     except pd.errors.EmptyDataError:
         raise EmptyTableError(name) from None
     except (pd.errors.ParserError, ValueError) as error:
-        _check_even(text, separator, name)
+        _check_even(_text_of(data), separator, name)
         raise TableUnreadableError(f"{name} is not a CSV table: {_first_line(error)}") from error
     # A short row lacks its last value; a long first row makes an index of the first column.
     if len(table) and (table.iloc[:, -1].isna().any() or not isinstance(table.index, pd.RangeIndex)):
-        _check_even(text, separator, name)
+        _check_even(_text_of(data), separator, name)
     return table
 
 
-def _check_even(text: str, separator: str, name: str) -> None:
+def _text_of(data: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+
+
+def _check_even(text: Iterable[str], separator: str, name: str) -> None:
     """Refuse rows with more or fewer cells than the header: their values could stand in the wrong columns."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(text, delimiter=separator)
     try:
         filled = (cells for cells in reader if len(cells) > 1 or "".join(cells).strip())
         wanted = len(next(filled, []))

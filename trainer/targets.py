@@ -57,13 +57,13 @@ def read_target(name: str, series: pd.Series, task: Task | None) -> Target:
         series = series.astype("object")
     column = type_column(name, series)
     labelled = np.flatnonzero(~column.missing)
+    if not len(labelled):
+        raise TargetError(f"target {name!r} has no value in any row: fill it in, or name another --target")
     if column.kind == "time":
         raise TargetError(
             f"target {name!r} holds points in time such as {column.values[labelled[0]]!r}, which no model predicts: "
             f"make it a column of numbers, such as hours until then, or name another --target"
         )
-    if not len(labelled):
-        raise TargetError(f"target {name!r} has no value in any row: fill it in, or name another --target")
     if len(labelled) < MIN_ROWS:
         raise TooFewRowsError(len(labelled), MIN_ROWS, name)
     unique = np.unique(column.values[labelled])

@@ -23,6 +23,7 @@ from trainer.guardrails.rows import constant_rail, identifier_rail, time_rail
 from trainer.guardrails.twins import twin_rail
 from trainer.guardrails.units import unit_rail
 from trainer.guardrails.values import category_rail, missing_rail, mixed_rail
+from trainer.row_sample import CLASS_ROWS, ROWS_IN_FILE, shortened
 from trainer.targets import Target, read_target
 
 #: Names of the graph's outputs, which no input may have.
@@ -71,6 +72,7 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
     """
     wishes = wishes or Wishes()
     _check_names(table, target, wishes)
+    table = shortened(table, target)
     labels = read_target(target, table[target], task)
     rows = table.iloc[labels.rows]
     columns = [_typed(str(name), rows[name]) for name in rows.columns if name not in (target, *wishes.drop)]
@@ -89,6 +91,7 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
         features, labels, groups = _in_order(features, labels, groups, order)
     found = [
         *first,
+        *_length_rails(table),
         *_sampling_rails(labels),
         missing_rail(features),
         category_rail(features),
@@ -156,6 +159,20 @@ def _leakage_rail(target: Target) -> Look:
         return dropping("target leakage", [f"{n!r}: {why}" for n, why in leaks], [n for n, _ in leaks], keep)
 
     return look
+
+
+def _length_rails(table: pd.DataFrame) -> list[Guardrail]:
+    """Of a table that is too long a part was read."""
+    rows = table.attrs.get(ROWS_IN_FILE, len(table))
+    if rows == len(table):
+        return []
+    seen = f"{rows} rows of {table.shape[1]} columns are more than are held in memory"
+    done = (
+        f"drew {len(table)} of them, in their order: those with a target first, and of each class at least "
+        f"{CLASS_ROWS} where it has as many"
+    )
+    override = "make a smaller table of the rows that matter; this sample is the same each time"
+    return [Guardrail("long table", "done", (seen,), done, override)]
 
 
 def _sampling_rails(labels: Target) -> list[Guardrail]:
