@@ -1,6 +1,7 @@
 """What a column is: numbers (float32, missing NaN), categories or points in time (text, missing "")."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,11 @@ Kind = Literal["number", "category", "time"]
 
 #: A column whose values are numbers in at least this share is a number column with faults in it.
 NUMBER_SHARE = 0.5
+#: Numbers and texts change places once: so many of either at least, and so large a share of the rarer out of place.
+TURN_ROWS, TURN_SHARE = 10, 0.1
+_COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][+-]?\d+)?\s*")
+#: What may be a whole number with its thousands parted.
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class Column:
         examples: a few of them.
         infinite: how many numbers were infinite; they are missing now.
         integral: every number present is whole.
+        commas: how many numbers were written with a decimal comma.
+        turn: where the kind of the values changes, in words; "" where numbers and texts are scattered.
     """
 
     name: str
@@ -33,6 +41,8 @@ class Column:
     examples: tuple[str, ...] = ()
     infinite: int = 0
     integral: bool = False
+    commas: int = 0
+    turn: str = ""
 
     @property
     def missing(self) -> np.ndarray[Any, Any]:
@@ -45,7 +55,8 @@ def type_column(name: str, series: pd.Series) -> Column:
     """Decide what a column is and convert it.
 
     Booleans are the numbers 0 and 1. Text that is a number in at least half of its values is a number column whose
-    other values are missing; below that it is a category whose numbers are text. Text that is a date, with or
+    other values are missing; below that it is a category whose numbers are text. A decimal comma is read as a point,
+    unless it may part thousands. Text that is a date, with or
     without a time of day, is a point in time.
     """
     if pd.api.types.is_bool_dtype(series.dtype):
@@ -60,24 +71,57 @@ def type_column(name: str, series: pd.Series) -> Column:
 def first_text(series: pd.Series) -> tuple[int, str]:
     """Return the first value of a `mixed` number column that is no number: its row, from 0, and the text."""
     text = pd.Series(_text(series), dtype=object)
-    others = text[(text != "") & pd.to_numeric(text, errors="coerce").isna()]
+    others = text[(text != "") & _numbers(text)[0].isna()]
     return int(others.index[0]), str(others.iloc[0])
 
 
 def _from_text(name: str, series: pd.Series) -> Column:
     text = pd.Series(_text(series), dtype=object)
     present = text != ""
-    numbers = pd.to_numeric(text.where(present), errors="coerce")
+    numbers, commas = _numbers(text)
     numeric = int(numbers.notna().sum())
     others = text[present & numbers.isna()]
+    turn = _turn(numbers[present].notna().to_numpy(), np.flatnonzero(present))
     if numeric and numeric >= NUMBER_SHARE * int(present.sum()):
         examples = tuple(others.drop_duplicates().head(3))
         column = _number(name, numbers)
-        return Column(name, "number", column.values, len(others), examples, column.infinite, column.integral)
+        return replace(column, mixed=len(others), examples=examples, commas=commas, turn=turn)
     if are_timestamps(text[present]):
         return Column(name, "time", text.to_numpy(dtype=object))
     examples = tuple(text[numbers.notna()].drop_duplicates().head(3))
-    return Column(name, "category", text.to_numpy(dtype=object), numeric, examples)
+    return Column(name, "category", text.to_numpy(dtype=object), numeric, examples, turn=turn)
+
+
+def _numbers(text: pd.Series) -> tuple[pd.Series, int]:
+    """The texts as numbers, NaN where they are none, and how many had a decimal comma."""
+    numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
+    others = text[numbers.isna() & (text != "")]
+    written = others[[_COMMA.fullmatch(each) is not None for each in others]]
+    if not len(written) or all(_THOUSANDS.fullmatch(each) for each in written):
+        return numbers, 0
+    numbers = numbers.copy()
+    numbers[written.index] = pd.to_numeric(written.str.replace(".", "").str.replace(",", "."))
+    return numbers, len(written)
+
+
+def _turn(numeric: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> str:
+    """Where numbers become texts, or texts numbers, if that happens once.
+
+    Args:
+        numeric: which of the values present are numbers.
+        places: their rows, from 0.
+    """
+    before = np.concatenate([[0], np.cumsum(numeric)])
+    total, rows = int(before[-1]), len(numeric)
+    if min(total, rows - total) < TURN_ROWS:
+        return ""
+    cuts = np.arange(rows + 1)
+    wrong = before + (rows - cuts) - (total - before)  # numbers before the cut, texts from it on
+    for misplaced, first, then in ((wrong, "texts", "numbers"), (rows - wrong, "numbers", "texts")):
+        cut = int(misplaced.argmin())
+        if misplaced[cut] <= TURN_SHARE * min(total, rows - total):
+            return f"{first} up to about row {int(places[cut - 1]) + 1}, {then} from there on"
+    return ""
 
 
 def _number(name: str, series: pd.Series) -> Column:

@@ -170,3 +170,49 @@ def test_no_check_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_table(table(empty=np.nan, one=1, at=pd.date_range("2024", periods=ROWS)), "y", None)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "says"),
+    [
+        (
+            "1.5",
+            "off",
+            "texts among its numbers ('off'): made missing; numbers up to about row 250, texts from there on",
+        ),
+        ("off", "1.5", "texts up to about row 50, numbers from there on"),
+    ],
+)
+def test_a_type_that_changes_partway_is_told_with_its_row(first: str, then: str, says: str) -> None:
+    cut = 250 if first == "1.5" else 50
+    values = [first] * cut + [then] * (ROWS - cut)
+    values[10 if first == "1.5" else -10] = then if first == "1.5" else first  # one out of place hides nothing
+    seen = rail(check_table(table(x=values, z=range(ROWS)), "y", None, Wishes(keep=["x"])), "mixed types").seen
+    assert says in seen[0]
+
+
+def test_types_that_are_scattered_have_no_row_of_change() -> None:
+    values = ["off" if row % 5 == 0 else str(row % 7) for row in range(ROWS)]
+    seen = rail(check_table(table(x=values), "y", None), "mixed types").seen
+    assert seen == ("'x' has 80 texts among its numbers ('off'): made missing",)
+
+
+@pytest.mark.parametrize("values", [["1,5", "-2,25", "1.000,5"], ["0,125", "1,250"], ["1.5", "2,5"]])
+def test_a_decimal_comma_is_read_and_told(values: list[str]) -> None:
+    checked = check_table(table(x=[values[row % len(values)] for row in range(ROWS)]), "y", None)
+    column = next(one for one in checked.features if one.name == "x")
+    wanted = [float(value.replace(".", "").replace(",", ".") if "," in value else value) for value in values]
+    assert column.values[: len(values)].tolist() == wanted
+    assert "numbers with a decimal comma: read as numbers" in rail(checked, "mixed types").seen[0]
+    assert rail(checked, "mixed types").columns == ("x",)
+
+
+@pytest.mark.parametrize("value", ["1,250", "12,500"])
+def test_a_comma_that_may_part_thousands_is_not_guessed(value: str) -> None:
+    checked = check_table(table(x=[value, "other"] * (ROWS // 2)), "y", None)
+    assert next(one for one in checked.features if one.name == "x").kind == "category"
+
+
+def test_a_target_of_dates_without_any_is_one_clear_line() -> None:
+    with pytest.raises(TargetError, match="has no value in any row"):
+        check_table(table().assign(y=pd.to_datetime([None] * ROWS)), "y", None)

@@ -1,4 +1,4 @@
-"""Values: text among numbers, infinite and missing ones, and categories without end."""
+"""Values: text among numbers, or instead of them from some row on; infinite and missing ones; endless categories."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,13 +19,18 @@ def mixed_rail(features: Sequence[Column]) -> Guardrail:
     seen, names = [], []
     for column in features:
         examples = ", ".join(repr(example) for example in column.examples)
+        turn = f"; {column.turn}" if column.turn else ""
         if column.mixed and column.kind == "number":
-            seen.append(f"{column.name!r} has {column.mixed} texts among its numbers ({examples}): made missing")
+            seen.append(f"{column.name!r} has {column.mixed} texts among its numbers ({examples}): made missing{turn}")
         elif column.mixed:
-            seen.append(f"{column.name!r} has {column.mixed} numbers among its texts ({examples}): made categories")
+            seen.append(
+                f"{column.name!r} has {column.mixed} numbers among its texts ({examples}): made categories{turn}"
+            )
+        if column.commas:
+            seen.append(f"{column.name!r} has {column.commas} numbers with a decimal comma: read as numbers")
         if column.infinite:
             seen.append(f"{column.name!r} has {column.infinite} infinite numbers: made missing")
-        if column.mixed or column.infinite:
+        if column.mixed or column.infinite or column.commas:
             names.append(column.name)
     return found("mixed types", "alerted", seen, "as said", "correct the data or --drop", names)
 
