@@ -76,32 +76,36 @@ def first_text(series: pd.Series) -> tuple[int, str]:
 
 
 def _from_text(name: str, series: pd.Series) -> Column:
-    text = pd.Series(_text(series), dtype=object)
-    present = text != ""
-    numbers, commas = _numbers(text)
-    numeric = int(numbers.notna().sum())
-    others = text[present & numbers.isna()]
-    turn = _turn(numbers[present].notna().to_numpy(), np.flatnonzero(present))
+    text = _text(series)
+    codes, different = pd.factorize(text)
+    read, with_comma = _numbers(pd.Series(different, dtype=object))
+    numbers, present = read.to_numpy(dtype=np.float64)[codes], (different != "")[codes]
+    is_number = ~np.isnan(numbers)
+    numeric, others = int(is_number.sum()), present & ~is_number
+    turn = _turn(is_number[present], np.flatnonzero(present))
     if numeric and numeric >= NUMBER_SHARE * int(present.sum()):
-        examples = tuple(others.drop_duplicates().head(3))
-        column = _number(name, numbers)
-        return replace(column, mixed=len(others), examples=examples, commas=commas, turn=turn)
-    if are_timestamps(text[present]):
-        return Column(name, "time", text.to_numpy(dtype=object))
-    examples = tuple(text[numbers.notna()].drop_duplicates().head(3))
-    return Column(name, "category", text.to_numpy(dtype=object), numeric, examples, turn=turn)
+        column = _number(name, pd.Series(numbers))
+        commas = int(with_comma[codes].sum())
+        return replace(column, mixed=int(others.sum()), examples=_first(text[others]), commas=commas, turn=turn)
+    if are_timestamps(different[different != ""]):
+        return Column(name, "time", text)
+    return Column(name, "category", text, numeric, _first(text[is_number]), turn=turn)
 
 
-def _numbers(text: pd.Series) -> tuple[pd.Series, int]:
-    """The texts as numbers, NaN where they are none, and how many had a decimal comma."""
+def _first(texts: np.ndarray[Any, Any]) -> tuple[str, ...]:
+    return tuple(pd.unique(texts)[:3])
+
+
+def _numbers(text: pd.Series) -> tuple[pd.Series, np.ndarray[Any, Any]]:
+    """The texts as numbers, NaN where they are none, and which were written with a decimal comma."""
     numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
-    others = text[numbers.isna() & (text != "")]
-    written = others[[_COMMA.fullmatch(each) is not None for each in others]]
+    commas = numbers.isna().to_numpy() & np.array([_COMMA.fullmatch(each) is not None for each in text], dtype=bool)
+    written = text[commas]
     if not len(written) or all(_THOUSANDS.fullmatch(each) for each in written):
-        return numbers, 0
+        return numbers, np.zeros(len(text), dtype=bool)
     numbers = numbers.copy()
-    numbers[written.index] = pd.to_numeric(written.str.replace(".", "").str.replace(",", "."))
-    return numbers, len(written)
+    numbers[commas] = pd.to_numeric(written.str.replace(".", "").str.replace(",", "."))
+    return numbers, commas
 
 
 def _turn(numeric: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> str:
@@ -139,8 +143,8 @@ def _text(series: pd.Series) -> np.ndarray[Any, Any]:
     """Values as str as they stand, missing as "", shape (rows,), dtype object."""
     missing = series.isna().to_numpy()
     if pd.api.types.infer_dtype(series, skipna=True) == "string":  # at once, where nothing needs to be spelt
-        texts: np.ndarray[Any, Any] = series.to_numpy(dtype=object, copy=True)
-        texts[missing] = ""
+        codes, different = pd.factorize(series)  # one object for each value, not for each row
+        texts: np.ndarray[Any, Any] = np.append(np.asarray(different, dtype=object), "")[codes]
         return texts
     plain = series.to_numpy(dtype=object)
     values = ["" if gone else str(value) for value, gone in zip(plain, missing, strict=True)]

@@ -23,17 +23,17 @@ def is_long(path: Path, name: str) -> bool:
     return path.stat().st_size > (AT_ONCE_GZIP_BYTES if name.lower().endswith(".gz") else AT_ONCE_BYTES)
 
 
-def read_long_parquet(path: Path, target: str | None) -> pd.DataFrame:
+def read_long_parquet(path: Path, target: str | None, rows: int | None) -> pd.DataFrame:
     """Read a Parquet file, at most `most_rows` of it."""
     with pq.ParquetFile(path, pre_buffer=False) as file:
         columns = [field.name for field in file.schema_arrow]
-        found = _drawn(file.iter_batches(_BATCH_ROWS), file.schema_arrow, columns, target)
+        found = _drawn(file.iter_batches(_BATCH_ROWS), file.schema_arrow, columns, target, rows)
     frame: pd.DataFrame = found.unify_dictionaries().to_pandas(self_destruct=True, split_blocks=True)
     frame.attrs.update(_attributes(found))
     return frame
 
 
-def read_long_csv(path: Path, name: str, separator: str, target: str | None) -> tuple[bytes, int]:
+def read_long_csv(path: Path, name: str, separator: str, target: str | None, rows: int | None) -> tuple[bytes, int]:
     """Return the rows of a CSV file that are kept, as a smaller CSV file with commas, and how many rows it has.
 
     Cells are taken over as text, so that what they are is decided of whole columns.
@@ -51,9 +51,9 @@ def read_long_csv(path: Path, name: str, separator: str, target: str | None) -> 
             column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False, quoted_strings_can_be_null=False
         )
         with pa_csv.open_csv(stream, read, parse, text) as reader:
-            found = _drawn(reader, reader.schema, header, target)
-    rows = int((found.schema.metadata or {}).get(_ROWS, found.num_rows))
-    return _as_csv(found), rows
+            found = _drawn(reader, reader.schema, header, target, rows)
+    offered = int((found.schema.metadata or {}).get(_ROWS, found.num_rows))
+    return _as_csv(found), offered
 
 
 def open_text(path: Path, name: str) -> io.TextIOWrapper:
@@ -66,9 +66,11 @@ def open_text(path: Path, name: str) -> io.TextIOWrapper:
 _ROWS = b"rows"
 
 
-def _drawn(batches: Iterable[pa.RecordBatch], schema: pa.Schema, columns: list[str], target: str | None) -> pa.Table:
+def _drawn(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, columns: list[str], target: str | None, rows: int | None
+) -> pa.Table:
     """The rows kept, in their order; the schema's metadata say of how many, where that is more."""
-    draw, classes = Draw(most_rows(len(columns))), Classes()
+    draw, classes = Draw(most_rows(len(columns), rows)), Classes()
     held = pa.Table.from_batches([], schema)
     place = columns.index(target) if target in columns else None
     for batch in batches:

@@ -25,21 +25,23 @@ MOST_CLASSES = 1_000
 #: What a frame's `attrs` say of the table that it was drawn from: how many rows that had.
 ROWS_IN_FILE = "genba_rows_in_file"
 
+#: Of the draw: not one that somebody may have made a table with, whose columns would follow the draw.
+_SEED = 0x67656E6261
 #: Above every key: those of rows with a target are under 1, the others under 2.
 _NO_BAR = 2.0
 
 Rows = np.ndarray[Any, Any]
 
 
-def most_rows(columns: int) -> int:
-    """Return how many rows of a table with so many columns are kept."""
-    return min(MOST_ROWS, max(LEAST_ROWS, MOST_CELLS // max(columns, 1)))
+def most_rows(columns: int, wanted: int | None = None) -> int:
+    """Return how many rows of a table with so many columns are kept: no more than `wanted`, if that is given."""
+    return min(wanted or MOST_ROWS, MOST_ROWS, max(LEAST_ROWS, MOST_CELLS // max(columns, 1)))
 
 
 class Draw:
     """The draw of `limit` rows, and of up to `CLASS_ROWS` of each class beside them."""
 
-    def __init__(self, limit: int, seed: int = 0) -> None:
+    def __init__(self, limit: int, seed: int = _SEED) -> None:
         self.limit = limit
         self._random = np.random.default_rng(seed)
         self._bar = _NO_BAR
@@ -64,7 +66,9 @@ class Draw:
         keys = self._random.random(rows)
         if labelled is not None:
             keys += ~labelled
-        codes = np.full(rows, -1, dtype=np.int64) if codes is None else codes
+        if codes is None:
+            self._codes[:] = -1  # what seemed to be classes were not
+            codes = np.full(rows, -1, dtype=np.int64)
         kept = np.flatnonzero(keys < self._bars(codes))
         self._keys = np.concatenate([self._keys, keys[kept]])
         self._codes = np.concatenate([self._codes, codes[kept]])
@@ -76,7 +80,7 @@ class Draw:
         if len(self._keys) <= self.limit:
             return None
         self._bar = float(np.partition(self._keys, self.limit)[self.limit])
-        self._class_bars = np.zeros(int(self._codes.max()) + 1)
+        self._class_bars = np.zeros(int(self._codes.max(initial=-1)) + 1)
         for code in range(len(self._class_bars)):
             keys = self._keys[self._codes == code]
             few = len(keys) <= CLASS_ROWS
@@ -121,9 +125,13 @@ def have_value(values: pa.Array) -> Rows:
     return np.asarray(there.to_numpy(zero_copy_only=False))
 
 
-def shortened(table: pd.DataFrame, target: str | None) -> pd.DataFrame:
-    """Return the table, or the rows of it that are kept where it is too long, in their order."""
-    draw = Draw(most_rows(table.shape[1]))
+def shortened(table: pd.DataFrame, target: str | None, rows: int | None = None) -> pd.DataFrame:
+    """Return the table, or the rows of it that are kept where it is too long, in their order.
+
+    Args:
+        rows: how many, if fewer than `most_rows` are wanted.
+    """
+    draw = Draw(most_rows(table.shape[1], rows))
     if len(table) <= draw.limit or ROWS_IN_FILE in table.attrs:
         return table
     codes = labelled = None

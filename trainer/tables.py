@@ -23,7 +23,9 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 _SEPARATORS = (",", ";", "\t", "|")
 
 
-def read_table(path: Path | str, *, name: str | None = None, target: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path | str, *, name: str | None = None, target: str | None = None, rows: int | None = None
+) -> pd.DataFrame:
     """Read a table, columns named as in the file, values as pandas infers them.
 
     Of a table that is too long some rows are kept, the same each time, in their order: see `row_sample`. How many rows
@@ -33,6 +35,7 @@ def read_table(path: Path | str, *, name: str | None = None, target: str | None 
         path: a CSV (`,`, `;`, tab or `|`, optionally gzip) or Parquet file; the ending decides.
         name: whose ending decides, for a blob without one.
         target: column of whose rare classes no row is lost.
+        rows: how many are kept, if fewer than usual are wanted.
 
     Raises:
         TableUnreadableError: no such file, not a table, or a format we do not read.
@@ -44,8 +47,8 @@ def read_table(path: Path | str, *, name: str | None = None, target: str | None 
     try:
         long = path.is_file() and is_long(path, shown)
         if long and shown.lower().endswith(PARQUET_ENDINGS):
-            return _long_parquet(path, shown, target)
-        if long and shown.lower().endswith(CSV_ENDINGS) and (found := _long_csv(path, shown, target)) is not None:
+            return _long_parquet(path, shown, target, rows)
+        if long and shown.lower().endswith(CSV_ENDINGS) and (found := _long_csv(path, shown, target, rows)) is not None:
             return found
         data = path.read_bytes()
     except FileNotFoundError:
@@ -54,7 +57,7 @@ def read_table(path: Path | str, *, name: str | None = None, target: str | None 
         raise TableUnreadableError(f"{path} is a folder; give a CSV, CSV.gz or Parquet file in it") from None
     except OSError as error:
         raise TableUnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    return shortened(parse_table(data, shown), target)
+    return shortened(parse_table(data, shown), target, rows)
 
 
 def parse_table(data: bytes, name: str) -> pd.DataFrame:
@@ -111,15 +114,15 @@ def table_digest(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _long_parquet(path: Path, name: str, target: str | None) -> pd.DataFrame:
+def _long_parquet(path: Path, name: str, target: str | None, rows: int | None) -> pd.DataFrame:
     try:
-        table = read_long_parquet(path, target)
+        table = read_long_parquet(path, target, rows)
     except (pa.ArrowException, ValueError) as error:
         raise TableUnreadableError(f"{name} is not a Parquet file: {_first_line(error)}") from error
     return _with_attributes(check_shape(table, name), table)
 
 
-def _long_csv(path: Path, name: str, target: str | None) -> pd.DataFrame | None:
+def _long_csv(path: Path, name: str, target: str | None, rows: int | None) -> pd.DataFrame | None:
     """Read a large CSV file; None where Arrow does not read it, and pandas may, as one piece."""
     separator = ""
     try:
@@ -129,15 +132,15 @@ def _long_csv(path: Path, name: str, target: str | None) -> pd.DataFrame | None:
             return None
         separator = _separator(header)
         _check_unique([cell for cell in next(csv.reader([header], delimiter=separator), []) if cell], name)
-        data, rows = read_long_csv(path, name, separator, target)
+        data, offered = read_long_csv(path, name, separator, target, rows)
     except (pa.ArrowException, OSError, ValueError, csv.Error):
         if separator:
             with contextlib.suppress(OSError, csv.Error), open_text(path, name) as text:
                 _check_even(text, separator, name)
         return None
     table = check_shape(_read_csv(data, ",", name), name)
-    if rows > len(table):
-        table.attrs[ROWS_IN_FILE] = rows
+    if offered > len(table):
+        table.attrs[ROWS_IN_FILE] = offered
     return table
 
 

@@ -159,6 +159,13 @@ def test_a_long_table_is_told(short, tmp_path):
     assert "long table" not in {one.check for one in whole.guardrails}
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_fewer_rows_are_kept_where_that_is_asked_for(in_batches, tmp_path, ending):
+    found = read_table(written(plant(), tmp_path, ending), target="heat", rows=2_000)
+    assert len(found) == 2_000
+    assert row_sample.shortened(plant(), "heat", 2_000)["number"].tolist() == found["number"].tolist()
+
+
 def test_a_draw_does_not_depend_on_the_size_of_batches():
     def drawn(size: int) -> list[int]:
         draw, held = Draw(500), np.zeros(0, dtype=int)

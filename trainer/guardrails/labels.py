@@ -1,6 +1,7 @@
 """The target: which task it makes, whether there is enough of it, and of each class."""
 
 import numpy as np
+import pandas as pd
 
 from protocols.manifest import Task
 from trainer.guardrails.rail import Guardrail, State, found
@@ -61,8 +62,7 @@ def balance_rails(target: Target) -> list[Guardrail]:
         seen = [f"class {name!r} has {count} rows" for name, count in target.rare.items()]
         done = f"left out classes with under {MIN_CLASS_ROWS} rows"
         rails.append(found("rare classes", "done", seen, done, "add rows of these classes", (target.name,)))
-    names, counts = np.unique(labels_as_text(target.values), return_counts=True)
-    shares = dict(zip(names.tolist(), (counts / counts.sum()).tolist(), strict=True))
+    shares = pd.Series(labels_as_text(target.values), dtype=object).value_counts(normalize=True).sort_index().to_dict()
     rare = [f"class {name!r} is {share:.2%} of the rows" for name, share in shares.items() if share < RARE_CLASS]
     done = "kept all rows: the metric (log loss) stays honest under imbalance, accuracy alone would not"
     rails.append(found("class balance", "alerted", rare, done, "add rows of the rare class"))
