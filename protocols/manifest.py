@@ -8,6 +8,7 @@ import msgspec
 from protocols.errors import ManifestError
 from protocols.feeding import IMAGE_INPUT, Feeding, Image, StatePair, Window, check_feeding
 from protocols.names import ReleaseRef, check_name
+from protocols.recipe import Recipe
 
 #: The newest that this release of Genba reads. A plain table's release is of the first, so that older agents take it.
 MANIFEST_VERSION = 2
@@ -109,6 +110,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the release comes from: enough to train it again and get the same model digest.
 
     `keep`, `drop`, `group`, `validate` and `trials_asked` are what the user asked for beyond target, seed and budget.
+    `recipe` is what the search found: with it the model is fitted again without another search.
     """
 
     data_sha256: str
@@ -129,6 +131,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str | None = None
     validate: Literal["newest", "random"] | None = None
     trials_asked: int | None = None
+    recipe: Recipe | None = None
 
 
 class Footprint(msgspec.Struct, frozen=True):

@@ -21,10 +21,10 @@ from trainer.candidate import file_info
 from trainer.cases import Case
 from trainer.columns import Column
 from trainer.contributions import contribution_spec
-from trainer.export import operators, opsets
 from trainer.featurizer import feature_names
 from trainer.footprint import measure_footprint
 from trainer.golden import golden_bytes
+from trainer.graph_format import operators, opsets
 from trainer.graphs import PROVIDER, followed_output, open_graph, run_graph, to_feed
 from trainer.metrics import METRIC, classification_metrics, regression_metrics
 from trainer.reference_profile import input_specs, reference_bytes
@@ -41,6 +41,7 @@ class Subject:
         labelled: False where the target is a stand-in, because the sample had none: nothing is measured then.
         importance: of the raw columns.
         contributions: what the graph's output of that name is, where it has one.
+        output: what is measured on the rows held out where the graph itself has learned from them; None: the graph's.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Subject:
     latency_limit_ms: float | None = None
     cpu_features: tuple[str, ...] = ()
     contributions: Contributions | None = None
+    output: np.ndarray[Any, Any] | None = None
 
 
 def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
@@ -67,7 +69,9 @@ def assemble(subject: Subject, now: float) -> tuple[Manifest, dict[str, bytes]]:
         now: seconds since the epoch.
     """
     session = open_graph(subject.graph)
-    output = followed_output(run_graph(session, to_feed(subject.features, subject.held_out)))
+    output = subject.output
+    if output is None:
+        output = followed_output(run_graph(session, to_feed(subject.features, subject.held_out)))
     return compose(subject, output, golden_bytes(session, feature_names(subject.features), subject.cases), now)
 
 

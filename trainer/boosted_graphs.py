@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 
 from trainer.boosted_rewrites import exact_lightgbm, exact_xgboost
 from trainer.errors import ExportError, ImportRefusedError
-from trainer.export import TARGET_OPSET
 from trainer.foreign.graphs import settle_outputs
+from trainer.graph_format import TARGET_OPSET
 
 #: Name of the graph's one input.
 MATRIX = "X"

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainer.columns import Column, Kind
-from trainer.featurizer import internal_name
+from trainer.columns import Column, Kind, internal_name
 
 #: A text that no table has.
 UNSEEN = "\u00a7never seen\u00a7"

@@ -5,25 +5,53 @@ not installed escapes as ModuleNotFoundError, from which the front door makes a 
 """
 
 import argparse
-import math
 import os
-import re
+import signal
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.train_options import add_limit_options, add_search_options, milliseconds
+
+if TYPE_CHECKING:
+    from trainer.request import TrainRequest
 
 #: Endings of files that hold no code, whatever is in them.
 _NO_CODE = (".onnx", ".txt", ".lgb", ".json", ".ubj", ".cbm")
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+#: When the command began: its budget counts from here, what it imports included.
+_BEGUN = time.monotonic()
 
 
 def train(argv: list[str]) -> int:
     """`genba train`: a table in, a release candidate out, and a summary on stdout."""
     given = _train_parser().parse_args(argv)
+    from trainer.candidate import check_output
+    from trainer.request import check_request
+
+    request = _train_request(given)
+    check_request(request)
+    check_output(given.out, force=given.force)
     from trainer.report import decode_report, describe
-    from trainer.request import TrainRequest
     from trainer.train import train as run
 
-    request = TrainRequest(
+    with _Progress() as progress, _Interrupt() as interrupt:
+        manifest = run(request, given.out, progress, force=given.force, interrupted=interrupt.asked, begun=_BEGUN)
+    print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
+    _tell_next(given.out)
+    return 0
+
+
+def _train_request(given: argparse.Namespace) -> "TrainRequest":
+    from trainer.limits import Costs, Limits
+    from trainer.request import TrainRequest
+
+    costs = None
+    if given.false_alarm_cost is not None and given.miss_cost is not None:
+        costs = Costs(given.false_alarm_cost, given.miss_cost, given.positive)
+    elif (given.false_alarm_cost, given.miss_cost, given.positive) != (None, None, None):
+        raise SystemExit(_usage("--false-alarm-cost and --miss-cost belong together, and --positive to both"))
+    return TrainRequest(
         table=given.data,
         target=given.target,
         model=given.model,
@@ -35,15 +63,22 @@ def train(argv: list[str]) -> int:
         trials=given.trials,
         licence=given.licence,
         author=given.author,
-        latency_limit_ms=given.latency_limit,
+        latency_limit_ms=given.latency_limit or given.max_latency,
         group=given.group,
         validate=given.validate,
+        metric=given.metric,
+        costs=costs,
+        limits=Limits(given.max_latency, given.max_size, given.max_memory),
+        workers=given.jobs,
+        memory_bytes=given.memory,
+        anew=given.anew,
+        fairness=tuple(given.fairness),
     )
-    with _Progress() as progress:
-        manifest = run(request, given.out, progress, force=given.force)
-    print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
-    _tell_next(given.out)
-    return 0
+
+
+def _usage(text: str) -> int:
+    print(f"genba train: {text}; `genba train --help` explains them", file=sys.stderr)
+    return 2
 
 
 def import_model(argv: list[str]) -> int:
@@ -94,12 +129,27 @@ def _tell_next(out: Path) -> None:
     print(f"\ncandidate: {out}\nnext: genba publish {out}{registry}")
 
 
-def seconds(text: str) -> float:
-    """Read a length of time: `60`, `60s`, `5m`, `1.5h`. Raises argparse.ArgumentTypeError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time: write it like 60s, 5m or 1h")
-    return float(match[1]) * _UNITS[match[2]]
+class _Interrupt:
+    """Ctrl-C once: the search ends and the best so far is finished. Twice: everything ends."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def asked(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> "_Interrupt":
+        self._before = signal.signal(signal.SIGINT, self._take)
+        return self
+
+    def _take(self, number: int, frame: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        print("\ngenba: the search ends; finishing the best so far (Ctrl-C again to stop at once)", file=sys.stderr)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
 
 
 class _Progress:
@@ -122,21 +172,11 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _milliseconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds above 0")
-    return number
-
-
 def _train_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genba train",
-        description="Check a table, search for the best model within a time budget, prove its ONNX export, and write "
-        "a release candidate. The same command on the same machine gives the same model digest.",
+        description="Check a table, search for the best model within a time budget, prove its ONNX graph, and write "
+        "a release candidate. A run that was killed goes on where it was when the same command is given again.",
     )
     parser.add_argument("data", metavar="DATA", type=Path, help="CSV, CSV.gz or Parquet file with a header")
     parser.add_argument("--target", required=True, metavar="COL", help="column to predict")
@@ -144,13 +184,6 @@ def _train_parser() -> argparse.ArgumentParser:
         "--task",
         choices=["classification", "regression"],
         help="default: what the target looks like (text, or up to 10 whole numbers, are classes)",
-    )
-    parser.add_argument(
-        "--budget", type=seconds, default=60.0, metavar="TIME", help="time for the whole run: 60s, 5m, 1h (default 60s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of split, search and models (default 0)")
-    parser.add_argument(
-        "--trials", type=int, metavar="N", help="search exactly N models (default: as many as the budget pays for)"
     )
     parser.add_argument(
         "--keep", action="append", default=[], metavar="COL", help="column that no check may drop; repeatable"
@@ -167,16 +200,22 @@ def _train_parser() -> argparse.ArgumentParser:
         help="which rows are held out; default: the newest where a time column or row counter shows that the process "
         "moves, else rows at random",
     )
+    parser.add_argument(
+        "--fairness", action="append", default=[], metavar="COL",
+        help="column by whose groups the model is judged, learned from or not; repeatable",
+    )  # fmt: skip
     _add_release_options(parser)
+    add_search_options(parser)
+    add_limit_options(parser)
     return parser
 
 
 def _reproduce_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genba reproduce",
-        description="Train a release again from its lineage, with its seed, budget and options, and compare the "
-        "digests of the two models. Exit status 1 where they differ, with what differs: data, libraries, "
-        "Genba's version, or a search that the clock cut short. Takes as long as the training did.",
+        description="Fit a release again by the recipe in its lineage, with its data and seed, and compare the "
+        "digests of the two models. Exit status 1 where they differ, with what differs: data, libraries or Genba's "
+        "version. The search itself is not run again, so it takes seconds.",
     )
     parser.add_argument("release", metavar="RELEASE", type=Path, help="release or candidate folder, with release.json")
     parser.add_argument("--data", required=True, metavar="FILE", type=Path, help="the table that it was trained from")
@@ -220,7 +259,7 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--author", metavar="TEXT", help="author to state in the release")
     parser.add_argument(
         "--latency-limit",
-        type=_milliseconds,
+        type=milliseconds,
         metavar="MS",
         help="longest that one row may take on a device (p99); a device where it takes longer refuses the release",
     )

@@ -149,3 +149,8 @@ def _text(series: pd.Series) -> np.ndarray[Any, Any]:
     plain = series.to_numpy(dtype=object)
     values = ["" if gone else str(value) for value, gone in zip(plain, missing, strict=True)]
     return np.array(values, dtype=object)
+
+
+def internal_name(index: int) -> str:
+    """Return what the raw column is called in a data frame that no name of a plant's may confuse."""
+    return f"c{index}"

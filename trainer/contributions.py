@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from protocols.manifest import CONTRIBUTIONS, Contributions, TensorSpec
 from trainer.additive import MATRIX, PARTS, Parts, parts_of
 from trainer.errors import NotAdditiveError
-from trainer.export import ROWS, TARGET_OPSET, serialize
+from trainer.graph_format import ROWS, TARGET_OPSET, serialize
 from trainer.graphs import open_graph
 
 Array = np.ndarray[Any, Any]

@@ -16,6 +16,8 @@ TrainerError
 ├── CandidateError               a candidate folder that cannot be read                (caller)
 ├── WorkersLostError             no process is left that could run a trial             (machine)
 ├── NotReproducedError           a release did not come out of its data again            (caller)
+├── LimitsError                  no model that was found is within a device's limits  (caller)
+├── SearchFailedError            no model could be fitted                                (machine or data)
 ├── ExportError                  a model that has no faithful ONNX counterpart         (trainer)
 ├── NotAdditiveError             a model that is no sum over raw columns               (trainer)
 └── ParityError                  the exported graph does not compute what the model computes (trainer)
@@ -119,6 +121,25 @@ class NotReproducedError(TrainerError):
     def __init__(self, release: str, differences: Iterable[str]) -> None:
         self.differences = tuple(differences)
         super().__init__(f"{release} is not reproduced: {'; '.join(self.differences)}")
+
+
+class LimitsError(TrainerError):
+    """No model that the search found is within the limits."""
+
+    def __init__(self, limits: object, nearest: str) -> None:
+        super().__init__(
+            f"no model that was found is within {limits}; the nearest: {nearest}: allow more, or search longer"
+        )
+
+
+class SearchFailedError(TrainerError):
+    """No model could be fitted."""
+
+    def __init__(self, failures: Iterable[str]) -> None:
+        kinds = list(dict.fromkeys(failures))
+        why = "; ".join(kinds[:5]) or "the time was over before one was"
+        super().__init__(f"no model could be fitted: {why}: give a larger --budget, fewer rows, or more memory")
+        self.failures = tuple(kinds)
 
 
 class ExportError(TrainerError):

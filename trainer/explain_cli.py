@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.cli import seconds
+from trainer.train_options import seconds
 
 if TYPE_CHECKING:
     from protocols.manifest import Manifest

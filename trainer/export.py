@@ -10,10 +10,7 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
 from trainer.columns import Kind
 from trainer.errors import ExportError
-
-#: Old enough for every runtime that we support, new enough for every operator that we need.
-TARGET_OPSET = {"": 17, "ai.onnx.ml": 3}
-ROWS = "rows"
+from trainer.graph_format import ROWS, TARGET_OPSET, serialize
 
 
 def export_pipeline(pipeline: Any, names: Sequence[str], kinds: Sequence[Kind]) -> bytes:
@@ -40,16 +37,6 @@ def export_pipeline(pipeline: Any, names: Sequence[str], kinds: Sequence[Kind]) 
         if entry.type.tensor_type.shape.dim:
             entry.type.tensor_type.shape.dim[0].dim_param = ROWS
     return serialize(renamed)
-
-
-def serialize(model: onnx.ModelProto) -> bytes:
-    """Return the checked graph's bytes. Raises ExportError for a graph that contradicts itself."""
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"the graph is not valid ONNX: {_first_line(error)}") from error
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
 
 
 def convert(model: Any, types: Sequence[tuple[str, Any]], options: dict[Any, Any] | None) -> onnx.ModelProto:
@@ -98,17 +85,6 @@ def _rename_used(node: onnx.NodeProto, names: dict[str, str]) -> None:
             outer = {name: new for name, new in names.items() if name not in own}
             for inner in graph.node:
                 _rename_used(inner, outer)
-
-
-def operators(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Operators that a runtime needs, each once, sorted; those beyond the standard set with their domain."""
-    found = {f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in model.graph.node}
-    return tuple(sorted(found))
-
-
-def opsets(model: onnx.ModelProto) -> dict[str, int]:
-    """Operator set versions by domain; the standard one is called `ai.onnx`."""
-    return {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
 
 
 def _first_line(error: Exception) -> str:

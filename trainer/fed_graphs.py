@@ -12,9 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from protocols.feeding import StatePair
 from trainer.errors import ExportError, ImportRefusedError
-from trainer.export import rename, serialize
+from trainer.export import rename
 from trainer.fed_inputs import PERMUTATIONS, FedInputs, dims, inputs_of
 from trainer.fed_outputs import Settled, settle
+from trainer.graph_format import serialize
 
 
 def build(

@@ -1,12 +1,23 @@
 """How good predictions are: the metric that decides (lower is better) and the figures that people ask for."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
 
 from protocols.manifest import Task
+from trainer.errors import RequestError
 
 METRIC: dict[Task, str] = {"regression": "rmse", "classification": "log_loss"}
 
@@ -61,3 +72,96 @@ def normal_probabilities(probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any,
     exact = np.clip(probabilities.astype(np.float64), 1e-7, 1.0)
     normal: np.ndarray[Any, Any] = exact / exact.sum(axis=1, keepdims=True)
     return normal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a search makes as small as it can.
+
+    Attributes:
+        loss: of true values (rows,) and outputs, probabilities (rows, classes) or predictions (rows, 1).
+        higher: the figure that people know is one minus the loss.
+    """
+
+    name: str
+    task: Task
+    loss: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
+    higher: bool = False
+
+    def figure(self, loss: float) -> float:
+        """Return a loss as the figure that people know."""
+        return 1.0 - loss if self.higher else loss
+
+
+def _quick_log_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    exact = np.clip(output.astype(np.float64), 1e-7, 1.0)
+    given = exact[np.arange(len(truth)), truth.astype(np.int64)] / exact.sum(axis=1)
+    return float(-np.log(given).mean())
+
+
+def _brier(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    wanted = np.eye(output.shape[1])[truth.astype(np.int64)]
+    return float(((output - wanted) ** 2).sum(axis=1).mean())
+
+
+def _error_rate(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    # A trace of the probability breaks ties between models that are right equally often.
+    return float((output.argmax(axis=1) != truth).mean()) + 1e-4 * _quick_log_loss(truth, output)
+
+
+def _balanced_error(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    predicted = output.argmax(axis=1)
+    missed = [float((predicted[truth == one] != one).mean()) for one in np.unique(truth)]
+    return float(np.mean(missed)) + 1e-4 * _quick_log_loss(truth, output)
+
+
+def _f1_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    average = "binary" if output.shape[1] == 2 else "macro"
+    score = f1_score(truth, output.argmax(axis=1), average=average, zero_division=0.0)
+    return 1.0 - float(score) + 1e-4 * _quick_log_loss(truth, output)
+
+
+def _roc_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    return 1.0 - _mean_of_classes(roc_auc_score, truth, output)
+
+
+def _precision_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    return 1.0 - _mean_of_classes(average_precision_score, truth, output)
+
+
+def _mean_of_classes(score: Any, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    """One class against the others; of two classes the second alone."""
+    classes = [1] if output.shape[1] == 2 else list(range(output.shape[1]))
+    present = [one for one in classes if 0 < int((truth == one).sum()) < len(truth)]
+    return float(np.mean([score(truth == one, output[:, one]) for one in present])) if present else 0.5
+
+
+def _rmse(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    return regression_loss(truth, output.reshape(-1))
+
+
+def _mae(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    return float(np.abs(truth.astype(np.float64) - output.reshape(-1)).mean())
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("log_loss", "classification", _quick_log_loss),
+        Metric("brier", "classification", _brier),
+        Metric("accuracy", "classification", _error_rate, higher=True),
+        Metric("balanced_accuracy", "classification", _balanced_error, higher=True),
+        Metric("f1", "classification", _f1_loss, higher=True),
+        Metric("roc_auc", "classification", _roc_loss, higher=True),
+        Metric("average_precision", "classification", _precision_loss, higher=True),
+        Metric("rmse", "regression", _rmse),
+        Metric("mae", "regression", _mae),
+    )
+}
+
+
+def metric_named(name: str) -> Metric:
+    """Raises RequestError where there is none of that name."""
+    if name not in METRICS:
+        raise RequestError(f"metric {name!r} is not known: give one of {', '.join(METRICS)}")
+    return METRICS[name]

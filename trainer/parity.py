@@ -33,6 +33,10 @@ def tolerance_for(task: Task, target: np.ndarray[Any, Any]) -> Tolerance:
     return Tolerance(absolute=DEVIATION_SHARE * deviation or 1e-6, relative=REGRESSION_RELATIVE)
 
 
+#: Of probabilities (rows, classes): the place of each row's class, and how far that is from being another.
+Decider = Callable[[np.ndarray[Any, Any]], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+
+
 class Proof(Protocol):
     """Rows on which a graph and a model are compared."""
 
@@ -56,6 +60,7 @@ def certify(
     cases: Sequence[P],
     tolerance: Tolerance,
     labels: Sequence[Any] = (),
+    decide: Decider | None = None,
 ) -> ParityCertificate:
     """Compare graph and model on every case.
 
@@ -64,9 +69,11 @@ def certify(
         session: the graph, opened.
         names: of the inputs, in the order of a case's columns.
         labels: of the classes, in the order of the probabilities, as the graph gives them; empty for a regression.
+        decide: how a class follows from the probabilities; None: the likeliest.
     """
     compared = tuple(
-        _compare(case, model(case), run_graph(session, case.feed(names)), tolerance, labels) for case in cases
+        _compare(case, model(case), run_graph(session, case.feed(names)), tolerance, labels, decide or _likeliest)
+        for case in cases
     )
     return ParityCertificate(tolerance, compared, ort.__version__)
 
@@ -106,6 +113,7 @@ def _compare(
     outputs: Sequence[np.ndarray[Any, Any]],
     tolerance: Tolerance,
     labels: Sequence[Any],
+    decide: Decider,
 ) -> ParityCase:
     got = followed_output(outputs).astype(np.float64)
     want = want.astype(np.float64)
@@ -114,15 +122,26 @@ def _compare(
         return ParityCase(case.name, case.rows, UNLIKE, UNLIKE, 0, False)
     difference = np.abs(np.nan_to_num(got) - np.nan_to_num(want))
     close = bool((difference <= tolerance.absolute + tolerance.relative * np.abs(np.nan_to_num(want))).all())
-    flips = _flips(want, outputs[0], tolerance, labels) if len(labels) else 0
+    flips = _flips(want, outputs[0], tolerance, labels, decide) if len(labels) else 0
     return ParityCase(
         case.name, case.rows, float(difference.max()), float(difference.mean()), flips, close and not flips
     )
 
 
-def _flips(want: np.ndarray[Any, Any], got: np.ndarray[Any, Any], tolerance: Tolerance, labels: Sequence[Any]) -> int:
+def _flips(
+    want: np.ndarray[Any, Any],
+    got: np.ndarray[Any, Any],
+    tolerance: Tolerance,
+    labels: Sequence[Any],
+    decide: Decider,
+) -> int:
     """Rows whose label differs although the model was not undecided within the tolerance."""
-    ordered = np.sort(want, axis=1)
-    decided = ordered[:, -1] - ordered[:, -2] > 2 * tolerance.absolute
-    expected = np.array([str(label) for label in labels])[want.argmax(axis=1)]
+    places, margin = decide(want)
+    expected = np.array([str(label) for label in labels])[places]
+    decided = margin > 2 * tolerance.absolute
     return int(((expected != np.array([str(label) for label in got.reshape(-1)])) & decided).sum())
+
+
+def _likeliest(probabilities: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    ordered = np.sort(probabilities, axis=1)
+    return probabilities.argmax(axis=1), ordered[:, -1] - ordered[:, -2]

@@ -1,74 +1,92 @@
-"""From contenders to one proven graph: fit, export, compare; the next best where an export fails its proof."""
+"""From a recipe to a proven graph: fit, write, compare."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from protocols.manifest import ParityCertificate
+from protocols.recipe import Decision, Recipe
+from trainer.blend import Blend, Part, write_graph
 from trainer.cases import Case
-from trainer.columns import Kind
-from trainer.errors import ExportError, ParityError
-from trainer.featurizer import feature_names, to_frame
-from trainer.fitting import fit_pipeline, predict
+from trainer.encoded import Array
+from trainer.families import FAMILIES
+from trainer.featurizer import feature_names
+from trainer.final_fit import fit_members
 from trainer.graphs import open_graph
 from trainer.guardrails.check import CheckedTable
-from trainer.parity import certify, check_certificate, tolerance_for
-from trainer.search import Trial
+from trainer.material import Material, final_rows
+from trainer.parity import Decider, certify, check_certificate, tolerance_for
+from trainer.workers import Workers
 
-#: Turns a fitted pipeline into a graph, given the names and kinds of the raw columns.
-Exporter = Callable[[Any, Sequence[str], Sequence[Kind]], bytes]
+#: Writes the graph of a blend; another one stands in for a converter that is broken.
+Writer = Callable[..., bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A fitted model whose export was proven, and why better ones were refused."""
+    """A graph that computes what the fitted models compute, and the recipe that it was made by."""
 
-    trial: Trial
-    pipeline: Any
+    recipe: Recipe
     graph: bytes
     certificate: ParityCertificate
-    refused: tuple[str, ...]
 
 
-def prove_best(
+def fit_and_prove(
     checked: CheckedTable,
-    learn: np.ndarray[Any, Any],
-    contenders: Sequence[Trial],
-    seed: int,
+    material: Material,
     cases: Sequence[Case],
-    exporter: Exporter,
+    recipe: Recipe,
+    workers: Workers,
+    left_s: Callable[[], float] | None,
+    progress: Callable[[int, int], None],
+    writer: Writer = write_graph,
 ) -> Proven:
-    """Fit each contender in turn on the rows `learn` and return the first whose graph passes every case.
+    """Fit a recipe's members on all rows, write the graph and compare it with them on every case.
 
     Raises:
-        ParityError: none passes.
+        ParityError, ExportError: the graph is not what was fitted.
+        SearchFailedError: nothing could be fitted.
     """
-    refused: list[str] = []
-    frame, labels = to_frame(checked.features, learn), checked.target.values[learn]
-    for trial in contenders:
-        pipeline = fit_pipeline(frame, labels, checked.target.task, trial.parameters, seed)
-        try:
-            graph = exporter(pipeline, feature_names(checked.features), [column.kind for column in checked.features])
-            certificate = _certify(checked, labels, pipeline, graph, cases)
-        except (ExportError, ParityError) as error:
-            refused.append(f"{trial.parameters['family']}: {error}")
-            continue
-        return Proven(trial, pipeline, graph, certificate, tuple(refused))
-    raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
+    fitted = fit_members(workers, recipe.members, left_s, progress)
+    total = sum(one.member.weight for one in fitted)
+    members = tuple(
+        msgspec.structs.replace(one.member, weight=float(f"{one.member.weight / total:.6g}")) for one in fitted
+    )
+    parts = tuple(
+        Part(member.weight, FAMILIES[member.family].matrix, one.piece, one.answers)
+        for member, one in zip(members, fitted, strict=True)
+    )
+    featurizers = {kind: final_rows(material, kind)[0] for kind in dict.fromkeys(part.kind for part in parts)}
+    blend = Blend(parts, recipe.temperature, recipe.decision)
+    graph = writer(blend, checked.features, material.rows, featurizers, checked.target)
+    certificate = _certify(checked, blend, graph, cases)
+    return Proven(msgspec.structs.replace(recipe, members=members), graph, certificate)
 
 
-def _certify(
-    checked: CheckedTable, labels: np.ndarray[Any, Any], pipeline: Any, graph: bytes, cases: Sequence[Case]
-) -> ParityCertificate:
+def _certify(checked: CheckedTable, blend: Blend, graph: bytes, cases: Sequence[Case]) -> ParityCertificate:
+    places = {case.name: place for place, case in enumerate(cases)}
     certificate = certify(
-        lambda case: predict(pipeline, case.frame()),
+        lambda case: blend.answers(places[case.name]),
         open_graph(graph),
         feature_names(checked.features),
         cases,
-        tolerance_for(checked.target.task, labels),
+        tolerance_for(checked.target.task, checked.target.values),
         checked.target.classes,
+        decide=_decider(blend.decision, checked.target.classes),
     )
     check_certificate(certificate)
     return certificate
+
+
+def _decider(decision: Decision | None, classes: Sequence[str]) -> Decider | None:
+    if decision is None:
+        return None
+    positive = classes.index(decision.positive)
+
+    def decide(probabilities: Array) -> tuple[Array, Array]:
+        above = probabilities[:, positive] - decision.threshold
+        return np.where(above >= 0, positive, 1 - positive), np.abs(above)
+
+    return decide

@@ -10,7 +10,6 @@ from protocols.manifest import Importance, Manifest, ParityCertificate
 from trainer.card.content import effect_words
 from trainer.families import Parameters
 from trainer.guardrails.rail import Guardrail
-from trainer.search import Trial
 
 #: Rows of each table in the text.
 SHOWN = 8
@@ -41,7 +40,7 @@ class Report(msgspec.Struct, frozen=True):
     def of(
         cls,
         guardrails: Sequence[Guardrail],
-        trials: Sequence[Trial],
+        trials: Sequence[TriedModel],
         refused: Sequence[str],
         manifest: Manifest,
         seconds: float,
@@ -49,7 +48,7 @@ class Report(msgspec.Struct, frozen=True):
     ) -> "Report":
         return cls(
             tuple(guardrails),
-            tuple(TriedModel(trial.loss, trial.parameters) for trial in trials),
+            tuple(trials),
             tuple(refused),
             manifest.metric,
             manifest.metrics,

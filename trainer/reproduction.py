@@ -1,5 +1,6 @@
-"""Reproduction: a release is trained again from its lineage, and must come out with the same digest."""
+"""Reproduction: a release is fitted again from its lineage, and must come out with the same digest."""
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from trainer.errors import NotReproducedError
 from trainer.lineage import code_version, pins
 from trainer.request import TrainRequest
 from trainer.tables import file_digest, read_table, table_digest
-from trainer.train import train
+from trainer.train import refit
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Reproduction:
 def reproduce_release(
     folder: Path, data: Path, progress: Callable[[str, float], None] = lambda text, share: None
 ) -> Reproduction:
-    """Train again from a release's lineage and compare the digests of the models.
+    """Fit a release's recipe again on its data and compare the digests of the models.
+
+    The search is not run again: how far it came depends on the machine, and what it found is in the recipe.
 
     Args:
         folder: of a release or candidate.
@@ -42,14 +45,16 @@ def reproduce_release(
         raise NotReproducedError(name, ["it was imported, not trained; its maker alone can make it again"])
     if problem := _other_data(manifest, data):
         raise NotReproducedError(name, [problem])
+    if manifest.lineage.recipe is None:
+        raise NotReproducedError(name, ["its lineage has no recipe: an older Genba made it, and can make it again"])
     around = _surroundings(manifest)
     with tempfile.TemporaryDirectory(prefix="genba-reproduce-") as kept:
-        again = train(_request(manifest, data), Path(kept) / "candidate", progress)
-    if again.digest == manifest.digest:
-        return Reproduction(again.digest, tuple(around))
-    raise NotReproducedError(
-        name, [*_outcomes(manifest, again), *(around or ["nothing around it: look at the machine"])]
-    )
+        graph = refit(_request(manifest, data), manifest.lineage.recipe, Path(kept), progress)
+    digest = hashlib.sha256(graph).hexdigest()
+    if digest == manifest.digest:
+        return Reproduction(digest, tuple(around))
+    changed = f"model.onnx was {manifest.digest[:16]}… and is {digest[:16]}… now"
+    raise NotReproducedError(name, [changed, *(around or ["nothing around it: look at the machine"])])
 
 
 def _request(manifest: Manifest, data: Path) -> TrainRequest:
@@ -66,7 +71,6 @@ def _request(manifest: Manifest, data: Path) -> TrainRequest:
         keep=lineage.keep,
         drop=lineage.drop,
         trials=lineage.trials_asked,
-        parent=lineage.parent,
         group=lineage.group,
         validate=lineage.validate,
     )
@@ -96,18 +100,4 @@ def _surroundings(manifest: Manifest) -> list[str]:
         then, now = lineage.pins.get(name, "none"), here.get(name, "none")
         if then != now:
             differences.append(f"{name} {then} then, {now} now")
-    if lineage.cut_short:
-        differences.append("the clock cut its search short, so that it depends on how fast the machine was")
     return differences
-
-
-def _outcomes(manifest: Manifest, again: Manifest) -> list[str]:
-    """How the two models differ."""
-    said = [f"model.onnx was {manifest.digest[:16]}… and is {again.digest[:16]}… now"]
-    if again.lineage.parameters != manifest.lineage.parameters:
-        said.append("the search chose another model")
-    if again.lineage.trials != manifest.lineage.trials:
-        said.append(f"{manifest.lineage.trials} trials then, {again.lineage.trials} now")
-    if again.lineage.cut_short and not manifest.lineage.cut_short:
-        said.append("the clock cut the search short this time")
-    return said

@@ -1,13 +1,14 @@
 """What a training run is asked for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protocols.manifest import Task
 from protocols.names import check_name
 from trainer.errors import RequestError
+from trainer.limits import Costs, Limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,13 @@ class TrainRequest:
         parent: `model@version` that this model should replace.
         group: column whose values name rows that belong together; each group is learned from or held out, never both.
         validate: hold out the newest rows, or rows at random; None lets the checks decide.
+        metric: what the search makes best; None: log loss, or root mean squared error.
+        costs: of false alarms and misses, from which the threshold of a decision follows.
+        limits: of the device; a model beyond them is not chosen.
+        workers: processes at once; None: as many as there are cores.
+        memory_bytes: that one trial may take; None: a share of what is free.
+        fairness: columns by whose groups the model is judged; they need not be learned from.
+        anew: forget the trials of a run that was killed.
         latency_limit_ms: longest that one row may take on a device; None asks for nothing.
     """
 
@@ -57,6 +65,13 @@ class TrainRequest:
     latency_limit_ms: float | None = None
     group: str | None = None
     validate: "Validate | None" = None
+    metric: str | None = None
+    costs: Costs | None = None
+    limits: Limits = field(default_factory=Limits)
+    workers: int | None = None
+    memory_bytes: int | None = None
+    anew: bool = False
+    fairness: tuple[str, ...] = ()
 
 
 def check_request(request: TrainRequest) -> None:
@@ -71,10 +86,9 @@ def check_request(request: TrainRequest) -> None:
         raise RequestError(f"budget {request.budget_s:g} s is too short: give at least {MIN_BUDGET_S:g} s")
     if not 0 <= request.seed < 2**32:
         raise RequestError(f"seed {request.seed} is out of range: give a whole number from 0 to 4294967295")
-    if request.trials is not None and request.trials < 1:
-        raise RequestError(f"trials {request.trials} is out of range: give at least 1")
     if request.task not in (None, "classification", "regression"):
         raise RequestError(f"task {request.task!r} is not supported yet: give classification or regression")
+    _check_search(request)
     if request.validate not in (None, "newest", "random"):
         raise RequestError(f"validate {request.validate!r} is not known: give newest or random")
     both = sorted(set(request.keep) & set(request.drop))
@@ -82,3 +96,14 @@ def check_request(request: TrainRequest) -> None:
         raise RequestError(f"column {both[0]!r} is both kept and dropped: give one of --keep and --drop")
     if request.target in request.drop:
         raise RequestError(f"column {request.target!r} is the target, so it cannot be dropped")
+
+
+def _check_search(request: TrainRequest) -> None:
+    for name, number in (("trials", request.trials), ("jobs", request.workers), ("memory", request.memory_bytes)):
+        if number is not None and number < 1:
+            raise RequestError(f"{name} {number} is out of range: give at least 1")
+    if request.costs is None:
+        return
+    for what, cost in (("false-alarm", request.costs.false_alarm), ("miss", request.costs.miss)):
+        if not (math.isfinite(cost) and cost > 0):
+            raise RequestError(f"--{what}-cost {cost:g} is out of range: give a number above 0")

@@ -1,186 +1,207 @@
-"""The search: which model, with which parameters, does best on rows that it has not learned from.
+"""The search: a portfolio first, then what TPE suggests, on workers that can be killed, until the time or the trials
+are used up.
 
-The plan is deterministic: trials are drawn by a seeded TPE, and they go on until their *nominal* cost (see
-`families`) has used up the plan's share of the budget. The clock is a safety net only: where it cuts the plan
-short, the result says so, since the same command may then end elsewhere.
+With a number of trials the same request tries the same models whatever the clock and however many workers there are:
+they are proposed in batches of one size and told in order. Without it the clock decides.
 
 Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (TPE), as in Optuna.
 """
 
-import math
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import optuna
-import pandas as pd
 
-from trainer.families import (
-    DEFAULTS,
-    FAMILIES,
-    Parameters,
-    Shape,
-    affordable,
-    build_model,
-    nominal_cost_s,
-    suggest,
-    trial_parameters,
-)
-from trainer.featurizer import build_featurizer
-from trainer.fitting import fit_quietly, predict
-from trainer.metrics import classification_loss, regression_loss
-from trainer.splitting import FOLD_ROWS, Layout, folds
+from trainer.encoded import Array
+from trainer.errors import SearchFailedError
+from trainer.families import FAMILIES, Parameters, Shape
+from trainer.front import choices
+from trainer.journal import Journal, Proposal
+from trainer.metrics import Metric
+from trainer.trial import Tried, try_out
+from trainer.workers import Ended, Workers
 
-#: No plan has more trials than this.
-MAX_TRIALS = 200
-#: Draws that may be too expensive in a row before the plan ends.
-MAX_SKIPS = 8
+#: Proposals of one batch where the number of trials is given; whatever the number of workers.
+BATCH = 4
+#: Trials of a family from which on a new one must do better on its first fold than half of them did.
+PRUNED_FROM = 3
+#: Drawn settings in a row that would take longer than is left, before the search ends.
+SKIPS = 12
+#: Trials that may fail before a run whose time is over gives up.
+FIRST_TRIALS = 6
+#: Seconds between two looks at the clock.
+LOOK_S = 0.1
+#: Room that fits get for taking longer with all rows and on a busy machine.
+SLOWER = 1.5
 
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One model that was tried. `loss` is the metric on rows it had not seen, lower is better."""
-
-    parameters: Parameters
-    loss: float
+#: Told what is being tried, and the share that is done, 0 to 1.
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Every trial, best first, and whether the clock ended the search before its plan."""
-
-    trials: tuple[Trial, ...]
-    cut_short: bool
-
-    def contenders(self) -> list[Trial]:
-        """The best trial, then the best of each other family: what is tried in turn if an export fails."""
-        best: dict[object, Trial] = {}
-        for trial in self.trials:
-            best.setdefault(trial.parameters["family"], trial)
-        return list(best.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a search may take.
+class Plan:
+    """What a search may use.
 
     Attributes:
-        plan_s: nominal seconds that the trials may cost together.
-        trials: exactly so many trials instead, if given.
-        over: asked before each trial: has the clock run out?
+        left_s: asked for the seconds until the last model must be fitted; None: as long as it takes.
+        budget_s: of the search, for the share that is done.
+        trials: exactly so many, if given.
+        bags: fits of each bagged member in the end.
+        interrupted: asked whether a person wants it to end.
     """
 
-    plan_s: float
+    left_s: Callable[[], float] | None
+    budget_s: float
     trials: int | None = None
-    over: Callable[[], bool] = field(default=lambda: False)
+    bags: int = 1
+    interrupted: Callable[[], bool] = field(default=lambda: False)
 
 
-class Folds:
-    """Learning and validation rows, featurized once for all trials, plain and scaled."""
+@dataclass(slots=True)
+class Search:
+    """A search in progress.
 
-    def __init__(self, frame: pd.DataFrame, target: np.ndarray[Any, Any], layout: Layout, seed: int) -> None:
-        self.task = task = layout.task
-        codes = np.unique(target, return_inverse=True)[1] if task == "classification" else target
-        self.classes = int(codes.max()) + 1 if task == "classification" else 1
-        self._folds = []
-        for learn, validate in _learnable(codes, layout, seed):
-            made = {}
-            for scaled in (False, True):
-                featurizer = build_featurizer(frame.iloc[learn], scaled=scaled)
-                made[scaled] = (featurizer.fit_transform(frame.iloc[learn]), featurizer.transform(frame.iloc[validate]))
-            self._folds.append((made, codes[learn], codes[validate]))
-        rows, columns = self._folds[0][0][False][0].shape
-        self.shape = Shape(rows, columns, self.classes)
-
-    def __len__(self) -> int:
-        return len(self._folds)
-
-    def loss(self, parameters: Parameters, seed: int) -> float:
-        """Return the mean loss of a model over the validation rows of each fold."""
-        losses = []
-        for made, learned, held in self._folds:
-            inputs, unseen = made[parameters["family"] == "linear"]
-            model = fit_quietly(build_model(self.task, parameters, seed), inputs, learned)
-            output = _all_classes(predict(model, unseen), model, self.classes)
-            losses.append(
-                regression_loss(held, output) if self.task == "regression" else classification_loss(held, output)
-            )
-        return float(np.mean(losses))
-
-    def cost_s(self, parameters: Parameters) -> float:
-        return len(self) * nominal_cost_s(parameters, self.shape)
-
-
-def _learnable(
-    codes: np.ndarray[Any, Any], layout: Layout, seed: int
-) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    """The folds that have something to tell apart; at random where none has, as with classes one after the other."""
-    made = [
-        (learn, validate)
-        for learn, validate in folds(codes, layout, seed)
-        if len(validate) and (layout.task == "regression" or len(np.unique(codes[learn])) > 1)
-    ]
-    return made or list(folds(codes, Layout(layout.task), seed))
-
-
-def _all_classes(output: np.ndarray[Any, Any], model: Any, classes: int) -> np.ndarray[Any, Any]:
-    """Give the classes that a fold's rows to learn from lack, as groups or the newest rows may have, probability 0."""
-    if output.ndim == 1 or output.shape[1] == classes:
-        return output
-    widened = np.zeros((len(output), classes))
-    widened[:, model.classes_] = output
-    return widened
-
-
-def search(folds: Folds, limits: Limits, seed: int, progress: Callable[[str, float], None]) -> Outcome:
-    """Try models until the plan's nominal cost is used up.
-
-    Args:
-        progress: called before each trial with what is tried and the share of the plan that is done.
+    Attributes:
+        truth: of the rows to validate on, fold after fold.
+        failures: what went wrong in trials, one line each.
     """
-    trials: list[Trial] = []
-    spent, cut_short = 0.0, False
-    for parameters, tell in _draw(folds, limits, seed):
-        if trials and limits.over():
-            cut_short = True
-            break
-        done = len(trials) / limits.trials if limits.trials else spent / limits.plan_s
-        best = f", best validation loss {min(trial.loss for trial in trials):.4g}" if trials else ""
-        progress(f"trial {len(trials) + 1}: {parameters['family']}{best}", min(done, 1.0))
-        loss = folds.loss(parameters, seed)
-        tell(loss)
-        trials.append(Trial(parameters, loss))
-        spent += folds.cost_s(parameters)
-        if spent >= limits.plan_s and not limits.trials:
-            break
-    return Outcome(tuple(sorted(trials, key=lambda trial: trial.loss)), cut_short)
+
+    workers: Workers
+    journal: Journal
+    shape: Shape
+    truth: Array
+    metric: Metric
+    plan: Plan
+    progress: Progress
+    failures: list[str] = field(default_factory=list)
+    _running: dict[int, Proposal] = field(default_factory=dict)
+    _made: int = 0
+    _reserve_s: float = 0.0
+
+    def run(self) -> list[Tried]:
+        """Search, and return every finished trial.
+
+        Raises:
+            SearchFailedError: no trial gave a model.
+        """
+        if self.plan.trials is not None:
+            self._by_number(self.plan.trials)
+        else:
+            self._by_clock()
+        if not self.journal.finished:
+            raise SearchFailedError(self.failures)
+        return self.journal.finished
+
+    def _by_number(self, trials: int) -> None:
+        done = len(self.journal.finished)
+        while done < trials and not self.plan.interrupted():
+            batch = [self._start() for _ in range(min(BATCH, trials - done))]
+            ended: dict[int, Ended] = {}
+            while len(ended) < len(batch) and not self.plan.interrupted():
+                ended |= {one.ticket: one for one in self.workers.wait(LOOK_S)}
+            for ticket in batch:
+                if ticket in ended:
+                    self._take(ended[ticket])
+                else:
+                    self._give_up(ticket)
+            done += len(batch)
+
+    def _by_clock(self) -> None:
+        skips = 0
+        while self._goes_on() and self._made < MAX_TRIALS:
+            while len(self._running) < self.workers.size and skips < SKIPS and self._goes_on():
+                skips = 0 if self._start_if_time() else skips + 1
+            if not self._running:
+                break
+            for one in self.workers.wait(LOOK_S):
+                self._take(one)
+        for ticket in list(self._running):
+            self._give_up(ticket)
+
+    def _goes_on(self) -> bool:
+        """Something must come out, also where the time is over before the first trial is."""
+        if self.plan.interrupted():
+            return not self.journal.finished and bool(self._running)
+        return self._left_s() > 0 or (not self.journal.finished and self._made < FIRST_TRIALS)
+
+    def _left_s(self) -> float:
+        """Seconds until the search must end, so that what it found can still be fitted."""
+        return np.inf if self.plan.left_s is None else self.plan.left_s() - self._reserve_s
+
+    def _start_if_time(self) -> bool:
+        proposal = self.journal.propose(starts(self.shape), self.shape)
+        spent = [one.fit_s * len(one.losses) for one in self.journal.finished if one.family == proposal.family]
+        if spent and float(np.median(spent)) > self._left_s():
+            self.journal.fail(proposal)
+            return False
+        self._begin(proposal)
+        return True
+
+    def _start(self) -> int:
+        return self._begin(self.journal.propose(starts(self.shape), self.shape))
+
+    def _begin(self, proposal: Proposal) -> int:
+        left = self._left_s()
+        # The first must give something, however slow the machine is.
+        limit = None if not np.isfinite(left) or not self.journal.finished else max(left, 0.1)
+        ticket = self.workers.start(
+            try_out, proposal.family, proposal.parameters, self.metric.name, self._bar(proposal), limit_s=limit
+        )
+        self._running[ticket] = proposal
+        self._made += 1
+        self._tell(proposal)
+        return ticket
+
+    def _bar(self, proposal: Proposal) -> float:
+        """The first fold's loss beyond which a drawn trial is not worth the other folds."""
+        if (proposal.family, proposal.parameters) in starts(self.shape):
+            return float(np.inf)
+        known = [one.losses[0] for one in self.journal.finished if one.family == proposal.family]
+        return float(np.median(known)) if len(known) >= PRUNED_FROM else float(np.inf)
+
+    def _take(self, ended: Ended) -> None:
+        proposal = self._running.pop(ended.ticket, None)
+        if proposal is None:
+            return
+        if ended.failure is not None:
+            self.journal.fail(proposal)
+            self.failures.append(f"{proposal.family}: {ended.failure.text}")
+            return
+        self.journal.finish(proposal, ended.value)
+        if self.plan.left_s is not None:
+            self._reserve_s = self._refit_s()
+
+    def _give_up(self, ticket: int) -> None:
+        self.workers.stop(ticket)
+        self.journal.fail(self._running.pop(ticket))
+
+    def _refit_s(self) -> float:
+        """Seconds that fitting the best mean so far takes; of the cheapest model at the least."""
+        if len(self.journal.finished) % 4 and self._reserve_s:
+            return self._reserve_s
+        best = choices(self.journal.finished, self.truth, self.metric, self.plan.bags)
+        seconds = [one.fit_s() for one in best if one.bags == self.plan.bags][:1] or [best[0].fit_s()]
+        allowed = self.plan.budget_s * 0.3
+        return min(SLOWER * seconds[0] / self.workers.size, allowed)
+
+    def _tell(self, proposal: Proposal) -> None:
+        done = self._made / self.plan.trials if self.plan.trials else 1 - self._left_s() / self.plan.budget_s
+        finished = self.journal.finished
+        best = ""
+        if finished:
+            leader = min(finished, key=lambda one: one.loss or 0.0)
+            figure = self.metric.figure(leader.loss or 0.0)
+            best = f", best so far {leader.family} with {self.metric.name} {figure:.4g}"
+        self.progress(f"trial {self._made}: {proposal.family}{best}", float(np.clip(done, 0.0, 1.0)))
 
 
-def row_limit(rows: int, columns: int, classes: int, allowance_s: float) -> int:
-    """Return how many of the rows a default boosted model can learn from within the allowance, nominally."""
-    limit = rows
-    while limit > FOLD_ROWS and nominal_cost_s(DEFAULTS["boosted"], Shape(limit, columns, classes)) > allowance_s:
-        limit = int(limit * 0.8)
-    return limit
+#: No search has more trials than this.
+MAX_TRIALS = 2000
 
 
-def _draw(folds: Folds, limits: Limits, seed: int) -> Iterator[tuple[Parameters, Callable[[float], None]]]:
-    """Yield parameters and where to tell their loss: each family's default first, then what TPE suggests."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
-    for family in FAMILIES:
-        allowance_s = math.inf if limits.trials else limits.plan_s / 2
-        study.enqueue_trial(trial_parameters(affordable(DEFAULTS[family], folds.cost_s, allowance_s)))
-    spent, made, skipped = 0.0, 0, 0
-    while made < (limits.trials or MAX_TRIALS) and skipped < MAX_SKIPS:
-        trial = study.ask()
-        parameters = suggest(trial)
-        cost = folds.cost_s(parameters)
-        # The first, which is linear, is tried whatever it costs: something must come out.
-        if limits.trials is None and made and spent + cost > limits.plan_s:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            skipped += 1
-            continue
-        spent, made, skipped = spent + cost, made + 1, 0
-        yield parameters, lambda loss, trial=trial: study.tell(trial, loss)  # type: ignore[misc]
+def starts(shape: Shape) -> Sequence[tuple[str, Parameters]]:
+    """What is tried first: the best-known settings of each family, then the second of each, and so on."""
+    by_family = [[(name, one) for one in family.starts(shape)] for name, family in FAMILIES.items()]
+    waves = itertools.zip_longest(*by_family)
+    return [one for wave in waves for one in wave if one is not None]

@@ -18,8 +18,7 @@ Rows = np.ndarray[Any, Any]
 
 #: The model never learns from one row in so many: they measure it and prove its export.
 HELD_OUT_PARTS = 5
-#: Above so many rows one split into learning and validation is enough; below, three folds.
-FOLD_ROWS = 2000
+#: Folds where nobody says how many, and the parts that rows in order are cut into for them.
 FOLDS, VALIDATED_PARTS = 3, 4
 
 
@@ -72,35 +71,49 @@ def draw(learn: Rows, checked: CheckedTable, limit: int, seed: int) -> Rows:
     return np.sort(np.random.default_rng(seed).permutation(learn)[:limit])
 
 
-def folds(codes: Rows, layout: Layout, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield positions to learn from and to validate on: three times, or once where there are many rows.
+def folds(codes: Rows, layout: Layout, seed: int, parts: int = FOLDS) -> Iterator[tuple[Rows, Rows]]:
+    """Yield positions to learn from and to validate on: each row is validated on once, of one part a fifth of them.
+
+    Of rows in the order of time, the folds validate on later and later ones, at most three times.
 
     Args:
         codes: the target, classes as numbers.
+        parts: how many folds.
     """
-    rows, many = np.arange(len(codes)), len(codes) > FOLD_ROWS
+    rows = np.arange(len(codes))
     if layout.ordered:
-        parts = VALIDATED_PARTS
-        cuts = np.linspace(0, len(rows), parts + 1).astype(int)
-        for part in range(parts - 1 if many else 1, parts):
+        cuts = np.linspace(0, len(rows), VALIDATED_PARTS + 1).astype(int)
+        for part in range(max(1, VALIDATED_PARTS - parts), VALIDATED_PARTS):
             yield _apart(rows[: cuts[part]], rows[cuts[part] : cuts[part + 1]], layout.groups)
     elif layout.groups is not None:
-        parts = VALIDATED_PARTS if many else FOLDS
-        hands = _deal(layout.groups, codes if layout.task == "classification" else None, parts, seed)
-        for hand in range(1 if many else FOLDS):
+        hands = _deal(
+            layout.groups, codes if layout.task == "classification" else None, max(parts, HELD_OUT_PARTS), seed
+        )
+        for hand in range(1 if parts == 1 else int(hands.max()) + 1):
             yield rows[hands != hand], rows[hands == hand]
     else:
-        yield from _at_random(codes, layout.task, seed, many=many)
+        yield from _at_random(codes, layout.task, seed, parts)
 
 
-def _at_random(codes: Rows, task: Task, seed: int, *, many: bool) -> Iterator[tuple[Rows, Rows]]:
-    if many:
+def _at_random(codes: Rows, task: Task, seed: int, parts: int) -> Iterator[tuple[Rows, Rows]]:
+    splitter: Any
+    if parts == 1:
         made = StratifiedShuffleSplit if task == "classification" else ShuffleSplit
-        splitter = made(n_splits=1, test_size=1 / VALIDATED_PARTS, random_state=seed)
+        splitter = made(n_splits=1, test_size=1 / HELD_OUT_PARTS, random_state=seed)
     else:
-        made = StratifiedKFold if task == "classification" else KFold
-        splitter = made(n_splits=FOLDS, shuffle=True, random_state=seed)
+        fold = StratifiedKFold if task == "classification" else KFold
+        splitter = fold(n_splits=parts, shuffle=True, random_state=seed)
     yield from splitter.split(np.zeros(len(codes)), codes)
+
+
+def usable_folds(codes: Rows, layout: Layout, seed: int, parts: int) -> list[tuple[Rows, Rows]]:
+    """The folds that have something to tell apart; at random where none has, as with classes one after the other."""
+    made = [
+        (learn, validate)
+        for learn, validate in folds(codes, layout, seed, parts)
+        if len(validate) and (layout.task == "regression" or len(np.unique(codes[learn])) > 1)
+    ]
+    return made or list(folds(codes, Layout(layout.task), seed, parts))
 
 
 def _apart(learn: Rows, newer: Rows, groups: Rows | None) -> tuple[Rows, Rows]:

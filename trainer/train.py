@@ -1,66 +1,78 @@
 """Training: a table in, a proven release candidate out."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from protocols.card import Card
+from protocols.card import Card, Front, Interpretable
 from protocols.manifest import Lineage, Manifest
+from protocols.recipe import Recipe
 from trainer.assembly import Subject, assemble
+from trainer.blend import write_graph
 from trainer.candidate import check_output, write_candidate
 from trainer.card.content import sections
-from trainer.card.figures import Material, make_card
+from trainer.card.figures import Material as Shown
+from trainer.card.figures import make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
-from trainer.cases import make_cases
+from trainer.errors import ExportError, LimitsError, ParityError, RequestError
 from trainer.explanation import explain
-from trainer.export import export_pipeline
-from trainer.featurizer import feature_names, to_frame
-from trainer.fitting import one_thread
+from trainer.families import Parameters
+from trainer.featurizer import feature_names
+from trainer.front import Choice, choices, front, ranked
 from trainer.graphs import open_graph
-from trainer.guardrails.check import CheckedTable, Wishes, check_table
-from trainer.guardrails.rail import Guardrail
+from trainer.journal import Journal
+from trainer.limits import described
 from trainer.lineage import code_version, pins
-from trainer.proving import Exporter, Proven, prove_best
-from trainer.report import Report, encode_report
+from trainer.material import save_material
+from trainer.metrics import METRIC, METRICS, Metric, metric_named
+from trainer.preparation import Prepared, prepare
+from trainer.proving import Proven, Writer, fit_and_prove
+from trainer.report import Report, TriedModel, encode_report
 from trainer.request import TrainRequest, check_request
-from trainer.search import Folds, Limits, Outcome, row_limit, search
-from trainer.splitting import Layout, divide, draw
-from trainer.tables import check_shape, file_digest, read_table, table_digest
+from trainer.run_folder import RunFolder
+from trainer.search import Plan, Search
+from trainer.selection import Selected, select
+from trainer.trial import Tried, open_bench
+from trainer.workers import LocalWorkers, Workers, warm_up
 
 Progress = Callable[[str, float], None]
 
-#: Seconds kept from the budget for fit, export, proof and explanation; at most half of it.
-RESERVE_S = 4.0
-#: Share of the search's time that the plan fills nominally; the rest is room for slow and busy machines.
-PLAN_SHARE = 0.4
-#: Share of the budget that one fit may cost nominally; beyond it fewer rows are learned from.
-FIT_SHARE = 0.1
+#: Seconds of the budget for proof, explanation and writing; at most this share of it.
+FINISH_S, FINISH_SHARE = 4.0, 0.4
+#: Seconds that an explanation gets in any case.
+EXPLAIN_S = 0.3
+#: Choices that are fitted and proven before the run gives up.
+PROOFS = 4
+#: Families that a person can read.
+READABLE = ("linear", "additive")
 
 
 class Stopwatch:
     """The budget's clock: seconds since the run began."""
 
-    def __init__(self, budget_s: float, timer: Callable[[], float]) -> None:
-        self._timer, self._start = timer, timer()
+    def __init__(self, budget_s: float, timer: Callable[[], float], begun: float | None = None) -> None:
+        self._timer, self._start = timer, timer() if begun is None else begun
         self.budget_s = budget_s
-        self.search_s = budget_s - min(RESERVE_S, budget_s / 2)
+        self.finish_s = min(FINISH_S, FINISH_SHARE * budget_s)
 
     @property
     def elapsed_s(self) -> float:
         return self._timer() - self._start
 
-    def search_over(self) -> bool:
-        return self.elapsed_s > self.search_s
+    def fitting_left_s(self) -> float:
+        """Seconds until every model must be fitted."""
+        return self.budget_s - self.finish_s - self.elapsed_s
 
-    def explaining_over(self) -> Callable[[], bool]:
-        """A question that turns true at the end of the budget, but not within the next second."""
-        end = max(self.budget_s, self.elapsed_s + 1.0)
+    def explaining_over(self, share: float) -> Callable[[], bool]:
+        """A question that turns true when this share of the time that is left is gone, but not at once."""
+        left = max(EXPLAIN_S, (self.budget_s - self.elapsed_s) * share)
+        end = self.elapsed_s + left
         return lambda: self.elapsed_s > end
 
 
@@ -70,7 +82,9 @@ def train(
     progress: Progress = lambda text, share: None,
     *,
     force: bool = False,
-    exporter: Exporter = export_pipeline,
+    writer: Writer = write_graph,
+    interrupted: Callable[[], bool] = lambda: False,
+    begun: float | None = None,
     clock: Callable[[], float] = time.time,
     timer: Callable[[], float] = time.monotonic,
 ) -> Manifest:
@@ -81,122 +95,268 @@ def train(
         out: folder to write; refused where it holds anything.
         progress: told what is being done and the share that is done, 0 to 1.
         force: an earlier candidate in `out` is replaced.
-        exporter: turns a fitted pipeline into a graph.
+        writer: turns fitted parts into a graph.
+        interrupted: asked whether the search is to end with what it has.
+        begun: when the budget began, by `timer`; None: now.
         clock: seconds since the epoch, for the manifest.
         timer: seconds that only rise, for the budget.
 
     Raises:
         TableError: the data cannot be used; the text says why.
         ParityError: no model's export computes what the model computes. Nothing is written.
+        SearchFailedError: no model could be fitted.
         RequestError, OutputRefusedError, NameRefusedError: the request cannot be carried out.
     """
-    watch = Stopwatch(request.budget_s, timer)
+    watch = Stopwatch(request.budget_s, timer, begun)
     check_request(request)
     check_output(out, force=force)
-    progress("reading and checking the data", 0.0)
-    table, name, digest = _load(request)
-    wishes = Wishes(request.keep, request.drop, request.group, request.validate)
-    checked = check_table(table, request.target, request.task, wishes)
-    with one_thread():
-        learn, held_out, guardrails = _split(checked, request)
-        outcome = _search(checked, learn, request, progress, watch)
-        progress("fitting, exporting and proving the best model", 0.8)
-        cases = make_cases(checked.features, held_out)
-        proven = prove_best(checked, learn, outcome.contenders(), request.seed, cases, exporter)
-        progress("explaining", 0.9)
-        session = open_graph(proven.graph)
-        explained = explain(session, checked.features, held_out, learn, watch.explaining_over())
-        progress("measuring", 0.95)
-        subject = Subject(
-            request.model,
-            proven.graph,
-            checked.features,
-            checked.target,
-            held_out,
-            cases,
-            proven.certificate,
-            _lineage(request, checked, name, digest, outcome, proven),
-            explained.importance,
-            licence=request.licence,
-            author=request.author,
-            latency_limit_ms=request.latency_limit_ms,
-        )
-        manifest, files = assemble(subject, clock())
-        material = Material(session, checked.features, checked.target, learn, held_out, explained)
-        card = make_card(material, watch.explaining_over())
-    report = Report.of(guardrails, outcome.trials, proven.refused, manifest, round(watch.elapsed_s, 2), card)
-    cards = _cards(manifest, guardrails, card)
-    write_candidate(out, manifest, {**files, **cards}, encode_report(report), force=force)
+    with ExitStack() as open_things:
+        nursery = warm_up()
+        open_things.callback(nursery.close)
+        progress("reading and checking the data", 0.0)
+        prepared = prepare(request)
+        folder = open_things.enter_context(RunFolder(out, request, prepared.digest, anew=request.anew))
+        save_material(folder.table, prepared.material)
+        workers = LocalWorkers(request.workers, partial(open_bench, folder.table), request.memory_bytes, nursery)
+        open_things.callback(workers.close)
+        search = _search(request, prepared, workers, folder, watch, progress, interrupted)
+        found = _choose(request, prepared, search, workers, watch, progress, writer)
+        workers.close()
+        progress("explaining and measuring", 0.92)
+        manifest, files, card = _describe(request, prepared, found, watch, clock())
+        trials = [_tried_model(one) for one in sorted(found.trials, key=lambda one: one.loss or 0.0)]
+        report = Report.of(prepared.guardrails, trials, found.refused, manifest, round(watch.elapsed_s, 2), card)
+        told, title = sections(manifest, prepared.guardrails, card), f"Model card: {manifest.model}"
+        cards = {"card.md": markdown(title, told), "card.html": html(title, told)}
+        write_candidate(out, manifest, {**files, **cards}, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
 
 
-def _load(request: TrainRequest) -> tuple[pd.DataFrame, str, str]:
-    """Return the table, what to call it, and its digest."""
-    if isinstance(request.table, pd.DataFrame):
-        table = check_shape(request.table, request.data_name or "the table")
-        return table, request.data_name or "table", request.data_sha256 or table_digest(table)
-    table = read_table(request.table, name=_file_name(request))
-    return table, request.data_name or Path(request.table).name, request.data_sha256 or file_digest(request.table)
+def refit(request: TrainRequest, recipe: Recipe, folder: Path, progress: Progress) -> bytes:
+    """Return the graph that a recipe gives, without a search.
+
+    Args:
+        folder: for the workers' table; empty.
+
+    Raises:
+        What `train` raises.
+    """
+    check_request(request)
+    with ExitStack() as open_things:
+        nursery = warm_up()
+        open_things.callback(nursery.close)
+        progress("reading and checking the data", 0.0)
+        prepared = prepare(request, recipe)
+        save_material(folder, prepared.material)
+        workers = LocalWorkers(request.workers, partial(open_bench, folder), request.memory_bytes, nursery)
+        open_things.callback(workers.close)
+        return _fit(prepared, recipe, workers, None, progress, write_graph).graph
 
 
-def _file_name(request: TrainRequest) -> str | None:
-    """A blob's path ends in its digest: the data's name then says what kind of file it is."""
-    return request.data_name if request.data_name and not Path(str(request.table)).suffix else None
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search came to.
 
+    Attributes:
+        offered: every choice, the least loss first.
+        refused: why better ones were not taken.
+    """
 
-def _split(
-    checked: CheckedTable, request: TrainRequest
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], tuple[Guardrail, ...]]:
-    """Return the rows to learn from, the rows held out, and the guardrails, with one for the budget if it binds."""
-    learn, held_out = divide(checked, request.seed)
-    allowance_s = FIT_SHARE * request.budget_s
-    limit = row_limit(len(learn), len(checked.features), max(len(checked.target.classes), 1), allowance_s)
-    if limit == len(learn):
-        return learn, held_out, checked.guardrails
-    seen = f"{len(learn)} rows to learn from are too many for a budget of {request.budget_s:g} s"
-    newest = checked.ordered and checked.target.task == "regression"
-    done = f"learned from {limit} of them, " + ("the newest" if newest else "drawn by the seed")
-    override = f"--budget {math.ceil(request.budget_s * len(learn) / limit)}s"
-    rail = Guardrail("budget", "alerted", (seen,), done, override)
-    return draw(learn, checked, limit, request.seed), held_out, (*checked.guardrails, rail)
+    trials: Sequence[Tried]
+    offered: Sequence[Choice]
+    choice: Choice
+    selected: Selected
+    proven: Proven
+    refused: tuple[str, ...]
+    metric: Metric
 
 
 def _search(
-    checked: CheckedTable, learn: np.ndarray[Any, Any], request: TrainRequest, progress: Progress, watch: Stopwatch
-) -> Outcome:
-    layout = Layout(checked.target.task, None if checked.groups is None else checked.groups[learn], checked.ordered)
-    rows = Folds(to_frame(checked.features, learn), checked.target.values[learn], layout, request.seed)
-    limits = Limits(PLAN_SHARE * watch.search_s, request.trials, watch.search_over)
-    return search(rows, limits, request.seed, lambda text, share: progress(text, 0.05 + 0.75 * share))
+    request: TrainRequest,
+    prepared: Prepared,
+    workers: Workers,
+    folder: RunFolder,
+    watch: Stopwatch,
+    progress: Progress,
+    interrupted: Callable[[], bool],
+) -> Search:
+    """Run the search and return it."""
+    material, spent = prepared.material, folder.spent_s
+    search_s = request.budget_s - watch.finish_s
+
+    def left_s() -> float:
+        folder.spend(spent + watch.elapsed_s)
+        # A run that goes on has at least a fifth of the time for itself.
+        return watch.fitting_left_s() - min(spent, 0.8 * search_s)
+
+    timed = request.trials is None
+    plan = Plan(left_s if timed else None, search_s, request.trials, prepared.division.bags, interrupted)
+    search = Search(
+        workers,
+        Journal(folder.journal, request.seed),
+        material.shape,
+        np.concatenate([np.asarray(material.target[validate]) for _, validate in material.folds]),
+        _metric(request, prepared),
+        plan,
+        lambda text, share: progress(text, 0.05 + 0.7 * share),
+    )
+    search.run()
+    return search
 
 
-def _cards(manifest: Manifest, guardrails: Sequence[Guardrail], card: Card) -> dict[str, bytes]:
-    """The model card in its two forms, for people; the figures themselves are in the report."""
-    told, title = sections(manifest, guardrails, card), f"Model card: {manifest.model}"
-    return {"card.md": markdown(title, told), "card.html": html(title, told)}
+def _metric(request: TrainRequest, prepared: Prepared) -> Metric:
+    """Return what the search is to make good. Raises RequestError where it, or a cost, does not fit the task."""
+    target = prepared.checked.target
+    costs, of = request.costs, f"a {target.task} of {target.name!r}"
+    if costs is not None and len(target.classes) != 2:
+        raise RequestError(f"costs of false alarms and misses need two classes, and this is {of}: leave them out")
+    if costs is not None and costs.positive is not None and costs.positive not in target.classes:
+        raise RequestError(f"--positive {costs.positive!r} is no class: give one of {', '.join(target.classes)}")
+    metric = metric_named(request.metric or METRIC[target.task])
+    if metric.task != target.task:
+        fitting = ", ".join(one.name for one in METRICS.values() if one.task == target.task)
+        raise RequestError(f"--metric {metric.name} does not measure {of}: give one of {fitting}")
+    return metric
 
 
-def _lineage(
-    request: TrainRequest, checked: CheckedTable, name: str, digest: str, outcome: Outcome, proven: Proven
-) -> Lineage:
+def _choose(
+    request: TrainRequest,
+    prepared: Prepared,
+    search: Search,
+    workers: Workers,
+    watch: Stopwatch,
+    progress: Progress,
+    writer: Writer,
+) -> _Found:
+    """Fit and prove the best choice within the limits, or the next one.
+
+    Raises:
+        LimitsError: no choice is within the limits.
+        ParityError: none could be proven.
+    """
+    trials = search.journal.finished
+    bags = prepared.division.bags if prepared.material.bags else 1
+    offered = choices(trials, search.truth, search.metric, bags)
+    allowed = ranked(offered, request.limits)
+    if not allowed:
+        nearest = min(offered, key=lambda one: (one.size_bytes, one.latency_ms))
+        raise LimitsError(
+            request.limits,
+            f"{nearest.name} with {described(nearest.latency_ms, nearest.size_bytes, nearest.memory_bytes)}",
+        )
+    refused: list[str] = []
+    classes = prepared.checked.target.classes
+    for choice in allowed[:PROOFS]:
+        selected = select(choice, search.truth, classes, request.costs, prepared.division.bags, prepared.division.drawn)
+        left_s = watch.fitting_left_s if request.trials is None else None
+        try:
+            proven = _fit(prepared, selected.recipe, workers, left_s, progress, writer)
+        except (ExportError, ParityError) as error:
+            refused.append(f"{choice.name}: {error}")
+            continue
+        return _Found(trials, offered, choice, selected, proven, tuple(refused), search.metric)
+    raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
+
+
+def _fit(
+    prepared: Prepared,
+    recipe: Recipe,
+    workers: Workers,
+    left_s: Callable[[], float] | None,
+    progress: Progress,
+    writer: Writer,
+) -> Proven:
+    def told(done: int, of: int) -> None:
+        progress(f"fitting and proving the best model: {done} of {of} fits", 0.8 + 0.1 * done / of)
+
+    return fit_and_prove(prepared.checked, prepared.material, prepared.cases, recipe, workers, left_s, told, writer)
+
+
+def _describe(
+    request: TrainRequest, prepared: Prepared, found: _Found, watch: Stopwatch, now: float
+) -> tuple[Manifest, dict[str, bytes], Card]:
+    """Explain and measure the graph."""
+    checked, division = prepared.checked, prepared.division
+    session = open_graph(found.proven.graph)
+    explained = explain(session, checked.features, division.held_out, division.learn, watch.explaining_over(0.5))
+    subject = Subject(
+        request.model,
+        found.proven.graph,
+        checked.features,
+        checked.target,
+        division.held_out,
+        prepared.cases,
+        found.proven.certificate,
+        _lineage(request, prepared, found),
+        explained.importance,
+        licence=request.licence,
+        author=request.author,
+        latency_limit_ms=request.latency_limit_ms,
+        output=found.selected.held_out,
+    )
+    manifest, files = assemble(subject, now)
+    shown = Shown(
+        session,
+        checked.features,
+        checked.target,
+        division.learn,
+        division.held_out,
+        explained,
+        output=found.selected.held_out,
+        answers=found.selected.answers(checked.target),
+        interpretable=_interpretable(found),
+        front=_front(found),
+        fairness=prepared.fairness,
+    )
+    return manifest, files, make_card(shown, watch.explaining_over(0.9))
+
+
+def _interpretable(found: _Found) -> Interpretable | None:
+    readable = [one for one in found.offered if one.name in READABLE]
+    if not readable:
+        return None
+    best, least = min(one.loss for one in readable), min(one.loss for one in found.offered)
+    name = next(one.name for one in readable if one.loss == best)
+    return Interpretable(name, best, least, (best - least) / abs(least) if least else 0.0)
+
+
+def _front(found: _Found) -> tuple[Front, ...]:
+    return tuple(
+        Front(one.name, one.loss, one.latency_ms, one.size_bytes, one.memory_bytes, one is found.choice)
+        for one in front(found.offered)
+    )
+
+
+def _tried_model(tried: Tried) -> TriedModel:
+    return TriedModel(tried.loss or 0.0, {"family": tried.family, **tried.parameters})
+
+
+def _lineage(request: TrainRequest, prepared: Prepared, found: _Found) -> Lineage:
+    recipe = found.proven.recipe
+    first = recipe.members[0]
+    alone: Parameters = {"family": first.family, **first.parameters}
+    several: Parameters = {"family": found.choice.name} | {
+        f"{place + 1}: {member.family}": member.weight for place, member in enumerate(recipe.members)
+    }
     return Lineage(
-        data_sha256=digest,
-        data_name=name,
-        rows=len(checked.target.values),
-        columns=tuple(feature_names(checked.features)),
+        data_sha256=prepared.digest,
+        data_name=prepared.name,
+        rows=len(prepared.checked.target.values),
+        columns=tuple(feature_names(prepared.checked.features)),
         target=request.target,
         code_version=code_version(),
         pins=pins(),
         seed=request.seed,
         budget_s=request.budget_s,
-        trials=len(outcome.trials),
-        parameters=proven.trial.parameters,
-        cut_short=outcome.cut_short,
+        trials=len(found.trials),
+        parameters=alone if len(recipe.members) == 1 else several,
+        cut_short=len(recipe.members) < len(found.choice.members),
         parent=request.parent,
         keep=request.keep,
         drop=request.drop,
         group=request.group,
         validate=request.validate,
         trials_asked=request.trials,
+        recipe=recipe,
     )

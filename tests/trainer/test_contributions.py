@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from simulators.sklearn_pipelines import build_featurizer, fit_quietly, matrix_columns, to_frame
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -17,8 +18,7 @@ from trainer.contributions import add_contributions
 from trainer.errors import NotAdditiveError
 from trainer.explanation import explain
 from trainer.export import export_pipeline
-from trainer.featurizer import build_featurizer, matrix_columns, to_frame
-from trainer.fitting import fit_quietly, one_thread
+from trainer.fitting import one_thread
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 
 Array = np.ndarray[Any, Any]

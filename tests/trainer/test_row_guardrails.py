@@ -7,7 +7,6 @@ import pytest
 from trainer.errors import MissingColumnError, RequestError, TargetError
 from trainer.guardrails.check import CheckedTable, Wishes, check_table
 from trainer.guardrails.rail import Guardrail
-from trainer.search import Folds
 from trainer.splitting import Layout, divide, draw, folds
 
 ROWS = 600
@@ -172,14 +171,6 @@ def test_columns_that_look_like_groups_are_alerted() -> None:
 def test_a_group_that_cannot_divide_is_refused(wishes: Wishes, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         check_table(still().assign(half=np.arange(ROWS) % 2), "y", None, wishes)
-
-
-def test_folds_without_a_class_to_learn_still_give_a_loss() -> None:
-    """In the order of time, the first rows may all be of one class, and the next may bring a third."""
-    target = np.array([0] * 50 + [1] * 50 + [2] * 50)
-    frame = pd.DataFrame({"c0": np.arange(150, dtype=np.float32)})
-    made = Folds(frame, target, Layout("classification", None, True), 0)
-    assert np.isfinite(made.loss({"family": "linear", "strength": 1.0}, 0))
 
 
 def test_rows_drawn_for_a_short_budget_are_the_newest_of_a_series() -> None:

@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 import genba
-from trainer.cli import seconds
+from trainer.train_options import milliseconds, seconds, size
 
 
 @pytest.fixture
@@ -75,7 +75,17 @@ def test_lengths_of_time(text: str, wanted: float) -> None:
     assert seconds(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "-5", "1d", "s", "nan"])
+@pytest.mark.parametrize(("text", "wanted"), [("500kB", 500_000), ("64MB", 64_000_000), ("1GiB", 2**30), ("12", 12)])
+def test_sizes(text: str, wanted: int) -> None:
+    assert size(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("2ms", 2.0), ("0.5", 0.5), ("200us", 0.2), ("1s", 1000.0)])
+def test_latencies(text: str, wanted: float) -> None:
+    assert milliseconds(text) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("text", ["", "-5", "1d", "s", "nan", "0"])
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         seconds(text)

@@ -11,8 +11,8 @@ import tf2onnx
 from onnx import numpy_helper
 
 from trainer.errors import ExportError
-from trainer.export import TARGET_OPSET
 from trainer.foreign.makers.form import Array, Known, Takes
+from trainer.graph_format import TARGET_OPSET
 
 
 class TensorflowModel:

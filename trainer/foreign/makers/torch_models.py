@@ -10,8 +10,8 @@ import onnx
 import torch
 
 from trainer.errors import ExportError
-from trainer.export import TARGET_OPSET
 from trainer.foreign.makers.form import Array, Known, Takes
+from trainer.graph_format import TARGET_OPSET
 
 _PROGRAM = (
     "save it as an exported program: torch.export.save(torch.export.export(model.eval(), (rows,), "

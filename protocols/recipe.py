@@ -1,0 +1,45 @@
+"""How the released model was put together: enough to fit it again without another search."""
+
+from typing import Any
+
+import msgspec
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One model of the mean.
+
+    Attributes:
+        settled: what it found out while it was tried, such as the number of rounds.
+        weight: its share of the mean; those of all members add up to one.
+        bags: the parts of the rows that a fit of its own each learned from, whose mean it is; none: all rows, one fit.
+    """
+
+    family: str
+    parameters: dict[str, str | int | float | bool | None]
+    settled: dict[str, Any]
+    weight: float
+    bags: tuple[int, ...] = ()
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """From which probability on a row counts as the positive of two classes."""
+
+    positive: str
+    threshold: float
+    false_alarm_cost: float
+    miss_cost: float
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """A weighted mean of models, its temperature, and the rows that it learned from.
+
+    Attributes:
+        bags: into how many parts the rows were divided; a fit of a bag learned from all but one.
+        rows: rows drawn to learn from, None: all.
+    """
+
+    members: tuple[Member, ...]
+    bags: int
+    rows: int | None = None
+    temperature: float = 1.0
+    decision: Decision | None = None
