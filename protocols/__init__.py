@@ -28,6 +28,7 @@ __all__ = [
     "payloads",
     "placement",
     "plain_graphs",
+    "recipe",
     "reference",
     "renewal",
     "resources",
