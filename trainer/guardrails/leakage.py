@@ -117,6 +117,8 @@ def _class_leak(codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> st
     if len(classes) < 2:
         return None
     x = np.nan_to_num(codes, nan=float(np.nanmin(codes)) - 1.0 if not np.isnan(codes).all() else 0.0)[:, None]
+    if _runs(x[:, 0], labels) > 2 * len(classes):
+        return None  # so many leaves cannot tell them apart, and a wide table has thousands of columns
     tree = DecisionTreeClassifier(max_leaf_nodes=2 * len(classes), random_state=0).fit(x, labels)
     # Each class by itself: right on the common class alone would be no proof.
     predicted = tree.predict(x)
@@ -125,3 +127,9 @@ def _class_leak(codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> st
     if worst < SAME or rows < FLAG_SUPPORT:
         return None
     return f"it alone tells all {len(classes)} classes apart without an error"
+
+
+def _runs(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> int:
+    """How many stretches of one class there are along a column, at least."""
+    ordered = labels[np.lexsort((labels, x))]
+    return 1 + int((ordered[1:] != ordered[:-1]).sum())
