@@ -131,9 +131,19 @@ def shortened(table: pd.DataFrame, target: str | None, rows: int | None = None) 
     Args:
         rows: how many, if fewer than `most_rows` are wanted.
     """
+    kept = kept_rows(table, target, rows)
+    if kept is None:
+        return table
+    short: pd.DataFrame = table.iloc[kept].reset_index(drop=True)
+    short.attrs[ROWS_IN_FILE] = len(table)
+    return short
+
+
+def kept_rows(table: pd.DataFrame, target: str | None, rows: int | None = None) -> Rows | None:
+    """Return the positions of the rows that `shortened` keeps; None where it keeps all, or has drawn them already."""
     draw = Draw(most_rows(table.shape[1], rows))
     if len(table) <= draw.limit or ROWS_IN_FILE in table.attrs:
-        return table
+        return None
     codes = labelled = None
     if target in table.columns:
         numbers, values = pd.factorize(table[target])
@@ -141,6 +151,4 @@ def shortened(table: pd.DataFrame, target: str | None, rows: int | None = None) 
         codes = numbers.astype(np.int64) if len(values) <= MOST_CLASSES else None
     kept = draw.take(len(table), codes, labelled)
     stay = draw.thin()
-    short: pd.DataFrame = table.iloc[kept if stay is None else kept[stay]].reset_index(drop=True)
-    short.attrs[ROWS_IN_FILE] = len(table)
-    return short
+    return kept if stay is None else kept[stay]

@@ -155,6 +155,8 @@ def test_a_long_table_is_told(short, tmp_path):
         assert rail.state == "done"
         assert rail.seen == (f"{ROWS} rows of 4 columns are more than are held in memory",)
         assert f"drew {len(table)} of them" in rail.done
+    whole_table = plant()
+    assert (whole_table["fault"].iloc[checked.target.rows].to_numpy() == checked.target.values).all()
     whole = check_table(plant(5_000), "fault", None)
     assert "long table" not in {one.check for one in whole.guardrails}
 

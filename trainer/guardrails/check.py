@@ -23,7 +23,7 @@ from trainer.guardrails.rows import constant_rail, identifier_rail, time_rail
 from trainer.guardrails.twins import twin_rail
 from trainer.guardrails.units import unit_rail
 from trainer.guardrails.values import category_rail, missing_rail, mixed_rail
-from trainer.row_sample import CLASS_ROWS, ROWS_IN_FILE, shortened
+from trainer.row_sample import CLASS_ROWS, ROWS_IN_FILE, kept_rows
 from trainer.targets import Target, read_target
 
 #: Names of the graph's outputs, which no input may have.
@@ -72,7 +72,8 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
     """
     wishes = wishes or Wishes()
     _check_names(table, target, wishes)
-    table = shortened(table, target)
+    kept = kept_rows(table, target)
+    table, of_rows = (table, table.attrs.get(ROWS_IN_FILE)) if kept is None else (table.iloc[kept], len(table))
     labels = read_target(target, table[target], task)
     rows = table.iloc[labels.rows]
     columns = [_typed(str(name), rows[name]) for name in rows.columns if name not in (target, *wishes.drop)]
@@ -91,7 +92,7 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
         features, labels, groups = _in_order(features, labels, groups, order)
     found = [
         *first,
-        *_length_rails(table),
+        *_length_rails(table, of_rows),
         *_sampling_rails(labels),
         missing_rail(features),
         category_rail(features),
@@ -102,6 +103,8 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
         outlier_rail(features),
         twin_rail(features),
     ]
+    if kept is not None:
+        labels = replace(labels, rows=kept[labels.rows])
     return CheckedTable(tuple(features), labels, tuple(found), groups, order is not None)
 
 
@@ -161,10 +164,9 @@ def _leakage_rail(target: Target) -> Look:
     return look
 
 
-def _length_rails(table: pd.DataFrame) -> list[Guardrail]:
-    """Of a table that is too long a part was read."""
-    rows = table.attrs.get(ROWS_IN_FILE, len(table))
-    if rows == len(table):
+def _length_rails(table: pd.DataFrame, rows: int | None) -> list[Guardrail]:
+    """Of a table that is too long, with so many rows, a part was taken."""
+    if rows is None:
         return []
     seen = f"{rows} rows of {table.shape[1]} columns are more than are held in memory"
     done = (
