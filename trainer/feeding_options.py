@@ -12,7 +12,7 @@ _IMAGE_ONLY = ("colours", "scale", "mean", "deviation", "resize")
 
 def add_feeding_options(parser: argparse.ArgumentParser) -> None:
     """Add them to the parser of `genba import`."""
-    group = parser.add_argument_group("models that take more than one row (ONNX)")
+    group = parser.add_argument_group("networks that take more than one row, or give one number a class")
     add = group.add_argument
     add("--window", type=_count, metavar="N", help="the graph takes the last N rows of the columns, oldest first")
     add("--image", type=_size, metavar="HxW", help="the graph takes an image of this size; --sample is a folder")

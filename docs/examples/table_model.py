@@ -40,15 +40,21 @@ def network(weights: np.ndarray, bias: float) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def main(folder: Path) -> None:
+def prepare(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Write sample.csv into a folder, and return its readings and power."""
     folder.mkdir(parents=True, exist_ok=True)
     table, power = readings()
-    fit = np.linalg.lstsq(np.column_stack([table, np.ones(len(table))]), power, rcond=None)[0]
-    onnx.save(network(fit[:-1], float(fit[-1])), folder / "model.onnx")
     with (folder / "sample.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, "power"])
         writer.writerows([*row, value] for row, value in zip(table.tolist(), power.tolist(), strict=True))
+    return table, power
+
+
+def main(folder: Path) -> None:
+    table, power = prepare(folder)
+    fit = np.linalg.lstsq(np.column_stack([table, np.ones(len(table))]), power, rcond=None)[0]
+    onnx.save(network(fit[:-1], float(fit[-1])), folder / "model.onnx")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Original:
         self._folder = tempfile.TemporaryDirectory(prefix="genba-")
         self._said = Path(self._folder.name, "stderr").open("w+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trainer.foreign.original", self._found.kind, str(self._found.path)],
+            [sys.executable, "-P", "-m", "trainer.foreign.original", self._found.kind, str(self._found.path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=_environment(),
         )  # fmt: skip
         try:

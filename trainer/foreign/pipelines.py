@@ -33,7 +33,7 @@ from trainer.foreign.kinds import Found
 
 #: Types that skops asks about and that only hold a model; MLflow trusts them as well.
 _HARMLESS = (
-    "collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier",
+    "collections.OrderedDict", "numpy.dtype", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRegressor",
 )  # fmt: skip
@@ -72,8 +72,8 @@ def _load_skops(path: Path, *, trusted: bool) -> Any:
     unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in _HARMLESS]
     if unknown and not trusted:
         raise ImportRefusedError(
-            f"{path.name} needs {', '.join(unknown[:5])}, which skops does not trust and whose code would run: add "
-            "--trust if you know who made it"
+            f"{path.name} needs {', '.join(unknown[:5])}, which skops does not trust by itself: add --trust if "
+            "you know who made it"
         )
     return skops.io.load(path, trusted=[*unknown, *_HARMLESS])
 

@@ -40,7 +40,7 @@ def try_graph(graph: bytes, feed: Mapping[str, np.ndarray[Any, Any]], limit_byte
         plain = [value.astype(np.str_) if value.dtype == object else value for value in feed.values()]
         arrays: dict[str, Any] = {f"input_{index}": value for index, value in enumerate(plain)}
         np.savez(rows, **arrays)
-        command = [sys.executable, "-m", "trainer.foreign.trial", str(model), str(rows), str(limit)]
+        command = [sys.executable, "-P", "-m", "trainer.foreign.trial", str(model), str(rows), str(limit)]
         try:
             child = subprocess.run(
                 command, capture_output=True, timeout=LIMIT_S, check=False, env=_environment(), stdin=subprocess.DEVNULL

@@ -1,0 +1,59 @@
+"""TensorFlow and PyTorch, each in a folder that goes behind all others on a path, so that the tests' own packages win.
+
+They weigh gigabytes, so they are in no lock and in no virtual environment of the project's. A folder is kept between
+runs in ~/.cache/genba, or in what XDG_CACHE_HOME says; only slow tests ask for one.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from edge_agent.disk import sync_folder
+
+_LOCK = Path(__file__).parents[2] / "requirements" / "dev.txt"
+_INSTALL_S = 900
+#: Extra of Genba -> what is asked for, first choice first; PyTorch's builds without CUDA are not on every index.
+REQUIREMENTS = {
+    "tensorflow": [["tensorflow-cpu==2.21.0", "tf2onnx==1.17.0"]],
+    "torch": [["torch==2.13.0+cpu", "onnxscript==0.7.2"], ["torch==2.13.0", "onnxscript==0.7.2"]],
+}
+
+
+def framework_folder(extra: str) -> Path:
+    """Return a folder with a framework in it, fetched by the first who asks; skip where that cannot be."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genba"
+    version = REQUIREMENTS[extra][0][0].partition("==")[2]
+    folder = cache / f"{extra}-{version}-{sysconfig.get_config_var('SOABI')}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _install(extra, folder)
+    return folder
+
+
+def _install(extra: str, folder: Path) -> None:
+    staged = folder.with_name(f".{folder.name}")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+    reason = "nothing was asked for"
+    for wanted in REQUIREMENTS[extra]:
+        try:
+            made = subprocess.run(
+                [*pip, "--upgrade", "--target", str(staged), "-c", str(_LOCK), *wanted],
+                capture_output=True,
+                text=True,
+                timeout=_INSTALL_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"{wanted[0]} cannot be fetched within {_INSTALL_S} s")
+        if not made.returncode:
+            staged.rename(folder)
+            sync_folder(folder.parent)
+            return
+        reason = (made.stderr.strip().splitlines() or ["pip failed"])[-1]
+    pytest.skip(f"{extra} cannot be fetched: {reason}")
