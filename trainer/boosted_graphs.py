@@ -149,6 +149,8 @@ def _settled(model: onnx.ModelProto, columns: int) -> onnx.ModelProto:
     model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in TARGET_OPSET.items())
     model.ir_version = 8
     graph.name = "boosted"  # the converters draw one at random
+    for index, node in enumerate(graph.node):
+        node.name = f"boosted_{index}"
     return model
 
 

@@ -8,6 +8,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from protocols.manifest import Manifest
 from trainer.candidate import read_candidate
@@ -127,3 +131,26 @@ def test_categories_are_refused_with_what_to_do(tmp_path: Path, table: pd.DataFr
         with pytest.raises(ImportRefusedError, match="encode it in a scikit-learn pipeline before the model") as caught:
             take(tmp_path / name, sample, target="yield")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: lightgbm.LGBMClassifier(n_estimators=10, **QUIET),
+        lambda: catboost.CatBoostClassifier(**CAT),
+        lambda: lightgbm.LGBMRegressor(n_estimators=10, **QUIET),
+        lambda: xgboost.XGBRegressor(n_estimators=10, n_jobs=1),
+    ],
+    ids=["lightgbm classes", "catboost classes", "lightgbm", "xgboost"],
+)
+def test_a_pipeline_that_encodes_before_a_boosted_model_is_taken(
+    tmp_path: Path, plant: pd.DataFrame, made: Callable[[], Any]
+) -> None:
+    rows = plant.fillna({"grade, cut": ""}).astype(dict.fromkeys(SENSORS, np.float32))
+    steps = [("n", SimpleImputer(), SENSORS), ("t", OneHotEncoder(handle_unknown="ignore"), ["grade, cut"])]
+    model = make_pipeline(ColumnTransformer(steps, sparse_threshold=0), made())
+    target = "fault" if hasattr(model[-1], "predict_proba") else "yield"
+    joblib.dump(model.fit(rows[[*SENSORS, "grade, cut"]], rows[target]), tmp_path / "m.joblib")
+    manifest = take(tmp_path / "m.joblib", rows, target=target, trusted=True)
+    assert [spec.name for spec in manifest.inputs] == [*SENSORS, "grade, cut"]
+    assert manifest.classes == (("bad", "good") if target == "fault" else ())

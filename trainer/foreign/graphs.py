@@ -4,7 +4,8 @@ Taken as they are: one input per column, float32 or string, shape (rows, 1). A s
 the columns in their order. Outputs: one number a row, or a label and probabilities (a ZipMap is taken off).
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,12 +137,20 @@ def _as_column(graph: onnx.GraphProto) -> None:
             "where they are of classes, name these by --classes A,B,..."
         )
     inner = graph.output[0].name
-    if inner == "genba_prediction":
-        return
-    graph.initializer.append(numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "genba_column"))
-    graph.node.append(helper.make_node("Reshape", [inner, "genba_column"], ["genba_prediction"]))
+    used = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
+    made = next(name for name in _numbered("genba_prediction") if name not in used)
+    shape = next(name for name in _numbered("genba_column") if name not in used)
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), shape))
+    graph.node.append(helper.make_node("Reshape", [inner, shape], [made]))
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("genba_prediction", TensorProto.FLOAT, ["rows", 1]))
+    graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, ["rows", 1]))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """Yield a name and the name with a number behind it: a graph may have been through here before."""
+    yield name
+    for index in itertools.count(2):
+        yield f"{name}_{index}"
 
 
 def _take_off_zipmap(graph: onnx.GraphProto) -> None:

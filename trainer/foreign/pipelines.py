@@ -22,6 +22,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from trainer.boosted_graphs import convert_boosted, is_boosted
+from trainer.boosted_steps import register_boosted
 from trainer.cases import Case
 from trainer.columns import Kind
 from trainer.errors import ExportError, ImportRefusedError
@@ -110,6 +111,7 @@ def export_foreign(model: Any, columns: Sequence[str], kinds: Sequence[Kind]) ->
         types = [("matrix", FloatTensorType([None, len(columns)]))]
     try:
         boosted = is_boosted(model)
+        register_boosted()
         graph = convert_boosted(model, len(columns)) if boosted else convert(model, types, _options(model))
     except ExportError as error:
         raise ImportRefusedError(str(error)) from error
