@@ -116,9 +116,8 @@ def _release(
         metrics=_metrics(manifest, fed.sample, output),
     )
     decode_manifest(encode_manifest(manifest))  # what a device would refuse is refused here
-    report = Report.of(
-        [_rail(fed), *network.rails, unanswered_rail(output)], (), (), manifest, round(time.monotonic() - begun, 2)
-    )
+    rails = [_rail(fed), *fed.sample.rails, *network.rails, unanswered_rail(output)]
+    report = Report.of(rails, (), (), manifest, round(time.monotonic() - begun, 2))
     write_candidate(out, manifest, files, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest

@@ -13,8 +13,11 @@ from PIL import Image as Pictures
 from protocols.errors import ImageRefusedError
 from protocols.feeding import FIGURES, Image
 from protocols.images import figures, read_pixels, to_tensor
+from protocols.manifest import Tolerance
 from trainer.columns import Column, type_column
 from trainer.errors import ImportRefusedError, MissingColumnError
+from trainer.foreign.float_pitfalls import float_rail
+from trainer.guardrails.rail import Guardrail
 from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_numbers
 from trainer.tables import file_digest, read_table
 
@@ -39,6 +42,7 @@ class FedSample:
         truth: true values of `rows`, numbers or texts; None where there are none.
         files: of images, in the order of `rows`.
         count: rows or images of the whole sample.
+        rails: what was seen in it.
     """
 
     rows: tuple[Array, ...]
@@ -49,6 +53,7 @@ class FedSample:
     count: int
     files: tuple[Path, ...] = ()
     labels: tuple[str, ...] = ()
+    rails: tuple[Guardrail, ...] = ()
 
 
 def read_rows(request: ImportRequest) -> tuple[FedSample, Array]:
@@ -80,6 +85,7 @@ def read_rows(request: ImportRequest) -> tuple[FedSample, Array]:
     sample = FedSample(
         (), features, table[request.target] if request.target is not None else None,
         path.name if path else "table", file_digest(path) if path else "", len(table),
+        rails=(float_rail(table, features, None, Tolerance(0.0, 0.0)),),
     )  # fmt: skip
     return sample, np.column_stack([column.values for column in features]).astype(np.float32)
 

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -21,7 +23,7 @@ from protocols.manifest import Manifest
 from trainer.errors import ImportRefusedError
 from trainer.foreign.code_inside import code_in
 from trainer.foreign.kinds import Found, recognise
-from trainer.import_request import ImportRequest
+from trainer.import_request import FeedingRequest, ImportRequest
 from trainer.imports import import_file
 from trainer.report import decode_report
 
@@ -206,3 +208,13 @@ def test_numbers_that_float32_holds_pass(folder: Path, whole: pd.DataFrame) -> N
     joblib.dump(Ridge().fit(whole[["wear"]], whole["yield"]), folder / "m.joblib")
     take(folder / "m.joblib", whole[["wear"]], trusted=True)
     assert floats(folder.parent).state == "passed"
+
+
+def test_whole_numbers_in_a_window_are_looked_at_too(folder: Path) -> None:
+    epochs = 1_700_000_000.0 + np.arange(60) * 7
+    windows = np.column_stack([epochs[:-1], epochs[1:]])
+    model = Ridge().fit(windows, np.arange(59.0))
+    graph = to_onnx(model, initial_types=[("X", FloatTensorType([None, 2]))], target_opset={"": 17, "ai.onnx.ml": 3})
+    (folder / "m.onnx").write_bytes(graph.SerializeToString())
+    take(folder / "m.onnx", pd.DataFrame({"epoch": epochs}), feeding=FeedingRequest(window=2))
+    assert "column 'epoch': " in floats(folder.parent).seen[0]
