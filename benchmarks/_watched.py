@@ -25,6 +25,7 @@ class Watched:
         cpu_s: of it and of those of its children that it waited for.
         peak_bytes: most memory that its processes held at one look, shared pages counted once (PSS).
         status: its exit status; negative: the signal that ended it.
+        late: it was killed at its limit.
         told: the end of what it wrote.
     """
 
@@ -32,6 +33,7 @@ class Watched:
     cpu_s: float
     peak_bytes: int
     status: int
+    late: bool
     told: str
 
     @property
@@ -39,6 +41,8 @@ class Watched:
         """Why it is no success, in one line; empty if it is one."""
         if self.status == 0:
             return ""
+        if self.late:
+            return f"killed after {self.wall_s:.0f} s"
         last = (self.told.strip().splitlines() or ["it wrote nothing"])[-1]
         return f"exit status {self.status} after {self.wall_s:.0f} s: {last[:300]}"
 
@@ -57,8 +61,8 @@ def watch(command: Sequence[str], folder: Path, limit_s: float, variables: Mappi
             list(command), cwd=folder, env=None if variables is None else dict(variables), stdin=subprocess.DEVNULL,
             stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        ended, peak = threading.Event(), [0]
-        watcher = threading.Thread(target=_look, args=(process.pid, began + limit_s, ended, peak))
+        ended, late, peak = threading.Event(), threading.Event(), [0]
+        watcher = threading.Thread(target=_look, args=(process.pid, began + limit_s, ended, late, peak))
         watcher.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
@@ -69,13 +73,14 @@ def watch(command: Sequence[str], folder: Path, limit_s: float, variables: Mappi
             _kill(process.pid)
     process.returncode = os.waitstatus_to_exitcode(status)
     told = log.read_bytes()[-20_000:].decode(errors="replace")
-    return Watched(wall_s, usage.ru_utime + usage.ru_stime, peak[0], process.returncode, told)
+    return Watched(wall_s, usage.ru_utime + usage.ru_stime, peak[0], process.returncode, late.is_set(), told)
 
 
-def _look(pid: int, deadline: float, ended: threading.Event, peak: list[int]) -> None:
+def _look(pid: int, deadline: float, ended: threading.Event, late: threading.Event, peak: list[int]) -> None:
     while not ended.wait(EVERY_S):
         peak[0] = max(peak[0], _memory(pid))
         if time.monotonic() > deadline:
+            late.set()
             _kill(pid)
 
 

@@ -25,6 +25,7 @@ def test_a_command_past_its_limit_is_killed_with_its_children(tmp_path: Path) ->
     )
     found = watch([sys.executable, "-c", parent], tmp_path, 2)
     assert found.status == -9
+    assert found.failure.startswith("killed after")
     assert found.wall_s < 30
     child = int((tmp_path / "child").read_text())
     gone, _ = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=10)
