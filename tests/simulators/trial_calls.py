@@ -16,7 +16,7 @@ Material = dict[str, Any]
 
 def load(folder: Path) -> Material:
     """The material: an array that all workers share."""
-    return {"values": np.load(folder / "values.npy", mmap_mode="r"), "loader": os.getpid()}
+    return {"values": np.load(folder / "parts" / "values.npy", mmap_mode="r"), "loader": os.getpid()}
 
 
 def fail_to_load() -> Material:

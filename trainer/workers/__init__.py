@@ -8,6 +8,7 @@ from trainer.workers.calls import Ended, Failure, Workers
 from trainer.workers.local import LocalWorkers
 from trainer.workers.material import FromFolder
 from trainer.workers.nursery import PRELOADED, Nursery, warm_up
+from trainer.workers.opening import open_workers
 from trainer.workers.sizes import default_memory_bytes, default_size
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Workers",
     "default_memory_bytes",
     "default_size",
+    "open_workers",
     "warm_up",
 ]

@@ -46,12 +46,12 @@ class Workers(Protocol):
 
     A call is a function that a worker can import, with arguments that can be pickled. Where the workers were given a
     `setup`, its result (the *material*) is the call's first argument: it reaches each worker once.
-
-    Attributes:
-        size: how many calls can run at once.
     """
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many calls can run at once; a cluster's changes as workers come and go."""
+        ...
 
     def start(self, call: Callable[..., Any], *args: Any, limit_s: float | None = None) -> int:
         """Run a call, or queue it while all workers are busy; return its ticket.
@@ -61,6 +61,7 @@ class Workers(Protocol):
 
         Raises:
             TypeError, AttributeError, pickle.PicklingError: the call or its arguments cannot be pickled.
+            WorkersLostError: as `wait` does.
         """
         ...
 

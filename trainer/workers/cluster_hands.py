@@ -50,7 +50,8 @@ class Hands(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self._files: dict[str, bytes] | None = None
         self._setup = setup
         if isinstance(setup, FromFolder):
-            self._files = {path.name: path.read_bytes() for path in setup.folder.iterdir() if path.is_file()}
+            files = (path for path in setup.folder.rglob("*") if path.is_file())
+            self._files = {str(path.relative_to(setup.folder)): path.read_bytes() for path in files}
         self._memory_bytes = memory_bytes
         self._modules, self._expected = tuple(modules), expected
 
@@ -70,7 +71,9 @@ class Hands(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         if isinstance(setup, FromFolder) and self._files is not None:
             self.folder = tempfile.mkdtemp(prefix="genba-", dir=worker.local_directory)
             for name, data in self._files.items():
-                (Path(self.folder) / name).write_bytes(data)
+                path = Path(self.folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
             self._files = None
             setup = FromFolder(setup.load, Path(self.folder))
         threads = worker.state.nthreads

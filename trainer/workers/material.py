@@ -10,7 +10,7 @@ from typing import Any
 class FromFolder:
     """A setup that reads a folder: `load(folder)` is the material.
 
-    Workers of this machine read the folder itself; workers elsewhere get a copy of its files. A `load` that maps the
+    Workers of this machine read the folder itself; workers elsewhere get a copy of it. A `load` that maps the
     files (`np.load(..., mmap_mode="r")`, Feather without compression) lets workers of one machine share their pages.
     """
 

@@ -20,8 +20,8 @@ MEMORY = 256 * 2**20
 def material(tmp_path: Path) -> Callable[[], Any]:
     """A setup; the values add up to 10."""
     folder = tmp_path / "material"
-    folder.mkdir()
-    np.save(folder / "values.npy", np.arange(5.0))
+    (folder / "parts").mkdir(parents=True)
+    np.save(folder / "parts" / "values.npy", np.arange(5.0))
     return FromFolder(trial_calls.load, folder)
 
 

@@ -17,6 +17,7 @@ from simulators.call_watch import appeared, begun, end, ends, gone
 from simulators.dask_cluster import DaskCluster
 
 from trainer.errors import RequestError, WorkersLostError
+from trainer.workers import LocalWorkers, Nursery, open_workers
 from trainer.workers.cluster_address import check_encrypted, read_address
 from trainer.workers.versions import differences, versions
 
@@ -57,9 +58,19 @@ def test_the_files_of_the_material_are_copied_and_taken_away(cluster, material):
     with DaskWorkers(str(cluster.file), material, MEMORY, ["numpy"]) as workers:
         workers.start(trial_calls.add, 1)
         assert end(workers).value == 11
-        copies = list(cluster.folder.rglob("genba-*/values.npy"))
+        copies = list(cluster.folder.rglob("genba-*/parts/values.npy"))
         assert len(copies) == 2
     assert not list(cluster.folder.rglob("values.npy"))
+
+
+def test_a_run_asks_for_a_cluster_by_its_address(cluster, material):
+    nursery = Nursery([])
+    with open_workers(material, nursery=nursery, memory_bytes=MEMORY, dask=cluster.address) as workers:
+        workers.start(trial_calls.add, 1)
+        assert end(workers).value == 11
+    assert nursery._process.poll() is not None
+    with open_workers(material, size=1, memory_bytes=MEMORY) as workers:
+        assert isinstance(workers, LocalWorkers)
 
 
 def test_a_scheduler_that_dies_ends_the_next_wait(own_cluster, material, tmp_path):
