@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from trainer.columns import Column
-from trainer.graphs import Feed, followed_output, run_graph, to_feed
+from trainer.graphs import to_feed
+from trainer.paced_graph import PacedGraph, moving_columns
 
 Array = np.ndarray[Any, Any]
 
-#: Values (rows times columns) that one call of the graph is given at most: between two calls the clock is looked at.
-CALL_VALUES = 400_000
 SEED = 0
 
 
@@ -55,6 +54,8 @@ def shapley(
 ) -> Shapley:
     """Sample until each row has had so many pairs of walks, or the time is over.
 
+    Of a wide table those columns alone are walked that move the output of some row at all.
+
     Args:
         session: the graph, opened: one input for each of the features.
         rows: to explain, by position.
@@ -63,81 +64,73 @@ def shapley(
         walks: pairs for each row; with as many as there are background rows, each has served once.
     """
     random = np.random.default_rng(SEED)
-    usual, own = _run(session, to_feed(features, background)), _run(session, to_feed(features, rows))
+    asked = PacedGraph(session, features)
+    usual, own = asked.run(to_feed(features, background)), asked.run(to_feed(features, rows))
+    active = moving_columns(asked, rows, background, over)
     tally = _Tally((len(rows), len(features), usual.shape[1]), len(background))
     starts, order = random.permutation(len(background)), random.permutation(len(rows))
-    pair = max(1, 2 * (len(features) - 1))
-    chunk = max(1, CALL_VALUES // (pair * len(features)))
     for walk in range(walks):
-        for first in range(0, len(rows), chunk):
-            places = order[first : first + chunk]
+        first = 0
+        while first < len(rows):
+            places = order[first : first + max(1, asked.rows_at_once // max(1, 2 * len(active)))]
+            first += len(places)
             froms = starts[(places + walk) % len(background)]
-            orders = np.argsort(random.random((len(places), len(features))), axis=1)
-            ends = np.stack([usual[froms], own[places]], axis=1)
-            steps = _walk(session, features, (rows[places], background[froms]), orders, ends, over)
+            orders = np.argsort(random.random((len(places), len(active))), axis=1)
+            steps = _walk(asked, (rows[places], background[froms]), active, orders, own[places], over)
             if steps is None:
                 return tally.result(usual, own)
-            tally.add(places, steps)
+            values = np.zeros((len(places), len(features), usual.shape[1]))
+            values[:, active] = steps
+            tally.add(places, values)
             if over():
                 return tally.result(usual, own)
     return tally.result(usual, own)
 
 
 def _walk(
-    session: Any,
-    features: Sequence[Column],
+    asked: PacedGraph,
     pairs: tuple[Array, Array],
+    active: Array,
     orders: Array,
     ends: Array,
     over: Callable[[], bool],
 ) -> Array | None:
-    """What each column added on the way there and on the way back, shape (rows, columns, outputs); None: time out.
+    """What each active column added on the way there and on the way back; None: time out.
 
     Args:
         pairs: rows to explain and the background rows that they start from, by position, each of shape (rows,).
-        orders: of the columns on each row's first walk, shape (rows, columns).
-        ends: outputs at both ends, shape (rows, 2, outputs).
+        active: the columns that are walked; the others are the row's own all the way.
+        orders: of the active columns on each row's first walk, shape (rows, active).
+        ends: outputs of the rows, shape (rows, outputs).
+
+    Returns:
+        Shape (rows, active, outputs).
     """
     rows, width = orders.shape
     ranks = np.argsort(orders, axis=1)
-    between = width - 1
-    met = np.empty((rows * 2 * between, ends.shape[2]))
-    step = max(1, CALL_VALUES // width)
-    for first in range(0, len(met), step):
+    # There: 0 to width - 1 columns are the row's own. Back: 1 to width - 1; its start is the same.
+    each = 2 * width - 1
+    met = np.empty((rows * each, ends.shape[1]))
+    first = 0
+    while first < len(met):
         if first and over():
             return None
-        flat = np.arange(first, min(first + step, len(met)))
-        row, place = np.divmod(flat, 2 * between)
-        back, size = np.divmod(place, between)
-        met[flat] = _run(session, _mixed(features, pairs, ranks, row, size + 1, back == 1))
-    path = met.reshape(rows, 2, between, ends.shape[2])
-    start, end = ends[:, None, :1], ends[:, None, 1:]
-    both = np.concatenate([np.repeat(start, 2, axis=1), path, np.repeat(end, 2, axis=1)], axis=2)
-    moved = np.diff(both, axis=2)
-    values = np.zeros((rows, width, ends.shape[2]))
+        flat = np.arange(first, min(first + asked.rows_at_once, len(met)))
+        first += len(flat)
+        row, place = np.divmod(flat, each)
+        back = place >= width
+        size = np.where(back, place - width + 1, place)
+        taken = np.where(back[:, None], ranks[row] >= (width - size)[:, None], ranks[row] < size[:, None])
+        met[flat] = asked.mixed(pairs[0][row], pairs[1][row], active, taken)
+    path = met.reshape(rows, each, -1)
+    end = ends[:, None]
+    there = np.diff(np.concatenate([path[:, :width], end], axis=1), axis=1)
+    back_again = np.diff(np.concatenate([path[:, :1], path[:, width:], end], axis=1), axis=1)
+    values = np.zeros((rows, width, ends.shape[1]))
     picked = np.arange(rows)[:, None]
-    values[picked, orders] += moved[:, 0] / 2
-    values[picked, orders[:, ::-1]] += moved[:, 1] / 2
+    values[picked, orders] += there / 2
+    values[picked, orders[:, ::-1]] += back_again / 2
     return values
-
-
-def _mixed(
-    features: Sequence[Column], pairs: tuple[Array, Array], ranks: Array, row: Array, size: Array, back: Array
-) -> Feed:
-    """Rows half way: the first (or, on the way back, the last) columns of an order are the row's own."""
-    own, usual = pairs[0][row], pairs[1][row]
-    feed = {}
-    for index, column in enumerate(features):
-        rank = ranks[row, index]
-        taken = np.where(back, rank >= ranks.shape[1] - size, rank < size)
-        feed[column.name] = column.values[np.where(taken, own, usual)].reshape(-1, 1)
-    return feed
-
-
-def _run(session: Any, feed: Feed) -> Array:
-    """Return the followed output, shape (rows, outputs)."""
-    output = followed_output(run_graph(session, feed)).astype(np.float64)
-    return np.asarray(output.reshape(len(output), -1))
 
 
 class _Running:
