@@ -1,5 +1,6 @@
 """Contributions on a device: proven with the release, in answers that ask for them, in scored files, nowhere else."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 from simulators.broker_process import wait_until
-from simulators.small_models import TOLERANCE, regression, telling_regression, write_release
+from simulators.small_models import TOLERANCE, classification, regression, telling_regression, write_release
 
 from edge_agent.errors import ReleaseRefusedError, ScoreError
 from edge_agent.golden import compare, read_golden
@@ -99,6 +100,19 @@ def test_they_are_proven_like_any_output(tmp_path: Path) -> None:
     found = Model(tmp_path, manifest).run(golden.inputs)
     with pytest.raises(ReleaseRefusedError, match="contributions of row 0"):
         compare(manifest, golden.outputs, found, TOLERANCE)
+
+
+def test_reasons_of_an_answer_that_may_be_another_are_not_compared(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path, model=classification())
+    outputs = (*manifest.outputs, TensorSpec("contributions", "float32", (None, 2)))
+    manifest = msgspec.structs.replace(manifest, outputs=outputs)
+    tied, clear = [[0.5, 0.5, 0.0]], [[0.7, 0.3, 0.0]]
+    for shares, refused in ((tied, False), (clear, True)):
+        probabilities = np.array(shares, dtype=np.float32)
+        want = [np.array(["low"]), probabilities, np.array([[1.0, 2.0]], dtype=np.float32)]
+        got = [np.array(["low"]), probabilities, np.array([[-4.0, 2.0]], dtype=np.float32)]
+        with pytest.raises(ReleaseRefusedError) if refused else contextlib.nullcontext():
+            compare(manifest, want, got, TOLERANCE)
 
 
 def changed(manifest: Manifest, **changes: Any) -> bytes:

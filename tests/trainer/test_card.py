@@ -109,7 +109,7 @@ def test_a_trained_candidate_has_a_whole_card(which: str, request: pytest.Fixtur
     assert "(10th to 90th percentile)" in text
     assert "few: take every figure as rough" not in text
     plots = 1 if which == "regression_candidate" else 2
-    assert page.count("<svg") == 2 + plots + len(card.curves)
+    assert page.count("<svg") == 2 + plots + len(card.curves) + bool(card.front)
     assert card.otherwise is not None
     assert "What would change an answer" in text
 

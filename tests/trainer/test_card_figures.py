@@ -14,6 +14,7 @@ from trainer.card.content import sections
 from trainer.card.figures import Material, make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
+from trainer.card.quality import operating
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
 from trainer.explanation import explain
@@ -113,6 +114,14 @@ def test_confusion_and_thresholds_are_those_of_the_held_out_rows(card: Card, mat
     assert last.precision == pytest.approx((truth == "bad").mean())
     half = min(card.operating, key=lambda one: abs(one.threshold - 0.5))
     assert half.hits > half.false_alarms + 0.4
+
+
+def test_rows_of_one_score_are_answered_alike() -> None:
+    points = operating(np.array([True, False, True]), np.array([0.5, 0.5, 0.2]))
+    assert [(one.threshold, one.hits, one.false_alarms, one.precision) for one in points] == [
+        (0.5, 0.5, 1.0, 0.5),
+        (0.2, 1.0, 1.0, pytest.approx(2 / 3)),
+    ]
 
 
 def test_the_example_is_an_alarm_that_could_have_been_none(card: Card) -> None:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from simulators.sklearn_pipelines import build_featurizer, fit_quietly, matrix_columns, to_frame
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
@@ -128,6 +129,18 @@ def test_what_the_graph_predicts_stays_as_it_was(name: str) -> None:
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(followed_output(before), followed_output(after))
     assert [entry.name for entry in onnx.ModelProto.FromString(graph).graph.output][-1] == "contributions"
+
+
+def test_missing_values_that_reach_the_trees_go_where_the_model_sends_them() -> None:
+    features = columns()[:2]
+    frame, truth = to_frame(features), np.nan_to_num(features[0].values, nan=20.0)
+    through = ColumnTransformer([("numbers", "passthrough", ["c0", "c1"])])
+    model = HistGradientBoostingRegressor(**BOOSTED)
+    pipeline = fit_quietly(Pipeline([("through", through), ("model", model)]), frame, truth)
+    plain = export_pipeline(pipeline, NAMES[:2], ["number", "number"])
+    graph, told = add_contributions(plain, pipeline[-1], matrix_columns(pipeline[0]), 2, pipeline[0].transform(frame))
+    *_, found = run_graph(open_graph(graph), to_feed(features))
+    np.testing.assert_allclose(told.base[0] + found.sum(axis=1), pipeline.predict(frame), rtol=1e-4, atol=2e-4)
 
 
 def test_they_are_the_shapley_values_of_the_sum() -> None:

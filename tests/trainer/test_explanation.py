@@ -169,14 +169,14 @@ def test_a_table_too_wide_for_the_time_is_ranked_by_nothing_rather_than_by_half_
 
 def test_of_a_wide_table_the_few_columns_that_move_anything_are_found_and_explained() -> None:
     wide = columns(3000, 60)
-    graph = Graph(lambda matrix: 2 * matrix[:, 7:8] + matrix[:, 1000:1001] * matrix[:, 2999:])
+    graph = Graph(lambda matrix: 2 * matrix[:, 7:8] + np.where(matrix[:, 1000:1001] > 0, matrix[:, 2999:], 0))
     found = explain(graph, wide, np.arange(40), np.arange(40, 60), lambda: False, walks=20)
     assert set(ranking(found)[:3]) == {"sensor 7", "sensor 1000", "sensor 2999"}
     assert found.importance[3].value == 0
     assert graph.calls < 400
     np.testing.assert_allclose(found.base + found.contributions.sum(axis=1), found.outputs, atol=1e-9)
     narrow = [wide[7], wide[1000], wide[2999]]
-    few = Graph(lambda matrix: 2 * matrix[:, :1] + matrix[:, 1:2] * matrix[:, 2:])
+    few = Graph(lambda matrix: 2 * matrix[:, :1] + np.where(matrix[:, 1:2] > 0, matrix[:, 2:], 0))
     exact = explain(few, narrow, np.arange(40), np.arange(40, 60), lambda: False, walks=20)
     np.testing.assert_allclose(found.contributions[:, [7, 1000, 2999]], exact.contributions, atol=1e-6)
 
