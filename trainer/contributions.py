@@ -23,8 +23,8 @@ from trainer.graphs import open_graph
 
 Array = np.ndarray[Any, Any]
 
-#: Operators that skl2onnx makes of an additive model: their first input is the featurizer's matrix.
-_MODELS = {"LinearClassifier", "LinearRegressor", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
+#: Operators that an additive model becomes: their first input is the featurizer's matrix.
+_MODELS = {"LinearClassifier", "LinearRegressor", "MatMul", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
 _SHARES = "probabilities"
 
 
@@ -37,16 +37,18 @@ def add_contributions(
     *,
     matrix: str | None = None,
     temperature: float = 1.0,
+    classes: Sequence[str] = (),
 ) -> tuple[bytes, Contributions]:
     """Return the graph with the output `contributions`, and what a manifest says of it; other outputs stay as they are.
 
     Args:
         graph: of a featurizer and this model, with the outputs `prediction` and, of a classifier, `probabilities`.
-        model: fitted: `HistGradientBoosting*`, `Ridge`, `LogisticRegression` or another with `coef_`.
+        model: fitted: `HistGradientBoosting*`, `Ridge`, `LogisticRegression` or another with `coef_`; or its piece.
         origins: for each column of the matrix the raw column that it comes from (`featurizer.matrix_columns`).
         width: how many raw columns there are.
         background: the matrix of the rows learned from, or of some of them, shape (rows, matrix columns).
-        matrix: the tensor that is the featurizer's matrix; None: what the one model of `ai.onnx.ml` takes.
+        matrix: the tensor that is the featurizer's matrix; None: what the one operator that is a model takes.
+        classes: of a classifier's piece, as text.
         temperature: that the sums are divided by before they become probabilities.
 
     Raises:
@@ -58,7 +60,7 @@ def add_contributions(
     parts = parts_of(model, np.asarray(origins), width)
     means = _means(parts, background)
     base = parts.base + means.reshape(len(parts.base), width).sum(axis=1)
-    classes = [str(label) for label in getattr(model, "classes_", ())]
+    classes = list(classes) or [str(label) for label in getattr(model, "classes_", ())]
     followed, scale = None, 1.0 / temperature
     if len(classes) == 2:  # the rarer one is the one that people ask about
         followed, scale = (classes[0], -scale) if base[0] > 0 else (classes[1], scale)

@@ -112,7 +112,7 @@ def test_another_background_gives_another_base(
 def test_the_time_ends_it_and_it_says_so(
     regression_candidate: Candidate, rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, _ = run(capsys, regression_candidate[0], rows, "--time", "0s")
+    status, out, _ = run(capsys, regression_candidate[0], rows, "--time", "0.0001s")
     assert status == 0
     assert "the time ended first" in out
 
