@@ -1,6 +1,7 @@
 """Results as JSON lines, one a run: appended at once, so that what was killed goes on, and days are joined."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,9 +63,10 @@ def read(file: Path) -> list[Result]:
     return found
 
 
-def done(results: Iterable[Result]) -> set[tuple[str, str, str, int, float]]:
-    """Return what need not be run again; what failed is tried again."""
-    return {result.key for result in results if not result.error}
+def done(results: Iterable[Result], most_load: float = math.inf) -> set[tuple[str, str, str, int, float]]:
+    """Return what need not be run again; what failed, or began on a machine with more load, is tried again."""
+    last = {result.key: result for result in results}
+    return {key for key, result in last.items() if not result.error and result.load <= most_load}
 
 
 def current(results: Iterable[Result]) -> list[Result]:

@@ -91,6 +91,12 @@ def test_a_killed_benchmark_goes_on_and_tries_again_what_failed(tmp_path: Path) 
     assert {key[3] for key in done(read(file))} == {1, 4}
 
 
+def test_a_busy_machines_figures_can_be_taken_again(tmp_path: Path) -> None:
+    lines = [result(seed=1, load=7.5), result(seed=2, load=1.9), result(seed=3, load=8.0), result(seed=3, load=2.0)]
+    assert {key[3] for key in done(lines, most_load=2.5)} == {2, 3}
+    assert {key[3] for key in done(lines)} == {1, 2, 3}
+
+
 def test_versions_of_a_tool_are_not_mixed_and_days_of_several_tools_are() -> None:
     lines = [
         result("flaml", value=0.4),
