@@ -94,7 +94,10 @@ class _Nursery:
         return max(0.0, min([LOOK_S, *(child.ends_at - now for child in armed if child.ends_at is not None)]))
 
     def _obey(self) -> bool:
-        packet, descriptors, *_ = socket.recv_fds(self._channel, LONGEST, 1)
+        try:
+            packet, descriptors, *_ = socket.recv_fds(self._channel, LONGEST, 1)
+        except ConnectionError:  # the caller ended with news that it had not read
+            return False
         if not packet:
             return False
         order = orders.decode(packet)

@@ -66,6 +66,26 @@ def test_a_caller_that_is_killed_leaves_no_process_and_no_file(caller, tmp_path)
     assert not Path(appeared(tmp_path / "files")).exists()
 
 
+def test_a_caller_that_is_killed_before_it_has_listened_leaves_no_file(tmp_path, root):
+    code = (
+        "import sys, time; from trainer.workers import LocalWorkers, Nursery\n"
+        "workers = LocalWorkers(2, dict, 2**28, Nursery([]))\n"
+        "print(workers._nursery.folder, workers._nursery._process.pid, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert child.stdout is not None
+    folder, nursery = child.stdout.readline().split()
+    over_at = time.monotonic() + 20
+    while len(psutil.Process(int(nursery)).children()) < 2:
+        assert time.monotonic() < over_at
+        time.sleep(0.01)
+    child.kill()
+    child.communicate()
+    assert gone(int(nursery))
+    assert not Path(folder).exists()
+
+
 def test_a_nursery_that_is_killed_takes_its_workers_with_it(caller):
     _, pids = caller
     os.kill(pids[2], signal.SIGKILL)
