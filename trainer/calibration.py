@@ -4,6 +4,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from trainer.encoded import Array
+from trainer.metrics import cautious_log_loss
 
 #: Probabilities below this count as this: no row is impossible.
 LEAST = 1e-6
@@ -20,13 +21,11 @@ def fit_temperature(probabilities: Array, truth: Array) -> float:
 
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks" (2017).
     """
-    rows = np.arange(len(truth))
 
     def loss(log_temperature: float) -> float:
-        warmed = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(warmed[rows, truth.astype(np.int64)]).mean())
+        return cautious_log_loss(truth, apply_temperature(probabilities, float(np.exp(log_temperature))))
 
-    found = minimize_scalar(loss, bounds=(np.log(0.3), np.log(4.0)), method="bounded", options={"xatol": 1e-3})
+    found = minimize_scalar(loss, bounds=(np.log(0.5), np.log(4.0)), method="bounded", options={"xatol": 1e-3})
     better = found.fun < loss(0.0) * (1.0 - WORTH)
     return float(f"{np.exp(found.x):.4g}") if better else 1.0
 

@@ -20,9 +20,8 @@ Rows = np.ndarray[Any, Any]
 FIT_SHARE = 0.1
 #: Share of the budget, and the processors that it is reckoned for, that all folds of such a fit may cost.
 FOLDS_SHARE, PROCESSORS = 0.06, 2
-#: Folds of small tables, of others, and where time is short; one is a part held back.
-FOLDS = (8, 5, 3, 1)
-SMALL_ROWS = 1000
+#: Folds of tables with at most so many rows, of larger ones, and where time is short; one is a part held back.
+FOLDS, LARGE_FOLDS, SHORT_FOLDS = ((300, 10), (1000, 8)), 5, (3, 1)
 #: Fits of a bag, at most, and rows from which one fit is as good.
 BAGS, BAG_ROWS = 5, 60_000
 #: Fewer rows than this are never left out.
@@ -65,7 +64,7 @@ def divide_rows(
     limit = len(learn)
     while limit > LEAST_ROWS and slow * nominal_fit_s(limit, shape) > FIT_SHARE * budget_s:
         limit = int(limit * 0.8)
-    allowed = [8 if limit <= SMALL_ROWS else 5, 3, 1]
+    allowed = [next((folds for rows, folds in FOLDS if limit <= rows), LARGE_FOLDS), *SHORT_FOLDS]
     fit_s = slow * nominal_fit_s(limit, shape)
     parts = next((one for one in allowed if one * fit_s <= FOLDS_SHARE * budget_s * PROCESSORS), 1)
     bags = 1 if parts == 1 or limit > BAG_ROWS else min(max(parts, 3), BAGS)

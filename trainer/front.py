@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.encoded import Array
-from trainer.ensembling import greedy_weights, mean_output
+from trainer.ensembling import greedy_mean, mean_output
 from trainer.families import FAMILIES
 from trainer.limits import Limits
 from trainer.metrics import Metric
@@ -33,6 +33,7 @@ class Choice:
         weights: of each; they add up to one.
         bags: fits of each member that is bagged.
         loss: on rows not learned from.
+        risk: the same on rows that had no say in the choice either, as far as that is known: what choices compete by.
         latency_ms, size_bytes, memory_bytes: what it would take, from the trials' own graphs.
     """
 
@@ -40,6 +41,7 @@ class Choice:
     weights: tuple[float, ...]
     bags: int
     loss: float
+    risk: float
     latency_ms: float
     size_bytes: int
     memory_bytes: int
@@ -68,27 +70,33 @@ class Choice:
         return mean_output([member.held_out for member in self.members], np.array(self.weights))
 
 
-def choices(tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, most: int = max(SIZES)) -> list[Choice]:
+def choices(
+    tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, most: int = max(SIZES), *, quick: bool = False
+) -> list[Choice]:
     """Return every choice, the least loss first.
 
     Args:
         tried: finished trials.
         truth: of the rows that they predicted.
         bags: fits of a bagged member; each is offered alone too, where that is less.
+        quick: for a first idea.
     """
     pool = _pool(tried)
     found: list[Choice] = []
-    for one in _best_of_families(pool):
-        found += [_choice([one], [1.0], count, truth, metric) for count in sorted({1, bags})]
     outputs = [one.seen for one in pool]
+    alone = greedy_mean(outputs, truth, metric, 1, quick=quick)
+    # The best of many is partly lucky: what it lost where it had no say is what any of them may be expected to.
+    luck = max(0.0, alone.risk - min(metric.loss(truth, output) for output in outputs))
+    for one in _best_of_families(pool):
+        found += [_choice([one], [1.0], count, truth, metric, luck=luck) for count in sorted({1, bags})]
     for size in SIZES:
         if size > most or len(pool) < 2:
             break
-        weights = greedy_weights(outputs, truth, metric, size)
-        places = [int(place) for place in np.flatnonzero(weights)]
+        mean = greedy_mean(outputs, truth, metric, size, quick=quick)
+        places = [int(place) for place in np.flatnonzero(mean.weights)]
         if len(places) > 1:
-            members, shares = [pool[place] for place in places], [float(weights[place]) for place in places]
-            found += [_choice(members, shares, count, truth, metric) for count in sorted({1, bags})]
+            members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
+            found += [_choice(members, shares, count, truth, metric, risk=mean.risk) for count in sorted({1, bags})]
     return sorted(found, key=lambda one: (one.loss, one.size_bytes))
 
 
@@ -115,14 +123,23 @@ def ranked(found: Sequence[Choice], limits: Limits) -> list[Choice]:
     allowed = [one for one in found if limits.allow(one.latency_ms, one.size_bytes, one.memory_bytes)]
     if not allowed:
         return []
-    least = min(one.loss for one in allowed)
-    tied = [one for one in allowed if one.loss <= least + TIE * abs(least)]
-    tied.sort(key=lambda one: (one.simplicity, -one.bags, one.loss))
-    rest = sorted((one for one in allowed if one not in tied), key=lambda one: (one.loss, -one.bags))
+    least = min(one.risk for one in allowed)
+    tied = [one for one in allowed if one.risk <= least + TIE * abs(least)]
+    tied.sort(key=lambda one: (one.simplicity, -one.bags, one.risk))
+    rest = sorted((one for one in allowed if one not in tied), key=lambda one: (one.risk, -one.bags))
     return [*tied, *rest]
 
 
-def _choice(members: Sequence[Tried], weights: Sequence[float], bags: int, truth: Array, metric: Metric) -> Choice:
+def _choice(
+    members: Sequence[Tried],
+    weights: Sequence[float],
+    bags: int,
+    truth: Array,
+    metric: Metric,
+    *,
+    luck: float = 0.0,
+    risk: float | None = None,
+) -> Choice:
     counts = [bags if FAMILIES[member.family].bagged else 1 for member in members]
     size = GRAPH_BYTES + sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
     # Bags are one operator: the second and further ones cost less than the first.
@@ -130,7 +147,8 @@ def _choice(members: Sequence[Tried], weights: Sequence[float], bags: int, truth
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
     )
     loss = metric.loss(truth, mean_output([member.seen for member in members], np.array(weights)))
-    return Choice(tuple(members), tuple(weights), bags, loss, latency, size, int(MEMORY_FACTOR * size))
+    risk = loss + luck if risk is None else risk
+    return Choice(tuple(members), tuple(weights), bags, loss, risk, latency, size, int(MEMORY_FACTOR * size))
 
 
 def _pool(tried: Sequence[Tried]) -> list[Tried]:

@@ -180,7 +180,7 @@ class Search:
         """Seconds that fitting the best mean so far takes; of the cheapest model at the least."""
         if len(self.journal.finished) % 4 and self._reserve_s:
             return self._reserve_s
-        best = choices(self.journal.finished, self.truth, self.metric, self.plan.bags)
+        best = choices(self.journal.finished, self.truth, self.metric, self.plan.bags, quick=True)
         seconds = [one.fit_s() for one in best if one.bags == self.plan.bags][:1] or [best[0].fit_s()]
         allowed = self.plan.budget_s * 0.3
         return min(SLOWER * seconds[0] / self.workers.size, allowed)

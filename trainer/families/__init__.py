@@ -9,6 +9,7 @@ from trainer.families.boosted import Additive, Boosted
 from trainer.families.family import Family, Model, Parameters, Rows, Settled, Shape
 from trainer.families.forest import Forest
 from trainer.families.kernel import Kernel
+from trainer.families.lightgbm import Light
 from trainer.families.linear import Linear
 from trainer.families.neighbours import Neighbours
 from trainer.families.network import Network
@@ -18,5 +19,5 @@ __all__ = ["FAMILIES", "Family", "Model", "Parameters", "Rows", "Settled", "Shap
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (Linear(), Additive(), Boosted(), Forest(), Network(), Kernel(), Process(), Neighbours())
+    for family in (Linear(), Light(), Process(), Kernel(), Network(), Additive(), Forest(), Boosted(), Neighbours())
 }

@@ -1,0 +1,193 @@
+"""Boosted trees by LightGBM, where the extra `boosting` is installed: what `boosted` does, some times quicker."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from trainer.encoded import Array
+from trainer.families.boosted import MAX_ROUNDS, PATIENCE, UNTRIED_ROUNDS
+from trainer.families.family import Parameters, Rows, Settled, Shape
+from trainer.families.linear import linked
+from trainer.families.quiet import quietly
+from trainer.featurizer import MatrixKind
+from trainer.pieces import Link, Piece, TreePiece
+from trainer.pieces.trees import round_down
+
+#: Bits of LightGBM's `decision_type`: a missing value goes left; missing values are told apart from zero.
+_DEFAULT_LEFT, _MISSING_NAN = 2, 8
+
+
+@dataclass(frozen=True, slots=True)
+class LightModel:
+    """A fitted booster, how many of its rounds count, and the loss on the validation rows after 1, 2, ... rounds."""
+
+    fitted: Any
+    rounds: int
+    curve: Array
+    link: Link
+    outputs: int
+
+    def predict(self, matrix: Array) -> Array:
+        margin = self.fitted.predict(matrix, raw_score=True, num_iteration=self.rounds, num_threads=1)
+        return linked(np.asarray(margin, dtype=np.float64).reshape(len(matrix), -1), self.link)
+
+    def piece(self) -> Piece:
+        text = self.fitted.model_to_string(num_iteration=self.rounds)
+        return _trees([_Tree.read(block) for block in text.split("\nTree=")[1:]], self.outputs, self.link)
+
+
+class Light:
+    """Source: Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree" (2017)."""
+
+    name = "lightgbm"
+    matrix: MatrixKind = "raw"
+    simplicity = 3
+    bagged = True
+
+    def starts(self, shape: Shape) -> Sequence[Parameters]:
+        if find_spec("lightgbm") is None:
+            return []
+        few: Parameters = {"learning_rate": 0.05, "leaves": 8, "min_leaf": 5, "l2": 1.0, "share": 0.5, "rows": 0.8}
+        return [
+            few,
+            {"learning_rate": 0.1, "leaves": 31, "min_leaf": 20, "l2": 1e-3, "share": 1.0, "rows": 1.0},
+            {"learning_rate": 0.03, "leaves": 24, "min_leaf": 4, "l2": 0.1, "share": 0.7, "rows": 0.7, "extra": True},
+            {"learning_rate": 0.03, "leaves": 63, "min_leaf": 30, "l2": 5.0, "share": 0.5, "rows": 0.7},
+            {"learning_rate": 0.03, "leaves": 4, "min_leaf": 3, "l2": 0.1, "share": 0.4, "rows": 0.6},
+        ]
+
+    def suggest(self, trial: Any, shape: Shape) -> Parameters:
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
+            "leaves": trial.suggest_int("leaves", 3, 128, log=True),
+            "min_leaf": trial.suggest_int("min_leaf", 2, 80, log=True),
+            "l2": trial.suggest_float("l2", 1e-3, 30.0, log=True),
+            "share": trial.suggest_float("share", 0.25, 1.0),
+            "rows": trial.suggest_float("rows", 0.5, 1.0),
+            "extra": trial.suggest_categorical("extra", [False, True]),
+        }
+
+    def prepare(self, parameters: Parameters, learn: Rows, shape: Shape, seed: int) -> Settled:
+        return {}
+
+    def fit(
+        self, parameters: Parameters, settled: Settled, learn: Rows, validate: Rows | None, shape: Shape, seed: int
+    ) -> LightModel:
+        import lightgbm  # an extra, and slow to import
+
+        rate = float(parameters["learning_rate"] or 0.1)
+        objective = "regression" if shape.task == "regression" else "binary" if shape.classes == 2 else "multiclass"
+        options = {
+            "objective": objective,
+            "metric": "l2"
+            if shape.task == "regression"
+            else f"{objective}_logloss".replace("multiclass_log", "multi_log"),
+            "learning_rate": rate,
+            "num_leaves": parameters["leaves"],
+            "min_data_in_leaf": parameters["min_leaf"],
+            "min_sum_hessian_in_leaf": 1e-3,
+            "lambda_l2": parameters["l2"],
+            "feature_fraction_bynode": parameters["share"],
+            "bagging_fraction": parameters["rows"],
+            "bagging_freq": 1 if float(parameters["rows"] or 1.0) < 1.0 else 0,
+            "extra_trees": bool(parameters.get("extra", False)),
+            "seed": seed,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+            "feature_pre_filter": False,
+        }
+        if shape.classes > 2:
+            options["num_class"] = shape.classes
+        rounds = settled.get("rounds") or (MAX_ROUNDS if validate is not None else UNTRIED_ROUNDS)
+        told: dict[str, Any] = {}
+        data = lightgbm.Dataset(learn.matrix, learn.target)
+        against, watch = [], []
+        if validate is not None:
+            against = [lightgbm.Dataset(validate.matrix, validate.target, reference=data)]
+            patience = max(PATIENCE, int(2.0 / rate))
+            watch = [lightgbm.early_stopping(patience, verbose=False), lightgbm.record_evaluation(told)]
+        with quietly():
+            model = lightgbm.train(options, data, rounds, valid_sets=against, callbacks=watch)
+        curve = np.array(next(iter(told["valid_0"].values()))) if told else np.array([])
+        link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
+        outputs = shape.classes if shape.classes > 2 else 1
+        return LightModel(model, model.num_trees() // outputs, curve, link, outputs)
+
+    def settle(self, models: Sequence[LightModel], settled: Settled) -> tuple[Sequence[LightModel], Settled]:
+        """Keep as many rounds as have the least loss in the mean of the folds; a curve that ended goes on level."""
+        told = [one.curve for one in models if len(one.curve)]
+        if not told:
+            return models, settled
+        longest = max(len(curve) for curve in told)
+        curves = [np.append(curve, np.full(longest - len(curve), curve.min())) for curve in told]
+        rounds = int(np.mean(curves, axis=0).argmin()) + 1
+        return [replace(one, rounds=min(rounds, one.rounds)) for one in models], {**settled, "rounds": rounds}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """One tree as LightGBM writes it: inner nodes and leaves are counted apart, a child below 0 is a leaf."""
+
+    feature: Array
+    threshold: Array
+    decision: Array
+    left: Array
+    right: Array
+    value: Array
+
+    @classmethod
+    def read(cls, block: str) -> "_Tree":
+        lines = dict(re.findall(r"^(\w+)=(.*)$", block, flags=re.MULTILINE))
+
+        def numbers(name: str, dtype: Any) -> Array:
+            return np.array(lines.get(name, "").split(), dtype=dtype)
+
+        return cls(
+            numbers("split_feature", np.int64),
+            numbers("threshold", np.float64),
+            numbers("decision_type", np.int64),
+            numbers("left_child", np.int64),
+            numbers("right_child", np.int64),
+            numbers("leaf_value", np.float64),
+        )
+
+
+def _trees(trees: Sequence[_Tree], outputs: int, link: Link) -> TreePiece:
+    """Join trees: of each, the inner nodes come first and then the leaves."""
+    inner = [len(tree.feature) for tree in trees]
+    sizes = [count + len(tree.value) for count, tree in zip(inner, trees, strict=True)]
+
+    def child(tree: _Tree, side: Array) -> Array:
+        found = np.where(side < 0, len(tree.feature) - side - 1, side)
+        return np.concatenate([found, np.zeros(len(tree.value), dtype=np.int64)])
+
+    def padded(tree: _Tree, values: Array) -> Array:
+        return np.concatenate([values, np.zeros(len(tree.value), dtype=values.dtype)])
+
+    threshold = np.concatenate([padded(tree, tree.threshold) for tree in trees])
+    decision = np.concatenate([padded(tree, tree.decision) for tree in trees])
+    rounded = round_down(threshold)
+    # Where no value was missing in training, a missing one counts as zero.
+    as_zero = (decision & _MISSING_NAN) == 0
+    missing_left = np.where(as_zero, threshold >= 0.0, (decision & _DEFAULT_LEFT) != 0)
+    leaf = np.concatenate([np.arange(size) >= count for size, count in zip(sizes, inner, strict=True)])
+    values = np.concatenate([np.concatenate([np.zeros(len(tree.feature)), tree.value]) for tree in trees])
+    return TreePiece(
+        first=np.cumsum([0, *sizes[:-1]]),
+        feature=np.concatenate([padded(tree, tree.feature) for tree in trees]),
+        threshold=rounded,
+        left=np.concatenate([child(tree, tree.left) for tree in trees]),
+        right=np.concatenate([child(tree, tree.right) for tree in trees]),
+        missing_left=missing_left,
+        leaf=leaf,
+        values=values.astype(np.float32)[:, None],
+        target=np.arange(len(trees)) % outputs,
+        base=np.zeros(outputs),
+        link=link,
+    )
