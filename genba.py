@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from protocols.errors import GenbaError
 
@@ -33,7 +33,7 @@ BUNDLE_VERBS: dict[str, Verb] = {
 VERBS: dict[str, Verb] = {
     "demo": Verb("registry.demo.cli:demo", "demo", "run the whole loop on this machine and explain each step"),
     "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
-    "train": Verb("trainer.cli:train", "trainer", "train a release candidate from a table"),
+    "train": Verb("genba:train_command", "trainer", "train a release candidate from a table"),
     "reproduce": Verb("trainer.cli:reproduce", "trainer", "train a release again and compare the digests"),
     "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
     "export-signature": Verb(
@@ -97,6 +97,20 @@ def bundle(argv: list[str]) -> int:
     asked = bool(argv) and argv[0] in ("-h", "--help", "help")
     print(text, file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2
+
+
+def train_command(argv: list[str]) -> int:
+    """Train; a board that is to be measured is asked by the side that knows registries."""
+    from trainer import cli
+
+    return cli.train(argv, _measuring)
+
+
+def _measuring(registry: str, kind: str) -> Any:
+    """Return what has graphs measured on a registry's devices; loaded only where one is named."""
+    from registry.client import RegistryClient, measuring_on
+
+    return measuring_on(RegistryClient(registry, os.environ.get("GENBA_TOKEN")), kind, timeout_s=600)
 
 
 def score(argv: list[str]) -> int:

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.train_options import add_limit_options, add_search_options, milliseconds
 
 if TYPE_CHECKING:
+    from protocols.measuring import MeasureGraph
     from trainer.request import TrainRequest
 
 #: Endings of files that hold no code, whatever is in them.
@@ -23,9 +25,18 @@ _NO_CODE = (".onnx", ".txt", ".lgb", ".json", ".ubj", ".cbm")
 _BEGUN = time.monotonic()
 
 
-def train(argv: list[str]) -> int:
-    """`genba train`: a table in, a release candidate out, and a summary on stdout."""
+def train(argv: list[str], measuring: Callable[[str, str], "MeasureGraph"] | None = None) -> int:
+    """`genba train`: a table in, a release candidate out, and a summary on stdout.
+
+    Args:
+        measuring: of a registry's address and a kind of device, what has graphs measured there.
+    """
     given = _train_parser().parse_args(argv)
+    measure = None
+    if given.device is not None:
+        if not given.registry or measuring is None:
+            return _usage("--device needs --registry URL, where the devices are enrolled")
+        measure = measuring(given.registry, given.device)
     from trainer.candidate import check_output
     from trainer.request import check_request
 
@@ -36,7 +47,9 @@ def train(argv: list[str]) -> int:
     from trainer.train import train as run
 
     with _Progress() as progress, _Interrupt() as interrupt:
-        manifest = run(request, given.out, progress, force=given.force, interrupted=interrupt.asked, begun=_BEGUN)
+        manifest = run(
+            request, given.out, progress, force=given.force, measure=measure, interrupted=interrupt.asked, begun=_BEGUN
+        )
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     _tell_next(given.out)
     return 0
@@ -72,6 +85,8 @@ def _train_request(given: argparse.Namespace) -> "TrainRequest":
         workers=given.jobs,
         memory_bytes=given.memory,
         anew=given.anew,
+        dask=given.dask,
+        dask_insecure=given.dask_insecure,
         fairness=tuple(given.fairness),
     )
 

@@ -7,6 +7,8 @@ import msgspec
 from protocols.card import Card, Fairness
 from protocols.feeding import Image
 from protocols.manifest import Importance, Manifest, ParityCertificate
+from protocols.measuring import DeviceFigures
+from trainer.boards import figures_words
 from trainer.card.content import effect_words
 from trainer.families import Parameters
 from trainer.guardrails.rail import Guardrail
@@ -35,6 +37,7 @@ class Report(msgspec.Struct, frozen=True):
     cut_short: bool
     seconds: float
     card: Card | None = None
+    boards: tuple[DeviceFigures, ...] = ()
 
     @classmethod
     def of(
@@ -84,6 +87,7 @@ def describe(report: Report, manifest: Manifest) -> str:
     if report.importance:
         lines += ["", "what drives the prediction", *_importance_lines(report.importance)]
     lines += _card_lines(report)
+    lines += _front_lines(report)
     size = manifest.files["model.onnx"].size_bytes
     lines += ["", f"model.onnx {size / 1000:.0f} kB, sha256 {manifest.digest}"]
     for name, variant in manifest.variants.items():
@@ -165,6 +169,29 @@ def _fairness_lines(fair: Fairness) -> list[str]:
         if gap.beyond_chance
     ]
     return ["", f"fairness by {fair.column}", *(gaps or ["  no gap between groups is beyond chance"])]
+
+
+def _front_lines(report: Report) -> list[str]:
+    """What could have been released instead, what a readable model costs, and what boards said."""
+    lines: list[str] = []
+    card = report.card
+    if card is not None and len(card.front) > 1:
+        lines += ["", f"the front: less {report.metric}, latency, size and memory have their price (* is released)"]
+        shown = sorted(card.front, key=lambda one: one.loss)
+        lines += [
+            f"  {'*' if one.chosen else ' '} {one.name:<11} {report.metric} {one.loss:<9.4g} {one.latency_ms:<6.2g} ms  "
+            f"{one.size_bytes / 1000:>7.0f} kB"
+            for one in shown[:SHOWN]
+        ]
+    if card is not None and card.interpretable is not None:
+        readable = card.interpretable
+        lines += [
+            f"the best model that a person can read whole, {readable.name}: {report.metric} {readable.loss:.4g}, "
+            f"{readable.cost_share:.0%} more than the best"
+        ]
+    if report.boards:
+        lines += ["", "measured on boards", *(f"  {line}" for line in figures_words(report.boards))]
+    return lines
 
 
 def _number(value: object) -> str:

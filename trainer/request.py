@@ -44,6 +44,8 @@ class TrainRequest:
         workers: processes at once; None: as many as there are cores.
         memory_bytes: that one trial may take; None: a share of what is free.
         fairness: columns by whose groups the model is judged; they need not be learned from.
+        dask: address of a Dask scheduler, or a file that it wrote; trials run there.
+        dask_insecure: trials may travel in the clear beyond this machine.
         anew: forget the trials of a run that was killed.
         latency_limit_ms: longest that one row may take on a device; None asks for nothing.
     """
@@ -71,6 +73,8 @@ class TrainRequest:
     workers: int | None = None
     memory_bytes: int | None = None
     anew: bool = False
+    dask: str | None = None
+    dask_insecure: bool = False
     fairness: tuple[str, ...] = ()
 
 

@@ -61,5 +61,5 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Whatever has ended, by itself or by an error, leaves nothing; a run that was killed leaves all."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """A run that ended, well or by an error, leaves nothing; one that was stopped or killed leaves its trials."""
+        shutil.rmtree(self.table if kind is KeyboardInterrupt else self.path, ignore_errors=True)

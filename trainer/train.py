@@ -5,15 +5,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from protocols.card import Card, Front, Interpretable
 from protocols.manifest import Lineage, Manifest
+from protocols.measuring import MeasureGraph
 from protocols.recipe import Recipe
 from trainer.assembly import Subject, assemble
 from trainer.blend import write_graph
+from trainer.boards import Boards
 from trainer.candidate import check_output, write_candidate
 from trainer.card.content import sections
 from trainer.card.figures import Material as Shown
@@ -25,7 +29,9 @@ from trainer.explanation import explain
 from trainer.families import Parameters
 from trainer.featurizer import feature_names
 from trainer.front import Choice, choices, front, ranked
+from trainer.golden import golden_bytes
 from trainer.graphs import open_graph
+from trainer.guardrails.rail import Guardrail
 from trainer.journal import Journal
 from trainer.limits import described
 from trainer.lineage import code_version, pins
@@ -39,7 +45,8 @@ from trainer.run_folder import RunFolder
 from trainer.search import Plan, Search
 from trainer.selection import Selected, select
 from trainer.trial import Tried, open_bench
-from trainer.workers import LocalWorkers, Workers, warm_up
+from trainer.workers import FromFolder, LocalWorkers, Nursery, Workers, warm_up
+from trainer.workers.lasting import LastingWorkers
 
 Progress = Callable[[str, float], None]
 
@@ -83,6 +90,7 @@ def train(
     *,
     force: bool = False,
     writer: Writer = write_graph,
+    measure: MeasureGraph | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     begun: float | None = None,
     clock: Callable[[], float] = time.time,
@@ -96,6 +104,7 @@ def train(
         progress: told what is being done and the share that is done, 0 to 1.
         force: an earlier candidate in `out` is replaced.
         writer: turns fitted parts into a graph.
+        measure: has a graph measured on boards, whose figures the limits are then judged by.
         interrupted: asked whether the search is to end with what it has.
         begun: when the budget began, by `timer`; None: now.
         clock: seconds since the epoch, for the manifest.
@@ -111,22 +120,26 @@ def train(
     check_request(request)
     check_output(out, force=force)
     with ExitStack() as open_things:
-        nursery = warm_up()
+        nursery = warm_up(_preloaded())
         open_things.callback(nursery.close)
         progress("reading and checking the data", 0.0)
         prepared = prepare(request)
         folder = open_things.enter_context(RunFolder(out, request, prepared.digest, anew=request.anew))
         save_material(folder.table, prepared.material)
-        workers = LocalWorkers(request.workers, partial(open_bench, folder.table), request.memory_bytes, nursery)
+        alerts: list[Guardrail] = []
+        workers = _open_workers(request, folder.table, nursery, alerts)
         open_things.callback(workers.close)
         search = _search(request, prepared, workers, folder, watch, progress, interrupted)
-        found = _choose(request, prepared, search, workers, watch, progress, writer)
+        boards = None if measure is None else Boards(measure, request.limits)
+        found = _choose(request, prepared, search, workers, watch, progress, writer, boards)
         workers.close()
+        guardrails = (*prepared.guardrails, *alerts)
         progress("explaining and measuring", 0.92)
         manifest, files, card = _describe(request, prepared, found, watch, clock())
         trials = [_tried_model(one) for one in sorted(found.trials, key=lambda one: one.loss or 0.0)]
-        report = Report.of(prepared.guardrails, trials, found.refused, manifest, round(watch.elapsed_s, 2), card)
-        told, title = sections(manifest, prepared.guardrails, card), f"Model card: {manifest.model}"
+        report = Report.of(guardrails, trials, found.refused, manifest, round(watch.elapsed_s, 2), card)
+        report = msgspec.structs.replace(report, boards=tuple(boards.figures) if boards else ())
+        told, title = sections(manifest, guardrails, card), f"Model card: {manifest.model}"
         cards = {"card.md": markdown(title, told), "card.html": html(title, told)}
         write_candidate(out, manifest, {**files, **cards}, encode_report(report), force=force)
     progress("done", 1.0)
@@ -144,14 +157,31 @@ def refit(request: TrainRequest, recipe: Recipe, folder: Path, progress: Progres
     """
     check_request(request)
     with ExitStack() as open_things:
-        nursery = warm_up()
+        nursery = warm_up(_preloaded())
         open_things.callback(nursery.close)
         progress("reading and checking the data", 0.0)
         prepared = prepare(request, recipe)
         save_material(folder, prepared.material)
-        workers = LocalWorkers(request.workers, partial(open_bench, folder), request.memory_bytes, nursery)
+        workers = _open_workers(request, folder, nursery, [])
         open_things.callback(workers.close)
         return _fit(prepared, recipe, workers, None, progress, write_graph).graph
+
+
+def _open_workers(request: TrainRequest, table: Path, nursery: Nursery, alerts: list[Guardrail]) -> Workers:
+    """Return workers of this machine, or of a cluster for as long as there is one."""
+    setup = FromFolder(open_bench, table)
+    here = partial(LocalWorkers, request.workers, setup, request.memory_bytes)
+    if request.dask is None:
+        return here(nursery)
+    if find_spec("distributed") is None:
+        raise RequestError("--dask needs the package 'distributed': pip install 'genba[dask]'")
+    from trainer.workers.cluster import DaskWorkers  # an extra, and slow to import
+
+    def lost(why: str) -> None:
+        alerts.append(Guardrail("cluster", "alerted", (why,), "the run went on with the cores of this machine", ""))
+
+    cluster = DaskWorkers(request.dask, setup, request.memory_bytes, insecure=request.dask_insecure)
+    return LastingWorkers(cluster, partial(here, nursery), lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +200,11 @@ class _Found:
     proven: Proven
     refused: tuple[str, ...]
     metric: Metric
+
+
+def _preloaded() -> tuple[str, ...]:
+    """What the workers share from the start: it takes seconds to import, while the table is read and checked."""
+    return tuple(name for name in ("trainer.trial", "trainer.final_fit", "lightgbm") if find_spec(name) is not None)
 
 
 def _search(
@@ -228,6 +263,7 @@ def _choose(
     watch: Stopwatch,
     progress: Progress,
     writer: Writer,
+    boards: Boards | None,
 ) -> _Found:
     """Fit and prove the best choice within the limits, or the next one.
 
@@ -247,7 +283,11 @@ def _choose(
         )
     refused: list[str] = []
     classes = prepared.checked.target.classes
-    for choice in allowed[:PROOFS]:
+    for choice in allowed:
+        if len(refused) == PROOFS:
+            break
+        if boards is not None and not boards.may_fit(choice):
+            continue
         selected = select(choice, search.truth, classes, request.costs, prepared.division.bags, prepared.division.drawn)
         left_s = watch.fitting_left_s if request.trials is None else None
         try:
@@ -255,7 +295,15 @@ def _choose(
         except (ExportError, ParityError) as error:
             refused.append(f"{choice.name}: {error}")
             continue
+        if boards is not None:
+            progress("measuring on boards", 0.9)
+            golden = golden_bytes(open_graph(proven.graph), feature_names(prepared.checked.features), prepared.cases)
+            if why := boards.judge(proven.graph, golden, choice.latency_ms):
+                refused.append(f"{choice.name}: {why}")
+                continue
         return _Found(trials, offered, choice, selected, proven, tuple(refused), search.metric)
+    if boards is not None and boards.figures:
+        raise LimitsError(request.limits, "; ".join(refused))
     raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
 
 

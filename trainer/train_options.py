@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from typing import Any
 
@@ -57,6 +58,12 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         "--memory", type=size, metavar="SIZE", help="that one trial may take (default: a share of what is free)"
     )
     search.add_argument(
+        "--dask", metavar="ADDRESS", help="run the trials on a Dask cluster: tls://HOST:PORT, or a scheduler's file"
+    )
+    search.add_argument(
+        "--dask-insecure", action="store_true", help="let trials, which are code, travel in the clear to that cluster"
+    )
+    search.add_argument(
         "--anew", action="store_true", help="begin anew where a run that was killed has left its trials in OUT.search"
     )
     costs = parser.add_argument_group("decision (two classes)")
@@ -74,5 +81,14 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--max-latency", type=milliseconds, metavar="TIME", help="that one row may take, such as 2ms; measured here"
     )
+    limits.add_argument(
+        "--device", metavar="KIND",
+        help="judge the limits on enrolled devices: a name, a profile such as raspberry-pi-4, or a selector; they "
+        "measure the chosen model by a job over MQTT, and the next best is taken where it is beyond the limits",
+    )  # fmt: skip
+    limits.add_argument(
+        "--registry", metavar="URL", default=os.environ.get("GENBA_REGISTRY"),
+        help="with --device: where they are enrolled (default: GENBA_REGISTRY; its token is GENBA_TOKEN)",
+    )  # fmt: skip
     limits.add_argument("--max-size", type=size, metavar="SIZE", help="of the graph, such as 500kB")
     limits.add_argument("--max-memory", type=size, metavar="SIZE", help="that serving it adds, such as 64MB")

@@ -83,9 +83,7 @@ class Light:
         objective = "regression" if shape.task == "regression" else "binary" if shape.classes == 2 else "multiclass"
         options = {
             "objective": objective,
-            "metric": "l2"
-            if shape.task == "regression"
-            else f"{objective}_logloss".replace("multiclass_log", "multi_log"),
+            "metric": {"regression": "l2", "binary": "binary_logloss", "multiclass": "multi_logloss"}[objective],
             "learning_rate": rate,
             "num_leaves": parameters["leaves"],
             "min_data_in_leaf": parameters["min_leaf"],
