@@ -88,7 +88,7 @@ def choices(
     # The best of many is partly lucky: what it lost where it had no say is what any of them may be expected to.
     luck = max(0.0, alone.risk - min(metric.loss(truth, output) for output in outputs))
     for one in _best_of_families(pool):
-        found += [_choice([one], [1.0], count, truth, metric, luck=luck) for count in sorted({1, bags})]
+        found += [_choice([one], [1.0], count, truth, metric, luck=luck) for count in _counts([one], bags)]
     for size in SIZES:
         if size > most or len(pool) < 2:
             break
@@ -96,7 +96,9 @@ def choices(
         places = [int(place) for place in np.flatnonzero(mean.weights)]
         if len(places) > 1:
             members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
-            found += [_choice(members, shares, count, truth, metric, risk=mean.risk) for count in sorted({1, bags})]
+            found += [
+                _choice(members, shares, count, truth, metric, risk=mean.risk) for count in _counts(members, bags)
+            ]
     return sorted(found, key=lambda one: (one.loss, one.size_bytes))
 
 
@@ -128,6 +130,11 @@ def ranked(found: Sequence[Choice], limits: Limits) -> list[Choice]:
     tied.sort(key=lambda one: (one.simplicity, -one.bags, one.risk))
     rest = sorted((one for one in allowed if one not in tied), key=lambda one: (one.risk, -one.bags))
     return [*tied, *rest]
+
+
+def _counts(members: Sequence[Tried], bags: int) -> list[int]:
+    """Where a member can be a bag, it can be one fit as well."""
+    return sorted({1, bags}) if any(FAMILIES[member.family].bagged for member in members) else [bags]
 
 
 def _choice(

@@ -179,8 +179,8 @@ def _front_lines(report: Report) -> list[str]:
         lines += ["", f"the front: less {report.metric}, latency, size and memory have their price (* is released)"]
         shown = sorted(card.front, key=lambda one: one.loss)
         lines += [
-            f"  {'*' if one.chosen else ' '} {one.name:<11} {report.metric} {one.loss:<9.4g} {one.latency_ms:<6.2g} ms  "
-            f"{one.size_bytes / 1000:>7.0f} kB"
+            f"  {'*' if one.chosen else ' '} {one.name:<11} {report.metric} {one.loss:<9.4g} "
+            f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.0f} kB"
             for one in shown[:SHOWN]
         ]
     if card is not None and card.interpretable is not None:
