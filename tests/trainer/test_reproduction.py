@@ -49,11 +49,11 @@ def test_other_data_are_told_before_anything_is_trained(made: tuple[Path, Path],
         reproduce_release(made[0], other)
 
 
-def test_another_seed_or_library_is_named(
+def test_another_wish_or_library_is_named(
     made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pins = {**read_candidate(made[0]).lineage.pins, "scikit-learn": "0.1"}
-    spoilt = edited(made[0], tmp_path / "spoilt", seed=6, pins=pins)
+    spoilt = edited(made[0], tmp_path / "spoilt", drop=("fault", "wear"), pins=pins)
     assert genba.main(["reproduce", str(spoilt), "--data", str(made[1])]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
