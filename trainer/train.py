@@ -45,7 +45,7 @@ from trainer.run_folder import RunFolder
 from trainer.search import Plan, Search
 from trainer.selection import Selected, select
 from trainer.trial import Tried, open_bench
-from trainer.workers import FromFolder, LocalWorkers, Nursery, Workers, warm_up
+from trainer.workers import FromFolder, Nursery, Workers, open_workers, warm_up
 from trainer.workers.lasting import LastingWorkers
 
 Progress = Callable[[str, float], None]
@@ -170,18 +170,15 @@ def refit(request: TrainRequest, recipe: Recipe, folder: Path, progress: Progres
 def _open_workers(request: TrainRequest, table: Path, nursery: Nursery, alerts: list[Guardrail]) -> Workers:
     """Return workers of this machine, or of a cluster for as long as there is one."""
     setup = FromFolder(open_bench, table)
-    here = partial(LocalWorkers, request.workers, setup, request.memory_bytes)
+    here = partial(open_workers, setup, size=request.workers, memory_bytes=request.memory_bytes)
     if request.dask is None:
-        return here(nursery)
-    if find_spec("distributed") is None:
-        raise RequestError("--dask needs the package 'distributed': pip install 'genba[dask]'")
-    from trainer.workers.cluster import DaskWorkers  # an extra, and slow to import
+        return here(nursery=nursery)
 
     def lost(why: str) -> None:
         alerts.append(Guardrail("cluster", "alerted", (why,), "the run went on with the cores of this machine", ""))
 
-    cluster = DaskWorkers(request.dask, setup, request.memory_bytes, insecure=request.dask_insecure)
-    return LastingWorkers(cluster, partial(here, nursery), lost)
+    cluster = open_workers(setup, memory_bytes=request.memory_bytes, dask=request.dask, insecure=request.dask_insecure)
+    return LastingWorkers(cluster, partial(here, nursery=nursery), lost)
 
 
 @dataclass(frozen=True, slots=True)
