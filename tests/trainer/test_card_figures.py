@@ -175,6 +175,7 @@ def test_a_weak_spot_says_how_likely_it_is_by_chance() -> None:
     assert segment.where == "line is 'c'"
     assert segment.chance is not None
     assert segment.chance <= 0.01
+    assert msgspec.json.decode(msgspec.json.encode(segment)) == msgspec.to_builtins(segment)
 
 
 def test_a_card_of_before_is_read() -> None:

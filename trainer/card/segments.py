@@ -70,7 +70,8 @@ def worst_segments(
         if len(told) < TOLD and all(_overlap(part.rows, other.rows) < 0.5 for other, _ in told):
             told.append((part, chance))
     return tuple(
-        Segment(part.words, int(part.rows.sum()), _metric(losses[part.rows], task), chance) for part, chance in told
+        Segment(part.words, int(part.rows.sum()), _metric(losses[part.rows], task), float(chance))
+        for part, chance in told
     )
 
 
