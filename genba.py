@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
     "train": Verb("genba:train_command", "trainer", "train a release candidate from a table"),
     "reproduce": Verb("trainer.cli:reproduce", "trainer", "train a release again and compare the digests"),
+    "choose": Verb("trainer.cli:choose", "trainer", "release another entry of the front that training found"),
     "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
     "export-signature": Verb(
         "registry.client.signature_cli:export_signature", None, "sign a release folder for OpenSSF model signing"

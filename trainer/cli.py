@@ -82,6 +82,7 @@ def _train_request(given: argparse.Namespace) -> "TrainRequest":
         metric=given.metric,
         costs=costs,
         limits=Limits(given.max_latency, given.max_size, given.max_memory),
+        prefer=given.prefer,
         workers=given.jobs,
         memory_bytes=given.memory,
         anew=given.anew,
@@ -121,6 +122,19 @@ def import_model(argv: list[str]) -> int:
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
     with _Progress() as progress:
         manifest = import_file(request, given.out, progress, force=given.force)
+    print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
+    _tell_next(given.out)
+    return 0
+
+
+def choose(argv: list[str]) -> int:
+    """`genba choose`: another entry of a candidate's front, as a candidate of its own."""
+    given = _choose_parser().parse_args(argv)
+    from trainer.report import decode_report, describe
+    from trainer.reproduction import choose_again
+
+    with _Progress() as progress:
+        manifest = choose_again(given.candidate, given.entry, given.data, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     _tell_next(given.out)
     return 0
@@ -234,6 +248,21 @@ def _reproduce_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("release", metavar="RELEASE", type=Path, help="release or candidate folder, with release.json")
     parser.add_argument("--data", required=True, metavar="FILE", type=Path, help="the table that it was trained from")
+    return parser
+
+
+def _choose_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genba choose",
+        description="Make a release candidate of another entry of the front that `genba train` found: smaller, "
+        "quicker or easier to read than the one that it released. Its members are tried and fitted once more, without "
+        "a search.",
+    )
+    parser.add_argument("candidate", metavar="CANDIDATE", type=Path, help="folder that `genba train` wrote")
+    parser.add_argument("entry", metavar="ENTRY", type=int, help="number of the entry, as `genba train` listed it")
+    parser.add_argument("--data", required=True, metavar="FILE", type=Path, help="the table that it was trained from")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the new candidate")
+    parser.add_argument("--force", action="store_true", help="replace a candidate that --out holds already")
     return parser
 
 

@@ -8,10 +8,12 @@ import numpy as np
 from trainer.encoded import Array
 from trainer.ensembling import greedy_mean, mean_output
 from trainer.families import FAMILIES
-from trainer.limits import Limits
+from trainer.limits import Limits, Prefer
 from trainer.metrics import Metric
 from trainer.trial import Tried
 
+#: Families that a person can read whole.
+READABLE = ("linear", "additive")
 #: Trials that an ensemble is chosen from, and of one family at most.
 POOL, POOL_OF_FAMILY = 40, 12
 #: Sizes of ensembles that are offered.
@@ -88,7 +90,7 @@ def choices(
     # The best of many is partly lucky: what it lost where it had no say is what any of them may be expected to.
     luck = max(0.0, alone.risk - min(metric.loss(truth, output) for output in outputs))
     for one in _best_of_families(pool):
-        found += [_choice([one], [1.0], count, truth, metric, luck=luck) for count in _counts([one], bags)]
+        found += [choice_of([one], [1.0], count, truth, metric, luck=luck) for count in _counts([one], bags)]
     for size in SIZES:
         if size > most or len(pool) < 2:
             break
@@ -97,7 +99,7 @@ def choices(
         if len(places) > 1:
             members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
             found += [
-                _choice(members, shares, count, truth, metric, risk=mean.risk) for count in _counts(members, bags)
+                choice_of(members, shares, count, truth, metric, risk=mean.risk) for count in _counts(members, bags)
             ]
     return sorted(found, key=lambda one: (one.loss, one.size_bytes))
 
@@ -116,15 +118,21 @@ def front(found: Sequence[Choice]) -> list[Choice]:
     return kept
 
 
-def ranked(found: Sequence[Choice], limits: Limits) -> list[Choice]:
+def ranked(found: Sequence[Choice], limits: Limits, prefer: Prefer = "best") -> list[Choice]:
     """Return the choices within the limits, that to be released first.
 
-    The least loss wins; a simpler choice wins a tie. Of one mean the bag is better than a single fit, which the loss,
+    The least risk wins; a simpler choice wins a tie. Of one mean the bag is better than a single fit, which the loss,
     measured with single fits, does not show.
     """
     allowed = [one for one in found if limits.allow(one.latency_ms, one.size_bytes, one.memory_bytes)]
+    if prefer == "readable":
+        allowed = [one for one in allowed if one.name in READABLE]
     if not allowed:
         return []
+    if prefer == "smallest":
+        return sorted(allowed, key=lambda one: (one.size_bytes, one.risk))
+    if prefer == "fastest":
+        return sorted(allowed, key=lambda one: (one.latency_ms, one.risk))
     least = min(one.risk for one in allowed)
     tied = [one for one in allowed if one.risk <= least + TIE * abs(least)]
     tied.sort(key=lambda one: (one.simplicity, -one.bags, one.risk))
@@ -137,7 +145,7 @@ def _counts(members: Sequence[Tried], bags: int) -> list[int]:
     return sorted({1, bags}) if any(FAMILIES[member.family].bagged for member in members) else [bags]
 
 
-def _choice(
+def choice_of(
     members: Sequence[Tried],
     weights: Sequence[float],
     bags: int,

@@ -53,7 +53,7 @@ def prepare(request: TrainRequest, recipe: Recipe | None = None) -> Prepared:
         division = divided_again(checked, request.seed, recipe.bags, recipe.rows)
     else:
         # Where the number of trials is given, nothing depends on the clock.
-        slow = 1.0 if request.trials is not None else slowness()
+        slow = slowness() if request.timed else 1.0
         division, rails = divide_rows(checked, request.budget_s, request.seed, slow)
     cases = make_cases(checked.features, division.held_out)
     material = make_material(checked, division, cases, request.seed)
@@ -73,7 +73,7 @@ def _load(request: TrainRequest) -> tuple[pd.DataFrame, str, str]:
     if isinstance(request.table, pd.DataFrame):
         table = check_shape(request.table, request.data_name or "the table")
         return table, request.data_name or "table", request.data_sha256 or table_digest(table)
-    table = read_table(request.table, name=_file_name(request))
+    table = read_table(request.table, name=_file_name(request), target=request.target)
     return table, request.data_name or Path(request.table).name, request.data_sha256 or file_digest(request.table)
 
 

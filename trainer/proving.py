@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from protocols.manifest import ParityCertificate
+from protocols.manifest import Contributions, ParityCertificate
 from protocols.recipe import Decision, Recipe
 from trainer.blend import Blend, Part, write_graph
+from trainer.blend_contributions import contribute
 from trainer.cases import Case
 from trainer.encoded import Array
 from trainer.families import FAMILIES
@@ -26,11 +27,13 @@ Writer = Callable[..., bytes]
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A graph that computes what the fitted models compute, and the recipe that it was made by."""
+    """A graph that computes what the fitted models compute, the recipe that it was made by, and what its output
+    `contributions` is, where it has one."""
 
     recipe: Recipe
     graph: bytes
     certificate: ParityCertificate
+    contributions: Contributions | None = None
 
 
 def fit_and_prove(
@@ -61,8 +64,9 @@ def fit_and_prove(
     featurizers = {kind: final_rows(material, kind)[0] for kind in dict.fromkeys(part.kind for part in parts)}
     blend = Blend(parts, recipe.temperature, recipe.decision)
     graph = writer(blend, checked.features, material.rows, featurizers, checked.target)
+    graph, told = contribute(graph, blend, featurizers, material.rows, checked.target.classes)
     certificate = _certify(checked, blend, graph, cases)
-    return Proven(msgspec.structs.replace(recipe, members=members), graph, certificate)
+    return Proven(msgspec.structs.replace(recipe, members=members), graph, certificate, told)
 
 
 def _certify(checked: CheckedTable, blend: Blend, graph: bytes, cases: Sequence[Case]) -> ParityCertificate:

@@ -8,6 +8,7 @@ from protocols.card import Card, Fairness
 from protocols.feeding import Image
 from protocols.manifest import Importance, Manifest, ParityCertificate
 from protocols.measuring import DeviceFigures
+from protocols.recipe import Recipe
 from trainer.boards import figures_words
 from trainer.card.content import effect_words
 from trainer.families import Parameters
@@ -25,7 +26,11 @@ class TriedModel(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a training run saw, did and found. `refused` says which better models failed their proof, and how."""
+    """What a training run saw, did and found.
+
+    `refused` says which better models failed their proof, or were beyond a limit, and how. `front` has the recipes of
+    the card's front, in its order.
+    """
 
     guardrails: tuple[Guardrail, ...]
     trials: tuple[TriedModel, ...]
@@ -38,6 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     card: Card | None = None
     boards: tuple[DeviceFigures, ...] = ()
+    front: tuple[Recipe, ...] = ()
 
     @classmethod
     def of(
@@ -176,12 +182,15 @@ def _front_lines(report: Report) -> list[str]:
     lines: list[str] = []
     card = report.card
     if card is not None and len(card.front) > 1:
-        lines += ["", f"the front: less {report.metric}, latency, size and memory have their price (* is released)"]
-        shown = sorted(card.front, key=lambda one: one.loss)
         lines += [
-            f"  {'*' if one.chosen else ' '} {one.name:<11} {report.metric} {one.loss:<9.4g} "
+            "",
+            f"the front: less {report.metric}, latency, size and memory have their price (* is released, another by "
+            "`genba choose`)",
+        ]
+        lines += [
+            f"  {place} {'*' if one.chosen else ' '} {one.name:<11} {report.metric} {one.loss:<9.4g} "
             f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.0f} kB"
-            for one in shown[:SHOWN]
+            for place, one in enumerate(card.front[:SHOWN], 1)
         ]
     if card is not None and card.interpretable is not None:
         readable = card.interpretable

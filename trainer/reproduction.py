@@ -3,16 +3,20 @@
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from protocols.manifest import Manifest
 from trainer.candidate import read_candidate
-from trainer.errors import NotReproducedError
+from trainer.errors import CandidateError, NotReproducedError
+from trainer.limits import Costs
 from trainer.lineage import code_version, pins
+from trainer.report import decode_report
 from trainer.request import TrainRequest
 from trainer.tables import file_digest, read_table, table_digest
-from trainer.train import refit
+from trainer.train import refit, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,48 @@ def reproduce_release(
         return Reproduction(digest, tuple(around))
     changed = f"model.onnx was {manifest.digest[:16]}… and is {digest[:16]}… now"
     raise NotReproducedError(name, [changed, *(around or ["nothing around it: look at the machine"])])
+
+
+def choose_again(
+    folder: Path,
+    entry: int,
+    data: Path,
+    out: Path,
+    progress: Callable[[str, float], None] = lambda text, share: None,
+    *,
+    force: bool = False,
+) -> Manifest:
+    """Make a candidate of another entry of a candidate's front.
+
+    Args:
+        folder: of the candidate, with its report.json.
+        entry: its number, from 1.
+        data: the table that it was trained from.
+        out: folder of the new candidate.
+
+    Raises:
+        CandidateError: the folder is no candidate of `genba train`, or its front has no such entry.
+        NotReproducedError: the data are others.
+        What `train` raises.
+    """
+    manifest = read_candidate(folder)
+    try:
+        recipes = decode_report((folder / "report.json").read_bytes()).front
+    except (OSError, msgspec.DecodeError) as error:
+        raise CandidateError(f"{folder}: report.json cannot be read: train again") from error
+    if not 1 <= entry <= len(recipes):
+        raise CandidateError(f"{folder} has no entry {entry} on its front: give 1 to {len(recipes)}")
+    if problem := _other_data(manifest, data):
+        raise NotReproducedError(f"the candidate of {manifest.model!r}", [problem])
+    recipe = recipes[entry - 1]
+    decision = recipe.decision
+    costs = None
+    if decision is not None:
+        costs = Costs(decision.false_alarm_cost, decision.miss_cost, decision.positive)
+    request = replace(
+        _request(manifest, data), recipe=recipe, costs=costs, licence=manifest.licence, author=manifest.author
+    )
+    return train(request, out, progress, force=force)
 
 
 def _request(manifest: Manifest, data: Path) -> TrainRequest:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from protocols.manifest import Task
 from protocols.names import check_name
+from protocols.recipe import Recipe
 from trainer.errors import RequestError
-from trainer.limits import Costs, Limits
+from trainer.limits import Costs, Limits, Prefer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,8 @@ class TrainRequest:
         metric: what the search makes best; None: log loss, or root mean squared error.
         costs: of false alarms and misses, from which the threshold of a decision follows.
         limits: of the device; a model beyond them is not chosen.
+        prefer: which of the models within the limits is released.
+        recipe: release this, with its members tried once more for the card's figures, instead of searching.
         workers: processes at once; None: as many as there are cores.
         memory_bytes: that one trial may take; None: a share of what is free.
         fairness: columns by whose groups the model is judged; they need not be learned from.
@@ -70,12 +73,19 @@ class TrainRequest:
     metric: str | None = None
     costs: Costs | None = None
     limits: Limits = field(default_factory=Limits)
+    prefer: Prefer = "best"
+    recipe: Recipe | None = None
     workers: int | None = None
     memory_bytes: int | None = None
     anew: bool = False
     dask: str | None = None
     dask_insecure: bool = False
     fairness: tuple[str, ...] = ()
+
+    @property
+    def timed(self) -> bool:
+        """Whether the clock has a say in what comes out."""
+        return self.trials is None and self.recipe is None
 
 
 def check_request(request: TrainRequest) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from protocols.recipe import Member
 from trainer.encoded import Array
 from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES, Parameters, Shape
@@ -194,6 +195,25 @@ class Search:
             figure = self.metric.figure(leader.loss or 0.0)
             best = f", best so far {leader.family} with {self.metric.name} {figure:.4g}"
         self.progress(f"trial {self._made}: {proposal.family}{best}", float(np.clip(done, 0.0, 1.0)))
+
+
+def try_members(workers: Workers, members: Sequence[Member], metric: Metric) -> list[Tried]:
+    """Try settings that are known already, and return what each gives, in their order.
+
+    Raises:
+        SearchFailedError: one of them gives nothing.
+    """
+    tickets = {
+        workers.start(try_out, one.family, one.parameters, metric.name, float(np.inf)): place
+        for place, one in enumerate(members)
+    }
+    found: dict[int, Tried] = {}
+    while len(found) < len(members):
+        for ended in workers.wait(LOOK_S):
+            if ended.failure is not None:
+                raise SearchFailedError([f"{members[tickets[ended.ticket]].family}: {ended.failure.text}"])
+            found[tickets[ended.ticket]] = ended.value
+    return [found[place] for place in range(len(members))]
 
 
 #: No search has more trials than this.

@@ -1,9 +1,8 @@
 """Training: a table in, a proven release candidate out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from protocols.card import Card, Front, Interpretable
+from protocols.card import Card
 from protocols.manifest import Lineage, Manifest
 from protocols.measuring import MeasureGraph
 from protocols.recipe import Recipe
@@ -24,26 +23,23 @@ from trainer.card.figures import Material as Shown
 from trainer.card.figures import make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
-from trainer.errors import ExportError, LimitsError, ParityError, RequestError
+from trainer.choosing import Candidates, Fitting, Found, choose, fit_recipe, front_recipes, interpretable, shown_front
+from trainer.errors import RequestError
 from trainer.explanation import explain
 from trainer.families import Parameters
 from trainer.featurizer import feature_names
-from trainer.front import Choice, choices, front, ranked
-from trainer.golden import golden_bytes
 from trainer.graphs import open_graph
 from trainer.guardrails.rail import Guardrail
 from trainer.journal import Journal
-from trainer.limits import described
 from trainer.lineage import code_version, pins
 from trainer.material import save_material
 from trainer.metrics import METRIC, METRICS, Metric, metric_named
 from trainer.preparation import Prepared, prepare
-from trainer.proving import Proven, Writer, fit_and_prove
+from trainer.proving import Writer
 from trainer.report import Report, TriedModel, encode_report
 from trainer.request import TrainRequest, check_request
 from trainer.run_folder import RunFolder
-from trainer.search import Plan, Search
-from trainer.selection import Selected, select
+from trainer.search import Plan, Search, try_members
 from trainer.trial import Tried, open_bench
 from trainer.workers import FromFolder, Nursery, Workers, open_workers, warm_up
 from trainer.workers.lasting import LastingWorkers
@@ -54,10 +50,6 @@ Progress = Callable[[str, float], None]
 FINISH_S, FINISH_SHARE = 4.0, 0.4
 #: Seconds that an explanation gets in any case.
 EXPLAIN_S = 0.3
-#: Choices that are fitted and proven before the run gives up.
-PROOFS = 4
-#: Families that a person can read.
-READABLE = ("linear", "additive")
 
 
 class Stopwatch:
@@ -129,16 +121,21 @@ def train(
         alerts: list[Guardrail] = []
         workers = _open_workers(request, folder.table, nursery, alerts)
         open_things.callback(workers.close)
-        search = _search(request, prepared, workers, folder, watch, progress, interrupted)
+        candidates = _candidates(request, prepared, workers, folder, watch, progress, interrupted)
         boards = None if measure is None else Boards(measure, request.limits)
-        found = _choose(request, prepared, search, workers, watch, progress, writer, boards)
+        fitting = Fitting(workers, watch.fitting_left_s if request.timed else None, progress, writer)
+        found = choose(request, prepared, candidates, fitting, boards)
         workers.close()
         guardrails = (*prepared.guardrails, *alerts)
         progress("explaining and measuring", 0.92)
         manifest, files, card = _describe(request, prepared, found, watch, clock())
         trials = [_tried_model(one) for one in sorted(found.trials, key=lambda one: one.loss or 0.0)]
         report = Report.of(guardrails, trials, found.refused, manifest, round(watch.elapsed_s, 2), card)
-        report = msgspec.structs.replace(report, boards=tuple(boards.figures) if boards else ())
+        report = msgspec.structs.replace(
+            report,
+            boards=tuple(boards.figures) if boards else (),
+            front=front_recipes(request, prepared, found, candidates.truth),
+        )
         told, title = sections(manifest, guardrails, card), f"Model card: {manifest.model}"
         cards = {"card.md": markdown(title, told), "card.html": html(title, told)}
         write_candidate(out, manifest, {**files, **cards}, encode_report(report), force=force)
@@ -164,7 +161,7 @@ def refit(request: TrainRequest, recipe: Recipe, folder: Path, progress: Progres
         save_material(folder, prepared.material)
         workers = _open_workers(request, folder, nursery, [])
         open_things.callback(workers.close)
-        return _fit(prepared, recipe, workers, None, progress, write_graph).graph
+        return fit_recipe(prepared, recipe, Fitting(workers, None, progress)).graph
 
 
 def _open_workers(request: TrainRequest, table: Path, nursery: Nursery, alerts: list[Guardrail]) -> Workers:
@@ -181,30 +178,12 @@ def _open_workers(request: TrainRequest, table: Path, nursery: Nursery, alerts: 
     return LastingWorkers(cluster, partial(here, nursery=nursery), lost)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a search came to.
-
-    Attributes:
-        offered: every choice, the least loss first.
-        refused: why better ones were not taken.
-    """
-
-    trials: Sequence[Tried]
-    offered: Sequence[Choice]
-    choice: Choice
-    selected: Selected
-    proven: Proven
-    refused: tuple[str, ...]
-    metric: Metric
-
-
 def _preloaded() -> tuple[str, ...]:
     """What the workers share from the start: it takes seconds to import, while the table is read and checked."""
     return tuple(name for name in ("trainer.trial", "trainer.final_fit", "lightgbm") if find_spec(name) is not None)
 
 
-def _search(
+def _candidates(
     request: TrainRequest,
     prepared: Prepared,
     workers: Workers,
@@ -212,29 +191,32 @@ def _search(
     watch: Stopwatch,
     progress: Progress,
     interrupted: Callable[[], bool],
-) -> Search:
-    """Run the search and return it."""
-    material, spent = prepared.material, folder.spent_s
-    search_s = request.budget_s - watch.finish_s
+) -> Candidates:
+    """Search, or try what a recipe names."""
+    material = prepared.material
+    truth = np.concatenate([np.asarray(material.target[validate]) for _, validate in material.folds])
+    metric = _metric(request, prepared)
+    if request.recipe is not None:
+        progress("trying the members of the recipe", 0.1)
+        members = request.recipe.members
+        tried = try_members(workers, members, metric)
+        bagged = any(member.bags for member in members)
+        return Candidates(tried, truth, metric, (tried, [member.weight for member in members]), bagged)
+    spent, search_s = folder.spent_s, request.budget_s - watch.finish_s
 
     def left_s() -> float:
         folder.spend(spent + watch.elapsed_s)
         # A run that goes on has at least a fifth of the time for itself.
         return watch.fitting_left_s() - min(spent, 0.8 * search_s)
 
-    timed = request.trials is None
-    plan = Plan(left_s if timed else None, search_s, request.trials, prepared.division.bags, interrupted)
-    search = Search(
-        workers,
-        Journal(folder.journal, request.seed),
-        material.shape,
-        np.concatenate([np.asarray(material.target[validate]) for _, validate in material.folds]),
-        _metric(request, prepared),
-        plan,
-        lambda text, share: progress(text, 0.05 + 0.7 * share),
-    )
-    search.run()
-    return search
+    plan = Plan(left_s if request.timed else None, search_s, request.trials, prepared.division.bags, interrupted)
+    journal = Journal(folder.journal, request.seed)
+
+    def told(text: str, share: float) -> None:
+        progress(text, 0.05 + 0.7 * share)
+
+    search = Search(workers, journal, material.shape, truth, metric, plan, told)
+    return Candidates(search.run(), truth, metric)
 
 
 def _metric(request: TrainRequest, prepared: Prepared) -> Metric:
@@ -252,74 +234,8 @@ def _metric(request: TrainRequest, prepared: Prepared) -> Metric:
     return metric
 
 
-def _choose(
-    request: TrainRequest,
-    prepared: Prepared,
-    search: Search,
-    workers: Workers,
-    watch: Stopwatch,
-    progress: Progress,
-    writer: Writer,
-    boards: Boards | None,
-) -> _Found:
-    """Fit and prove the best choice within the limits, or the next one.
-
-    Raises:
-        LimitsError: no choice is within the limits.
-        ParityError: none could be proven.
-    """
-    trials = search.journal.finished
-    bags = prepared.division.bags if prepared.material.bags else 1
-    offered = choices(trials, search.truth, search.metric, bags)
-    allowed = ranked(offered, request.limits)
-    if not allowed:
-        nearest = min(offered, key=lambda one: (one.size_bytes, one.latency_ms))
-        raise LimitsError(
-            request.limits,
-            f"{nearest.name} with {described(nearest.latency_ms, nearest.size_bytes, nearest.memory_bytes)}",
-        )
-    refused: list[str] = []
-    classes = prepared.checked.target.classes
-    for choice in allowed:
-        if len(refused) == PROOFS:
-            break
-        if boards is not None and not boards.may_fit(choice):
-            continue
-        selected = select(choice, search.truth, classes, request.costs, prepared.division.bags, prepared.division.drawn)
-        left_s = watch.fitting_left_s if request.trials is None else None
-        try:
-            proven = _fit(prepared, selected.recipe, workers, left_s, progress, writer)
-        except (ExportError, ParityError) as error:
-            refused.append(f"{choice.name}: {error}")
-            continue
-        if boards is not None:
-            progress("measuring on boards", 0.9)
-            golden = golden_bytes(open_graph(proven.graph), feature_names(prepared.checked.features), prepared.cases)
-            if why := boards.judge(proven.graph, golden, choice.latency_ms):
-                refused.append(f"{choice.name}: {why}")
-                continue
-        return _Found(trials, offered, choice, selected, proven, tuple(refused), search.metric)
-    if boards is not None and boards.figures:
-        raise LimitsError(request.limits, "; ".join(refused))
-    raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
-
-
-def _fit(
-    prepared: Prepared,
-    recipe: Recipe,
-    workers: Workers,
-    left_s: Callable[[], float] | None,
-    progress: Progress,
-    writer: Writer,
-) -> Proven:
-    def told(done: int, of: int) -> None:
-        progress(f"fitting and proving the best model: {done} of {of} fits", 0.8 + 0.1 * done / of)
-
-    return fit_and_prove(prepared.checked, prepared.material, prepared.cases, recipe, workers, left_s, told, writer)
-
-
 def _describe(
-    request: TrainRequest, prepared: Prepared, found: _Found, watch: Stopwatch, now: float
+    request: TrainRequest, prepared: Prepared, found: Found, watch: Stopwatch, now: float
 ) -> tuple[Manifest, dict[str, bytes], Card]:
     """Explain and measure the graph."""
     checked, division = prepared.checked, prepared.division
@@ -339,6 +255,7 @@ def _describe(
         author=request.author,
         latency_limit_ms=request.latency_limit_ms,
         output=found.selected.held_out,
+        contributions=found.proven.contributions,
     )
     manifest, files = assemble(subject, now)
     shown = Shown(
@@ -350,34 +267,18 @@ def _describe(
         explained,
         output=found.selected.held_out,
         answers=found.selected.answers(checked.target),
-        interpretable=_interpretable(found),
-        front=_front(found),
+        interpretable=interpretable(found),
+        front=shown_front(found),
         fairness=prepared.fairness,
     )
     return manifest, files, make_card(shown, watch.explaining_over(0.9))
-
-
-def _interpretable(found: _Found) -> Interpretable | None:
-    readable = [one for one in found.offered if one.name in READABLE]
-    if not readable:
-        return None
-    best, least = min(one.loss for one in readable), min(one.loss for one in found.offered)
-    name = next(one.name for one in readable if one.loss == best)
-    return Interpretable(name, best, least, (best - least) / abs(least) if least else 0.0)
-
-
-def _front(found: _Found) -> tuple[Front, ...]:
-    return tuple(
-        Front(one.name, one.loss, one.latency_ms, one.size_bytes, one.memory_bytes, one is found.choice)
-        for one in front(found.offered)
-    )
 
 
 def _tried_model(tried: Tried) -> TriedModel:
     return TriedModel(tried.loss or 0.0, {"family": tried.family, **tried.parameters})
 
 
-def _lineage(request: TrainRequest, prepared: Prepared, found: _Found) -> Lineage:
+def _lineage(request: TrainRequest, prepared: Prepared, found: Found) -> Lineage:
     recipe = found.proven.recipe
     first = recipe.members[0]
     alone: Parameters = {"family": first.family, **first.parameters}

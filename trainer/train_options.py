@@ -82,6 +82,11 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         "--max-latency", type=milliseconds, metavar="TIME", help="that one row may take, such as 2ms; measured here"
     )
     limits.add_argument(
+        "--prefer", choices=["best", "readable", "smallest", "fastest"], default="best",
+        help="which of the models within the limits is released (default best: the least error; readable: the best "
+        "that a person can read whole); `genba choose` releases another one of the front later",
+    )  # fmt: skip
+    limits.add_argument(
         "--device", metavar="KIND",
         help="judge the limits on enrolled devices: a name, a profile such as raspberry-pi-4, or a selector; they "
         "measure the chosen model by a job over MQTT, and the next best is taken where it is beyond the limits",

@@ -11,6 +11,7 @@ import genba
 from protocols.manifest import Manifest, encode_manifest
 from trainer.candidate import read_candidate
 from trainer.errors import NotReproducedError
+from trainer.report import decode_report
 from trainer.reproduction import reproduce_release
 from trainer.request import TrainRequest
 from trainer.train import train
@@ -75,3 +76,21 @@ def test_a_release_without_a_recipe_is_its_makers_affair(made: tuple[Path, Path]
 def test_an_imported_model_cannot_be_trained_again(made: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(NotReproducedError, match="it was imported"):
         reproduce_release(edited(made[0], tmp_path / "imported", trials=0), made[1])
+
+
+def test_another_entry_of_the_front_is_made_without_a_search(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    front = decode_report((made[0] / "report.json").read_bytes()).front
+    assert (
+        genba.main(["choose", str(made[0]), str(len(front)), "--data", str(made[1]), "--out", str(tmp_path / "o")]) == 0
+    )
+    assert "parity" in capsys.readouterr().out
+    chosen = read_candidate(tmp_path / "o")
+    assert chosen.lineage.recipe is not None
+    told = [[(one.family, one.bags) for one in recipe.members] for recipe in (chosen.lineage.recipe, front[-1])]
+    assert told[0] == told[1]
+    assert genba.main(["reproduce", str(tmp_path / "o"), "--data", str(made[1])]) == 0
+    wrong = ["choose", str(made[0]), "99", "--data", str(made[1]), "--out", str(tmp_path / "none")]
+    assert genba.main(wrong) == 1
+    assert f"has no entry 99 on its front: give 1 to {len(front)}" in capsys.readouterr().err

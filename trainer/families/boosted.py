@@ -126,7 +126,7 @@ class Additive(Boosted):
 
     name = "additive"
     simplicity = 1
-    bagged = True
+    bagged = False  # one fit stays a sum that a person can read
     interactions = "no_interactions"
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
