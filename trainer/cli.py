@@ -43,12 +43,22 @@ def train(argv: list[str], measuring: Callable[[str, str], "MeasureGraph"] | Non
     request = _train_request(given)
     check_request(request)
     check_output(given.out, force=given.force)
+    from trainer.workers.nursery import warm_up
+
+    nursery = warm_up()  # it imports what trials need, while this process imports what it needs itself
     from trainer.report import decode_report, describe
     from trainer.train import train as run
 
     with _Progress() as progress, _Interrupt() as interrupt:
         manifest = run(
-            request, given.out, progress, force=given.force, measure=measure, interrupted=interrupt.asked, begun=_BEGUN
+            request,
+            given.out,
+            progress,
+            force=given.force,
+            measure=measure,
+            interrupted=interrupt.asked,
+            begun=_BEGUN,
+            nursery=nursery,
         )
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     _tell_next(given.out)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -85,6 +84,7 @@ def train(
     measure: MeasureGraph | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     begun: float | None = None,
+    nursery: Nursery | None = None,
     clock: Callable[[], float] = time.time,
     timer: Callable[[], float] = time.monotonic,
 ) -> Manifest:
@@ -99,6 +99,7 @@ def train(
         measure: has a graph measured on boards, whose figures the limits are then judged by.
         interrupted: asked whether the search is to end with what it has.
         begun: when the budget began, by `timer`; None: now.
+        nursery: of the workers, where one is warm already; it is closed in the end.
         clock: seconds since the epoch, for the manifest.
         timer: seconds that only rise, for the budget.
 
@@ -112,7 +113,7 @@ def train(
     check_request(request)
     check_output(out, force=force)
     with ExitStack() as open_things:
-        nursery = warm_up(_preloaded())
+        nursery = nursery or warm_up()
         open_things.callback(nursery.close)
         progress("reading and checking the data", 0.0)
         prepared = prepare(request)
@@ -154,7 +155,7 @@ def refit(request: TrainRequest, recipe: Recipe, folder: Path, progress: Progres
     """
     check_request(request)
     with ExitStack() as open_things:
-        nursery = warm_up(_preloaded())
+        nursery = warm_up()
         open_things.callback(nursery.close)
         progress("reading and checking the data", 0.0)
         prepared = prepare(request, recipe)
@@ -176,11 +177,6 @@ def _open_workers(request: TrainRequest, table: Path, nursery: Nursery, alerts: 
 
     cluster = open_workers(setup, memory_bytes=request.memory_bytes, dask=request.dask, insecure=request.dask_insecure)
     return LastingWorkers(cluster, partial(here, nursery=nursery), lost)
-
-
-def _preloaded() -> tuple[str, ...]:
-    """What the workers share from the start: it takes seconds to import, while the table is read and checked."""
-    return tuple(name for name in ("trainer.trial", "trainer.final_fit", "lightgbm") if find_spec(name) is not None)
 
 
 def _candidates(

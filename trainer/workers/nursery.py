@@ -15,21 +15,7 @@ import msgspec
 from trainer.workers.letters import LONGEST, News, Order, Ready, news
 
 #: What trials need and take a second to import.
-PRELOADED = (
-    "numpy",
-    "pandas",
-    "pyarrow.feather",
-    "scipy.optimize",
-    "sklearn.compose",
-    "sklearn.ensemble",
-    "sklearn.linear_model",
-    "sklearn.neighbors",
-    "sklearn.neural_network",
-    "sklearn.pipeline",
-    "sklearn.preprocessing",
-    "sklearn.svm",
-    "trainer.families",
-)
+PRELOADED = ("trainer.trial", "trainer.final_fit", "lightgbm")
 #: Seconds that the nursery is given to kill its workers and go, before it is killed itself.
 GRACE_S = 0.4
 _COMMAND = (
