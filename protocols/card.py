@@ -236,6 +236,8 @@ class Card(msgspec.Struct, frozen=True):
         otherwise: an example of what would have to change for another answer.
         shapes: what the interpretable model makes of its inputs.
         cut_short: the time ended before every curve was made.
+        loss_name: what the search made small, of which the losses of `interpretable` and `front` are; empty: the
+            manifest's metric.
     """
 
     held_out: int
@@ -257,3 +259,4 @@ class Card(msgspec.Struct, frozen=True):
     interpretable: Interpretable | None = None
     shapes: tuple[Curve, ...] = ()
     front: tuple[Front, ...] = ()
+    loss_name: str = ""

@@ -88,6 +88,11 @@ class Metric:
     loss: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
     higher: bool = False
 
+    @property
+    def loss_name(self) -> str:
+        """What a loss is, as tables of losses are headed."""
+        return f"1 - {self.name}" if self.higher else self.name
+
     def figure(self, loss: float) -> float:
         """Return a loss as the figure that people know."""
         return 1.0 - loss if self.higher else loss

@@ -10,7 +10,7 @@ from protocols.manifest import Importance, Manifest, ParityCertificate
 from protocols.measuring import DeviceFigures
 from protocols.recipe import Recipe
 from trainer.boards import figures_words
-from trainer.card.content import effect_words
+from trainer.card.content import decision_words, effect_words
 from trainer.families import Parameters
 from trainer.guardrails.rail import Guardrail
 
@@ -85,7 +85,7 @@ def describe(report: Report, manifest: Manifest) -> str:
     lines = [f"{manifest.model}: {manifest.task}{of_what}, {manifest.lineage.rows} {counted}"]
     lines += ["", "data checks", *_guardrail_lines(report.guardrails)]
     if report.trials:
-        lines += ["", f"leaderboard ({report.metric} on unseen rows, lower is better)", *_trial_lines(report)]
+        lines += ["", f"leaderboard ({loss_of(report)} on rows to validate on, lower is better)", *_trial_lines(report)]
     if report.metrics:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
         lines += ["", f"held-out rows: {figures}"]
@@ -94,17 +94,23 @@ def describe(report: Report, manifest: Manifest) -> str:
         lines += ["", "what drives the prediction", *_importance_lines(report.importance)]
     lines += _card_lines(report)
     lines += _front_lines(report)
+    lines += _decision_lines(manifest)
     size = manifest.files["model.onnx"].size_bytes
-    lines += ["", f"model.onnx {size / 1000:.0f} kB, sha256 {manifest.digest}"]
+    lines += ["", f"model.onnx {size / 1000:.3g} kB, sha256 {manifest.digest}"]
     for name, variant in manifest.variants.items():
         kilobytes = manifest.files[variant.file].size_bytes / 1000
         lines += [
-            f"{variant.file} {kilobytes:.0f} kB, {variant.made}: {name} differs by up to "
+            f"{variant.file} {kilobytes:.3g} kB, {variant.made}: {name} differs by up to "
             f"{variant.largest_difference:.3g} ({variant.tolerance.absolute:.3g} allowed)"
         ]
     footprint = manifest.footprint
     lines += [f"one row in {footprint.latency_p50_ms:.3f} ms (p99 {footprint.latency_p99_ms:.3f} ms) on this machine"]
     return "\n".join(lines)
+
+
+def loss_of(report: Report) -> str:
+    """What the search made small, as leaderboard and front have it."""
+    return (report.card.loss_name if report.card else "") or report.metric
 
 
 def _guardrail_lines(guardrails: Sequence[Guardrail]) -> list[str]:
@@ -124,11 +130,14 @@ def _trial_lines(report: Report) -> list[str]:
     for trial in report.trials[:SHOWN]:
         rest = {name: value for name, value in trial.parameters.items() if name != "family"}
         shown = ", ".join(f"{name} {_number(value)}" for name, value in rest.items())
-        lines.append(f"  {trial.loss:<10.5g} {trial.parameters['family']:<8} {shown}")
+        lines.append(f"  {trial.loss:<10.5g} {trial.parameters['family']:<10} {shown}".rstrip())
     if len(report.trials) > SHOWN:
         lines.append(f"  and {len(report.trials) - SHOWN} more")
     if report.cut_short:
-        lines.append("  the time ran out before the plan did: another run may end elsewhere; give a larger --budget")
+        lines.append(
+            "  the time was over before every model of the mean was fitted, and it was released without them: "
+            "give a larger --budget"
+        )
     return lines + [f"  refused: {reason}" for reason in report.refused]
 
 
@@ -145,10 +154,13 @@ def _importance_lines(importance: Sequence[Importance]) -> list[str]:
     width = max(len(one.feature) for one in importance[:SHOWN])
     signs = {"rises": "the prediction rises with it", "falls": "the prediction falls with it", "mixed": ""}
     return [
-        f"  {one.feature:<{width}}  {'#' * max(1, round(20 * one.value / top)):<20} {one.value:<9.3g} "
-        f"{signs[one.direction]}".rstrip()
+        f"  {one.feature:<{width}}  {_bar(one.value / top):<20} {one.value:<9.3g} {signs[one.direction]}".rstrip()
         for one in importance[:SHOWN]
     ]
+
+
+def _bar(share: float) -> str:
+    return "#" * max(1, round(20 * share)) if share > 0 else ""
 
 
 def _card_lines(report: Report) -> list[str]:
@@ -184,23 +196,34 @@ def _front_lines(report: Report) -> list[str]:
     if card is not None and len(card.front) > 1:
         lines += [
             "",
-            f"the front: less {report.metric}, latency, size and memory have their price (* is released, another by "
+            f"the front: less {loss_of(report)}, latency, size and memory have their price (* is released, another by "
             "`genba choose`)",
         ]
         lines += [
-            f"  {place} {'*' if one.chosen else ' '} {one.name:<11} {report.metric} {one.loss:<9.4g} "
-            f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.0f} kB"
+            f"  {place} {'*' if one.chosen else ' '} {one.name:<11} {loss_of(report)} {one.loss:<9.4g} "
+            f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.3g} kB"
             for place, one in enumerate(card.front[:SHOWN], 1)
         ]
     if card is not None and card.interpretable is not None:
         readable = card.interpretable
+        price = (
+            f"{readable.cost_share:.2g} times more" if readable.cost_share >= 1 else f"{readable.cost_share:.1%} more"
+        )
+        cost = f"{price} than the best" if readable.cost_share > 0 else "the best of all"
         lines += [
-            f"the best model that a person can read whole, {readable.name}: {report.metric} {readable.loss:.4g}, "
-            f"{readable.cost_share:.0%} more than the best"
+            "",
+            f"the best model that a person can read whole, {readable.name}: {loss_of(report)} {readable.loss:.4g}, "
+            f"{cost}",
         ]
     if report.boards:
         lines += ["", "measured on boards", *(f"  {line}" for line in figures_words(report.boards))]
     return lines
+
+
+def _decision_lines(manifest: Manifest) -> list[str]:
+    """From which probability on a row is answered as the class that raises the alarm."""
+    recipe = manifest.lineage.recipe
+    return [] if recipe is None or recipe.decision is None else ["", decision_words(recipe.decision)]
 
 
 def _number(value: object) -> str:

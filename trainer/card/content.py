@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from protocols.card import Card
 from protocols.manifest import Manifest
+from protocols.recipe import Decision
 from trainer.card.blocks import Section, Table
 from trainer.card.drivers import drivers, effect_words
 from trainer.card.judgement import fair, otherwise, quality, rivals, weak_spots
 from trainer.guardrails.rail import Guardrail
 
-__all__ = ["effect_words", "sections"]
+__all__ = ["decision_words", "effect_words", "sections"]
 
 #: Inputs that are listed; a wide table has thousands.
 SHOWN = 20
@@ -38,6 +39,8 @@ def _purpose(manifest: Manifest, card: Card) -> Iterator[str | Table]:
         f"{manifest.model} predicts {manifest.target} ({manifest.task}{classes}) from {len(manifest.inputs)} inputs. "
         f"It learned from rows of {manifest.lineage.data_name}; {card.held_out} others, held out, measured it."
     )
+    if manifest.lineage.recipe is not None and manifest.lineage.recipe.decision is not None:
+        yield f"It {decision_words(manifest.lineage.recipe.decision)}."
     rows = []
     for spec in manifest.inputs[:SHOWN]:
         seen = ", ".join((spec.categories or ())[:8])
@@ -47,6 +50,15 @@ def _purpose(manifest: Manifest, card: Card) -> Iterator[str | Table]:
     yield Table(("Input", "Unit", "Seen in training"), tuple(rows))
     if len(manifest.inputs) > SHOWN:
         yield f"And {len(manifest.inputs) - SHOWN} more inputs."
+
+
+def decision_words(decision: Decision) -> str:
+    """Say from where on the alarm is raised, and why there."""
+    return (
+        f"answers {decision.positive!r} from a probability of {decision.threshold:.3g} on: a miss costs "
+        f"{decision.miss_cost:g} and a false alarm {decision.false_alarm_cost:g}, and on the rows to validate on "
+        "mistakes cost least so"
+    )
 
 
 def _data(manifest: Manifest, guardrails: Sequence[Guardrail]) -> Iterator[str | Table]:

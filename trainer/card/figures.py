@@ -35,6 +35,7 @@ class Material:
         output, answers: what models that had not seen the held-out rows give for them, probabilities or predictions
             and, of a classifier, labels; None: what the graph gives.
         interpretable, front: what the search knows of the models that were not chosen.
+        loss_name: what their losses are; empty: the metric that the task has.
         interpretable_session: the graph of the interpretable model, opened, where its shapes are to be shown.
     """
 
@@ -49,6 +50,7 @@ class Material:
     answers: np.ndarray[Any, Any] | None = None
     interpretable: Interpretable | None = None
     front: tuple[Front, ...] = ()
+    loss_name: str = ""
     interpretable_session: Any = None
 
 
@@ -90,6 +92,7 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
         interpretable=material.interpretable,
         shapes=_shapes(material, top, shown, over),
         front=material.front,
+        loss_name=material.loss_name,
     )
 
 

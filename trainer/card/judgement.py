@@ -159,7 +159,7 @@ def _line(group: GroupFigures, rates: list[Rate | None]) -> tuple[str, ...]:
 
 def rivals(manifest: Manifest, card: Card) -> Iterator[Block]:
     """Tell what reading the model whole would cost, and the models that nothing beats in every figure."""
-    metric = metric_word(manifest.metric)
+    metric = metric_word(card.loss_name or manifest.metric)
     if one := card.interpretable:
         costs = f"costs {one.cost_share:.1%} more of it" if one.cost_share > 0 else "costs nothing"
         yield (
