@@ -26,7 +26,7 @@ GRAPH_MS, GRAPH_BYTES = 0.01, 3000
 MEMORY_FACTOR = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Choice:
     """Something that could be released.
 
@@ -167,10 +167,15 @@ def choice_of(
 
 
 def _pool(tried: Sequence[Tried]) -> list[Tried]:
-    """The best trials, the simpler families first, so that they win ties."""
+    """The best trials, the simpler families first, so that they win ties; of equal settings one."""
     taken: dict[str, int] = {}
     pool: list[Tried] = []
+    known: set[tuple[str, str]] = set()
     for one in sorted(tried, key=lambda one: (one.loss, one.size_bytes)):
+        settings = one.family, repr(sorted(one.parameters.items()))
+        if settings in known:
+            continue
+        known.add(settings)
         if taken.get(one.family, 0) < POOL_OF_FAMILY and len(pool) < POOL:
             taken[one.family] = taken.get(one.family, 0) + 1
             pool.append(one)

@@ -3,7 +3,9 @@
 Optuna keeps settings and losses in its journal file; beside it lies, for each finished trial, what it predicted.
 """
 
+import json
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from trainer.trial import Tried
 
 _STUDY = "search"
 _ARRAYS = ("seen", "held_out")
+#: Settings that TPE draws again although they were tried are drawn anew, at most so often.
+REDRAWS = 8
+
+_Key = tuple[str, tuple[tuple[str, Any], ...]]
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -33,9 +39,10 @@ class Journal:
     """One search's trials, in a folder of their own."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        """Open or begin it."""
+        """Open or begin it. Whoever opens it owns the folder (`RunFolder`): what a killed owner left is mended."""
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        _mend(folder / "journal.log")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `multivariate` and `group` are called experimental
@@ -45,14 +52,26 @@ class Journal:
             storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
             self._study = optuna.create_study(storage=storage, study_name=_STUDY, sampler=sampler, load_if_exists=True)
         self._running: dict[int, optuna.trial.Trial] = {}
-        over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        self._begun = {_key(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state in over}
-        self.finished: list[Tried] = [
-            _load(folder, trial.number) for trial in self._study.get_trials(deepcopy=False) if _complete(trial, folder)
-        ]
+        self.finished: list[Tried] = []
+        self._begun: set[tuple[tuple[str, Any], ...]] = set()
+        self._losses: dict[_Key, float] = {}
+        self._read_back()
+
+    def _read_back(self) -> None:
+        """Take in what an earlier run found; what it had begun or meant to begin is open again."""
+        states = optuna.trial.TrialState
         for trial in self._study.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.RUNNING:  # it was killed in the middle
-                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            state = trial.state
+            found = _load(self._folder, trial.number) if state in (states.COMPLETE, states.RUNNING) else None
+            if state == states.RUNNING:  # it was killed in the middle, or between the two notes of `finish`
+                loss = None if found is None else found.loss
+                self._study.tell(trial.number, loss, state=states.FAIL if loss is None else states.COMPLETE)
+            if found is not None:
+                self._keep(found)
+            if found is not None or state == states.PRUNED:
+                self._begun.add(_key(trial))
+        while any(one.state == states.WAITING for one in self._study.get_trials(deepcopy=False)):
+            self._study.tell(self._study.ask(), state=states.FAIL)
 
     def propose(self, starts: Sequence[tuple[str, Parameters]], shape: Shape) -> Proposal:
         """Return the first of `starts` that nobody has tried, or else what TPE suggests."""
@@ -63,7 +82,15 @@ class Journal:
                 self._begun.add(key)
                 self._study.enqueue_trial(fixed, user_attrs={"start": sorted(fixed.items())})
                 return self._ask(starts, shape, parameters)
-        return self._ask(starts, shape, None)
+        for _ in range(REDRAWS):
+            proposal = self._ask(starts, shape, None)
+            loss = self._losses.get(_key_of(proposal.family, proposal.parameters))
+            if loss is None:
+                break
+            self._study.tell(self._running.pop(proposal.trial), loss)
+        else:
+            return self._ask(starts, shape, None)
+        return proposal
 
     def _ask(self, starts: Sequence[tuple[str, Parameters]], shape: Shape, fixed: Parameters | None) -> Proposal:
         with warnings.catch_warnings():
@@ -82,7 +109,11 @@ class Journal:
             return
         _save(self._folder, proposal.trial, tried)
         self._study.tell(trial, tried.loss)
+        self._keep(tried)
+
+    def _keep(self, tried: Tried) -> None:
         self.finished.append(tried)
+        self._losses[_key_of(tried.family, tried.parameters)] = tried.loss or 0.0
 
     def fail(self, proposal: Proposal) -> None:
         """Note that a trial gave nothing."""
@@ -104,8 +135,27 @@ def _key(trial: optuna.trial.FrozenTrial) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in trial.user_attrs.get("start", ()))
 
 
-def _complete(trial: optuna.trial.FrozenTrial, folder: Path) -> bool:
-    return trial.state == optuna.trial.TrialState.COMPLETE and (folder / f"{trial.number}.npz").exists()
+def _key_of(family: str, parameters: Parameters) -> _Key:
+    return family, tuple(sorted(parameters.items()))
+
+
+def _mend(log: Path) -> None:
+    """Take away the lock of an owner that is no more, and a last line that it had not written to its end."""
+    log.with_name(f"{log.name}.lock").unlink(missing_ok=True)
+    if not log.exists():
+        return
+    whole = 0
+    for line in (data := log.read_bytes()).splitlines(keepends=True):
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        whole += len(line)
+    if whole < len(data):
+        with log.open("r+b") as file:
+            file.truncate(whole)
 
 
 def _save(folder: Path, number: int, tried: Tried) -> None:
@@ -119,7 +169,11 @@ def _save(folder: Path, number: int, tried: Tried) -> None:
     made.rename(folder / f"{number}.npz")
 
 
-def _load(folder: Path, number: int) -> Tried:
-    with np.load(folder / f"{number}.npz", allow_pickle=False) as file:
-        about = msgspec.json.decode(file["about"].tobytes())
-        return Tried(**{**about, "losses": tuple(about["losses"])}, **{name: file[name] for name in _ARRAYS})
+def _load(folder: Path, number: int) -> Tried | None:
+    """Return what a trial found; None where there is no such file, or the machine went down before it was whole."""
+    try:
+        with (folder / f"{number}.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            about = msgspec.json.decode(file["about"].tobytes())
+            return Tried(**{**about, "losses": tuple(about["losses"])}, **{name: file[name] for name in _ARRAYS})
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, msgspec.MsgspecError):
+        return None

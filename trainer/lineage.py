@@ -8,7 +8,7 @@ from pathlib import Path
 from protocols.manifest import Lineage
 from trainer.tables import file_digest
 
-PINNED = ("numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "skl2onnx")
+PINNED = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "skl2onnx")
 
 
 def code_version() -> str:

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import (
     accuracy_score,
-    average_precision_score,
-    f1_score,
     log_loss,
     mean_absolute_error,
     r2_score,
@@ -134,24 +132,56 @@ def _balanced_error(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -
 
 
 def _f1_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
-    average = "binary" if output.shape[1] == 2 else "macro"
-    score = f1_score(truth, output.argmax(axis=1), average=average, zero_division=0.0)
+    """Of two classes that of the rarer one, which an alarm is for; of more the mean of all that occur."""
+    given, true = output.argmax(axis=1), truth.astype(np.int64)
+    classes = output.shape[1]
+    hits = np.bincount(true[given == true], minlength=classes)
+    both = np.bincount(true, minlength=classes) + np.bincount(given, minlength=classes)
+    scores = 2.0 * hits / np.maximum(both, 1)
+    score = scores[_rarer(true)] if classes == 2 else scores[both > 0].mean()
     return 1.0 - float(score) + 1e-4 * _quick_log_loss(truth, output)
 
 
 def _roc_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
-    return 1.0 - _mean_of_classes(roc_auc_score, truth, output)
+    return 1.0 - _mean_of_classes(_roc_auc, truth, output)
 
 
 def _precision_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
-    return 1.0 - _mean_of_classes(average_precision_score, truth, output)
+    return 1.0 - _mean_of_classes(_average_precision, truth, output)
 
 
 def _mean_of_classes(score: Any, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
-    """One class against the others; of two classes the second alone."""
-    classes = [1] if output.shape[1] == 2 else list(range(output.shape[1]))
-    present = [one for one in classes if 0 < int((truth == one).sum()) < len(truth)]
-    return float(np.mean([score(truth == one, output[:, one]) for one in present])) if present else 0.5
+    """One class against the others; of two classes the rarer alone."""
+    classes = [_rarer(truth.astype(np.int64))] if output.shape[1] == 2 else list(range(output.shape[1]))
+    sides = [(truth == one, output[:, one]) for one in classes]
+    found = [score(mine, scores) for mine, scores in sides if 0 < np.count_nonzero(mine) < len(truth)]
+    return float(np.mean(found)) if found else 0.5
+
+
+def _rarer(truth: np.ndarray[Any, Any]) -> int:
+    """Of two classes; the second where there are as many of either."""
+    first, second = np.bincount(truth, minlength=2)
+    return 0 if first < second else 1
+
+
+def _roc_auc(positive: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> float:
+    """As scikit-learn's, some ten times quicker on few rows: a choice of means asks for thousands."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
+    begins = np.append(0, ends[:-1])
+    ranks = np.repeat((begins + ends + 1) / 2.0, ends - begins)  # equal scores share the mean of their ranks
+    many = np.count_nonzero(positive)
+    return float((ranks[positive[order]].sum() - many * (many + 1) / 2.0) / (many * (len(scores) - many)))
+
+
+def _average_precision(positive: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> float:
+    """As scikit-learn's."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    hits = np.cumsum(positive[order])[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
 
 
 def _rmse(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:

@@ -26,6 +26,7 @@ class Prepared:
     """Attributes:
     name, digest: of the data.
     fairness: by column that was named, the group of each labelled row.
+    pace: the machine's slowness that the rows were divided for.
     guardrails: all of them, with one for the budget if it binds.
     """
 
@@ -37,28 +38,30 @@ class Prepared:
     cases: tuple[Case, ...]
     material: Material
     fairness: Mapping[str, Array]
+    pace: float = 1.0
 
 
-def prepare(request: TrainRequest, recipe: Recipe | None = None) -> Prepared:
+def prepare(request: TrainRequest, recipe: Recipe | None = None, pace: float | None = None) -> Prepared:
     """Read, check and divide the table of a request. Raises TableError, RequestError.
 
     Args:
         recipe: divide it as this was made.
+        pace: divide it for this slowness; None: for the machine's as it is now.
     """
     table, name, digest = _load(request)
     wishes = Wishes(request.keep, request.drop, request.group, request.validate)
     checked = check_table(table, request.target, request.task, wishes)
     rails: list[Guardrail] = []
+    # Where the number of trials is given, nothing depends on the clock.
+    slow = (pace or slowness()) if request.timed and recipe is None else 1.0
     if recipe is not None:
         division = divided_again(checked, request.seed, recipe.bags, recipe.rows)
     else:
-        # Where the number of trials is given, nothing depends on the clock.
-        slow = slowness() if request.timed else 1.0
         division, rails = divide_rows(checked, request.budget_s, request.seed, slow)
     cases = make_cases(checked.features, division.held_out)
     material = make_material(checked, division, cases, request.seed)
     groups = {column: _groups(table, column, checked) for column in request.fairness}
-    return Prepared(name, digest, checked, division, (*checked.guardrails, *rails), cases, material, groups)
+    return Prepared(name, digest, checked, division, (*checked.guardrails, *rails), cases, material, groups, slow)
 
 
 def _groups(table: pd.DataFrame, name: str, checked: CheckedTable) -> Array:

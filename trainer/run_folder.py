@@ -1,7 +1,10 @@
 """The folder beside a candidate where a run keeps what it has found: a run that was killed goes on from it."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +20,21 @@ _DECIDING = ("target", "task", "budget_s", "seed", "keep", "drop", "group", "val
 
 
 class RunFolder:
-    """`OUT.search` beside the candidate `OUT`. It is gone when the run has done its work."""
+    """`OUT.search` beside the candidate `OUT`. It is gone when the run has done its work.
 
-    def __init__(self, out: Path, request: TrainRequest, data_sha256: str, *, anew: bool = False) -> None:
-        self.path = out.absolute().parent / f"{out.name}.search"
-        asked = {name: getattr(request, name) for name in _DECIDING}
-        told = msgspec.json.encode([data_sha256, code_version(), pins(), asked], order="sorted")
-        self.digest = hashlib.sha256(told).hexdigest()
+    One run at a time has it: a lock on the folder itself, which ends with its process.
+
+    Args:
+        pace: the machine's slowness that the rows were divided for; a run that goes on divides them for the same.
+        anew: what another run left is forgotten.
+    """
+
+    def __init__(self, out: Path, request: TrainRequest, data_sha256: str, pace: float, *, anew: bool = False) -> None:
+        self.path = _beside(out)
+        self.digest = _digest([data_sha256, _asked(request), pace])
+        self._pace = f"{_asked(request)} {pace!r}"
         self._anew = anew
+        self._lock = -1
 
     @property
     def table(self) -> Path:
@@ -47,14 +57,22 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         try:
-            request = self.path / "request"
-            if self.path.exists() and (self._anew or not request.exists() or request.read_text() != self.digest):
-                shutil.rmtree(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.path)
+            request = self.path / "request"
+            if self._anew or not request.exists() or request.read_text() != self.digest:
+                _empty(self.path)
+            (self.path / "pace").write_text(self._pace)
             request.write_text(self.digest)
             shutil.rmtree(self.table, ignore_errors=True)
             self.table.mkdir()
+        except BlockingIOError as error:
+            self._unlock()
+            raise OutputRefusedError(
+                f"{self.path} is in use by another run for the same --out: wait for it, or give --out another folder"
+            ) from error
         except OSError as error:
+            self._unlock()
             raise OutputRefusedError(
                 f"{self.path} cannot be written ({error.strerror}): give --out a folder beside which there is room"
             ) from error
@@ -63,3 +81,52 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """A run that ended, well or by an error, leaves nothing; one that was stopped or killed leaves its trials."""
         shutil.rmtree(self.table if kind is KeyboardInterrupt else self.path, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def kept_pace(out: Path, request: TrainRequest) -> float | None:
+    """Return the pace of a run that was killed, where the same request would go on from it."""
+    if request.anew:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        asked, pace = (_beside(out) / "pace").read_text().split()
+        return float(pace) if asked == _asked(request) else None
+    return None
+
+
+def _beside(out: Path) -> Path:
+    return out.absolute().parent / f"{out.absolute().name}.search"
+
+
+def _asked(request: TrainRequest) -> str:
+    return _digest([code_version(), pins(), {name: getattr(request, name) for name in _DECIDING}])
+
+
+def _digest(told: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
+
+
+def _locked(folder: Path) -> int:
+    """Return a descriptor that holds the folder. Raises BlockingIOError where another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EWOULDBLOCK:
+            os.close(descriptor)
+            raise
+        # A file system without locks: then there is none.
+    return descriptor
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

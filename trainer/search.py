@@ -79,6 +79,7 @@ class Search:
     _running: dict[int, Proposal] = field(default_factory=dict)
     _made: int = 0
     _reserve_s: float = 0.0
+    _share: float = 0.0
 
     def run(self) -> list[Tried]:
         """Search, and return every finished trial.
@@ -96,10 +97,12 @@ class Search:
 
     def _by_number(self, trials: int) -> None:
         done = len(self.journal.finished)
-        while done < trials and not self.plan.interrupted():
+        while done < trials and not self._is_enough():
             batch = [self._start() for _ in range(min(BATCH, trials - done))]
             ended: dict[int, Ended] = {}
-            while len(ended) < len(batch) and not self.plan.interrupted():
+            while len(ended) < len(batch) and not (
+                self._is_enough() or (self.plan.interrupted() and _any_value(ended))
+            ):
                 ended |= {one.ticket: one for one in self.workers.wait(LOOK_S)}
             for ticket in batch:
                 if ticket in ended:
@@ -108,10 +111,14 @@ class Search:
                     self._give_up(ticket)
             done += len(batch)
 
+    def _is_enough(self) -> bool:
+        """Whether a person wants it to end, and something has come out."""
+        return self.plan.interrupted() and bool(self.journal.finished)
+
     def _by_clock(self) -> None:
         skips = 0
         while self._goes_on() and self._made < MAX_TRIALS:
-            while len(self._running) < self.workers.size and skips < SKIPS and self._goes_on():
+            while len(self._running) < self.workers.size and skips < SKIPS and self._may_start():
                 skips = 0 if self._start_if_time() else skips + 1
             if not self._running:
                 break
@@ -121,10 +128,15 @@ class Search:
             self._give_up(ticket)
 
     def _goes_on(self) -> bool:
-        """Something must come out, also where the time is over before the first trial is."""
-        if self.plan.interrupted():
-            return not self.journal.finished and bool(self._running)
-        return self._left_s() > 0 or (not self.journal.finished and self._made < FIRST_TRIALS)
+        """Something must come out, also where the time is over, or a person wants an end, before the first trial is."""
+        return self._is_timely() or (not self.journal.finished and (bool(self._running) or self._made < FIRST_TRIALS))
+
+    def _may_start(self) -> bool:
+        """When it should be over, one after the other until there is a model."""
+        return self._is_timely() or (not self.journal.finished and not self._running and self._made < FIRST_TRIALS)
+
+    def _is_timely(self) -> bool:
+        return not self.plan.interrupted() and self._left_s() > 0
 
     def _left_s(self) -> float:
         """Seconds until the search must end, so that what it found can still be fitted."""
@@ -194,7 +206,10 @@ class Search:
             leader = min(finished, key=lambda one: one.loss or 0.0)
             figure = self.metric.figure(leader.loss or 0.0)
             best = f", best so far {leader.family} with {self.metric.name} {figure:.4g}"
-        self.progress(f"trial {self._made}: {proposal.family}{best}", float(np.clip(done, 0.0, 1.0)))
+        self._share = max(
+            self._share, float(np.clip(done, 0.0, 1.0))
+        )  # what is left may grow again, where fits turn quick
+        self.progress(f"trial {self._made}: {proposal.family}{best}", self._share)
 
 
 def try_members(workers: Workers, members: Sequence[Member], metric: Metric) -> list[Tried]:
@@ -218,6 +233,10 @@ def try_members(workers: Workers, members: Sequence[Member], metric: Metric) -> 
 
 #: No search has more trials than this.
 MAX_TRIALS = 2000
+
+
+def _any_value(ended: dict[int, Ended]) -> bool:
+    return any(one.failure is None for one in ended.values())
 
 
 def starts(shape: Shape) -> Sequence[tuple[str, Parameters]]:

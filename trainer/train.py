@@ -37,7 +37,7 @@ from trainer.preparation import Prepared, prepare
 from trainer.proving import Writer
 from trainer.report import Report, TriedModel, encode_report
 from trainer.request import TrainRequest, check_request
-from trainer.run_folder import RunFolder
+from trainer.run_folder import RunFolder, kept_pace
 from trainer.search import Plan, Search, try_members
 from trainer.trial import Tried, open_bench
 from trainer.workers import FromFolder, Nursery, Workers, open_workers, warm_up
@@ -116,8 +116,9 @@ def train(
         nursery = nursery or warm_up()
         open_things.callback(nursery.close)
         progress("reading and checking the data", 0.0)
-        prepared = prepare(request)
-        folder = open_things.enter_context(RunFolder(out, request, prepared.digest, anew=request.anew))
+        prepared = prepare(request, pace=kept_pace(out, request))
+        mine = RunFolder(out, request, prepared.digest, prepared.pace, anew=request.anew)
+        folder = open_things.enter_context(mine)
         save_material(folder.table, prepared.material)
         alerts: list[Guardrail] = []
         workers = _open_workers(request, folder.table, nursery, alerts)

@@ -19,7 +19,7 @@ from trainer.metrics import Metric, metric_named
 TIMED_RUNS, TIMED_S = 100, 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tried:
     """What a trial found.
 
