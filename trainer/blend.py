@@ -10,7 +10,7 @@ from protocols.recipe import Decision
 from trainer.calibration import LEAST, apply_temperature
 from trainer.columns import Column
 from trainer.encoded import Array, Encoded
-from trainer.featurizer import Featurizer, MatrixKind
+from trainer.featurizer import Featurizer, MatrixKind, write_times
 from trainer.graph_builder import FLOAT, INT64, STRING, GraphBuilder
 from trainer.graph_format import ROWS
 from trainer.pieces import Piece
@@ -54,11 +54,12 @@ def write_graph(
     """Return the graph from raw named columns to prediction and probabilities; equal blends give equal bytes."""
     names = [column.name for column in features]
     builder = GraphBuilder([(column.name, FLOAT if column.kind == "number" else STRING) for column in features])
+    times = write_times(builder, names, rows)
     matrices: dict[MatrixKind, str] = {}
     results = []
     for part in blend.parts:
         if part.kind not in matrices:
-            matrices[part.kind] = featurizers[part.kind].write(builder, names, rows)
+            matrices[part.kind] = featurizers[part.kind].write(builder, names, rows, times)
         result = part.piece.write(builder, matrices[part.kind])
         if part.weight != 1.0:
             result = builder.add("Mul", result, builder.constant(np.float32(part.weight)))

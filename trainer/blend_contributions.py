@@ -27,7 +27,7 @@ def contribute(
     if len(blend.parts) != 1 or blend.parts[0].weight != 1.0:
         return graph, None
     (part,) = blend.parts
-    featurizer, width = featurizers[part.kind], len(rows.number_places) + len(rows.text_places)
+    featurizer, width = featurizers[part.kind], len({*rows.number_places, *rows.text_places})
     matrix = featurizer.transform(rows.take(evenly(len(rows), USUAL_ROWS)))
     try:
         return add_contributions(

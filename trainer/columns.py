@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from trainer.cycles import Cycles
 from trainer.timestamps import are_timestamps
 
 Kind = Literal["number", "category", "time"]
@@ -32,6 +33,7 @@ class Column:
         integral: every number present is whole.
         commas: how many numbers were written with a decimal comma.
         turn: where the kind of the values changes, in words; "" where numbers and texts are scattered.
+        cycles: what is learned of points in time; None: they are categories.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Column:
     integral: bool = False
     commas: int = 0
     turn: str = ""
+    cycles: Cycles | None = None
 
     @property
     def missing(self) -> np.ndarray[Any, Any]:

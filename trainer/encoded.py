@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from trainer.cases import Case
 from trainer.columns import Column
+from trainer.cycles import Cycles
+from trainer.timestamp_forms import Form
 
 Array = np.ndarray[Any, Any]
 #: The code of a text that no row of the table has.
@@ -21,10 +23,11 @@ class Encoded:
     """Rows of raw columns.
 
     Attributes:
-        numbers: float32, shape (rows, number columns), missing NaN.
+        numbers: float32, shape (rows, number columns), missing NaN; those of points in time come last.
         codes: int32, shape (rows, text columns); places in `texts`, or UNKNOWN.
         number_places, text_places: which raw column each of them is.
         texts: of each text column the values that it has, sorted; "" stands for missing.
+        cycles: of each column of points in time what its numbers are.
     """
 
     numbers: Array
@@ -32,47 +35,70 @@ class Encoded:
     number_places: tuple[int, ...]
     text_places: tuple[int, ...]
     texts: tuple[tuple[str, ...], ...]
+    cycles: tuple[Cycles, ...] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def take(self, rows: Array) -> "Encoded":
-        return Encoded(self.numbers[rows], self.codes[rows], self.number_places, self.text_places, self.texts)
+        return replace(self, numbers=self.numbers[rows], codes=self.codes[rows])
+
+    @property
+    def plain(self) -> tuple[int, ...]:
+        """Raw columns that are numbers."""
+        return self.number_places[: len(self.number_places) - sum(one.width for one in self.cycles)]
+
+    @property
+    def timed(self) -> tuple[int, ...]:
+        """Raw columns that are points in time, one for each of `cycles`."""
+        return tuple(dict.fromkeys(self.number_places[len(self.plain) :]))
 
 
 def encode(features: Sequence[Column]) -> Encoded:
     """Return every row of typed columns."""
     numbers = [index for index, column in enumerate(features) if column.kind == "number"]
-    texts = [index for index, column in enumerate(features) if column.kind != "number"]
-    rows = len(features[0].values)
-    matrix = np.empty((rows, len(numbers)), dtype=np.float32)
-    for place, index in enumerate(numbers):
-        matrix[:, place] = features[index].values
+    times = [(index, column.cycles) for index, column in enumerate(features) if column.cycles is not None]
+    texts = [index for index, column in enumerate(features) if column.kind != "number" and column.cycles is None]
+    rows, cycles = len(features[0].values), tuple(one for _, one in times)
+    matrix = _numbers([column.values for column in features], rows, numbers, times)
+    number_places = (*numbers, *(index for index, one in times for _ in range(one.width)))
     codes = np.empty((rows, len(texts)), dtype=np.int32)
     known = []
     for place, index in enumerate(texts):
         values, codes[:, place] = np.unique(features[index].values.astype(object), return_inverse=True)
         known.append(tuple(str(value) for value in values))
-    return Encoded(matrix, codes, tuple(numbers), tuple(texts), tuple(known))
+    return Encoded(matrix, codes, number_places, tuple(texts), tuple(known), cycles)
 
 
 def encode_case(case: Case, like: Encoded) -> Encoded:
     """Return the rows of a proof in the codes of a table."""
-    numbers = np.empty((case.rows, len(like.number_places)), dtype=np.float32)
-    for place, index in enumerate(like.number_places):
-        numbers[:, place] = case.columns[index]
+    times = list(zip(like.timed, like.cycles, strict=True))
+    numbers = _numbers(case.columns, case.rows, like.plain, times)
     codes = np.full((case.rows, len(like.text_places)), UNKNOWN, dtype=np.int32)
     for place, index in enumerate(like.text_places):
         known = {text: code for code, text in enumerate(like.texts[place])}
         codes[:, place] = [known.get(str(value), UNKNOWN) for value in case.columns[index]]
-    return Encoded(numbers, codes, like.number_places, like.text_places, like.texts)
+    return replace(like, numbers=numbers, codes=codes)
+
+
+def _numbers(columns: Sequence[Array], rows: int, plain: Sequence[int], times: Sequence[tuple[int, Cycles]]) -> Array:
+    """Numbers as they are, and then those of points in time."""
+    matrix = np.empty((rows, len(plain) + sum(one.width for _, one in times)), dtype=np.float32)
+    for place, index in enumerate(plain):
+        matrix[:, place] = columns[index]
+    start = len(plain)
+    for index, cycles in times:
+        matrix[:, start : start + cycles.width] = cycles.numbers(columns[index])
+        start += cycles.width
+    return matrix
 
 
 def save_encoded(folder: Path, rows: Encoded) -> None:
     """Write the rows so that `load_encoded` maps them into memory."""
     np.save(folder / "numbers.npy", rows.numbers)
     np.save(folder / "codes.npy", rows.codes)
-    about = {"numbers": rows.number_places, "texts": rows.text_places, "known": rows.texts}
+    cycles = [asdict(one) for one in rows.cycles]
+    about = {"numbers": rows.number_places, "texts": rows.text_places, "known": rows.texts, "cycles": cycles}
     (folder / "columns.json").write_text(json.dumps(about))
 
 
@@ -84,4 +110,5 @@ def load_encoded(folder: Path) -> Encoded:
         tuple(about["numbers"]),
         tuple(about["texts"]),
         tuple(tuple(texts) for texts in about["known"]),
+        tuple(Cycles(Form(**one["form"]), tuple(one["parts"])) for one in about["cycles"]),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.preprocessing import TargetEncoder
 
 from trainer.columns import Column
+from trainer.cycle_graph import write_cycles
 from trainer.encoded import Array, Encoded
 from trainer.graph_builder import FLOAT, GraphBuilder
 
@@ -82,16 +83,17 @@ class Featurizer:
                 scaled = scaled / np.sqrt(drawn * drawn + np.float32(1.0))
         return np.asarray(scaled, dtype=np.float32)
 
-    def write(self, builder: GraphBuilder, names: Sequence[str], rows: Encoded) -> str:
+    def write(self, builder: GraphBuilder, names: Sequence[str], rows: Encoded, times: Sequence[str] = ()) -> str:
         """Add the featurizer to a graph and return the tensor of its matrix, shape (rows, width).
 
         Args:
             names: of the inputs, by raw column.
             rows: any rows of the table, for what its columns are.
+            times: what `write_times` returned for them; several featurizers share it.
         """
         parts = []
         if rows.number_places:
-            numbers = _joined(builder, [names[place] for place in rows.number_places])
+            numbers = _joined(builder, [*(names[place] for place in rows.plain), *times])
             parts.append(self._write_numbers(builder, numbers))
             if self.kind != "raw" and len(self.told):
                 some = builder.add("Gather", numbers, builder.constant(self.told, np.int64), axis=1)
@@ -188,6 +190,11 @@ def _target_means(codes: Array, target: Array, classes: int, known: int, seed: i
 def _encoder(classes: int) -> TargetEncoder:
     kind = "continuous" if classes == 0 else "binary" if classes == 2 else "multiclass"
     return TargetEncoder(target_type=kind)
+
+
+def write_times(builder: GraphBuilder, names: Sequence[str], rows: Encoded) -> list[str]:
+    """Add what makes numbers of the points in time, and return them."""
+    return [write_cycles(builder, names[place], one) for place, one in zip(rows.timed, rows.cycles, strict=True)]
 
 
 def _joined(builder: GraphBuilder, parts: Sequence[str]) -> str:

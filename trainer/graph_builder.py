@@ -7,10 +7,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.graph_format import ROWS, TARGET_OPSET, serialize
+from trainer.graph_format import ROWS, TARGET_OPSET, TEXT_OPERATORS, TEXT_OPSET, serialize
 
 #: The oldest format that has the operator sets we write, so that old runtimes read it.
-IR_VERSION = 8
+IR_VERSION, TEXT_IR_VERSION = 8, 9
+#: Operators whose axes became an input between our two operator sets.
+_AXES = ("ReduceMean", "ReduceSumSquare")
 
 
 class GraphBuilder:
@@ -61,12 +63,24 @@ class GraphBuilder:
 
     def finish(self) -> bytes:
         """Return the checked graph's bytes. Raises ExportError where it contradicts itself."""
+        texts = any(node.op_type in TEXT_OPERATORS for node in self._nodes)
+        if texts:
+            self._move_axes()
         graph = helper.make_graph(self._nodes, "genba", self._inputs, self._outputs, self._constants)
         used = {node.domain for node in self._nodes} | {""}
-        opsets = [helper.make_opsetid(domain, version) for domain, version in TARGET_OPSET.items() if domain in used]
+        versions = {**TARGET_OPSET, "": TEXT_OPSET if texts else TARGET_OPSET[""]}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items() if domain in used]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="genba")
-        model.ir_version = IR_VERSION
+        model.ir_version = TEXT_IR_VERSION if texts else IR_VERSION
         return serialize(model)
+
+    def _move_axes(self) -> None:
+        """Write the nodes as the newer operator set has them."""
+        for node in self._nodes:
+            axes = [attribute for attribute in node.attribute if attribute.name == "axes"]
+            if node.op_type in _AXES and axes:
+                node.input.append(self.constant(list(axes[0].ints), np.int64))
+                node.attribute.remove(axes[0])
 
     def _name(self) -> str:
         self._made += 1

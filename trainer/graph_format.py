@@ -6,6 +6,9 @@ from trainer.errors import ExportError
 
 #: Old enough for every runtime that we support, new enough for every operator that we need.
 TARGET_OPSET = {"": 17, "ai.onnx.ml": 3}
+#: That of graphs which take texts apart: such operators are no older.
+TEXT_OPSET = 20
+TEXT_OPERATORS = ("RegexFullMatch", "StringSplit")
 ROWS = "rows"
 
 

@@ -26,7 +26,7 @@ def reference_bytes(features: Sequence[Column], output: np.ndarray[Any, Any], cl
             sketch = NumericSketch()
             sketch.update(column.values)
             numeric[column.name] = sketch.summary()
-        else:
+        elif column.cycles is None:  # no moment comes again, so all would be drift
             texts = CategorySketch()
             texts.update(column.values)
             categories[column.name] = texts.summary()
@@ -50,6 +50,8 @@ def _spec(column: Column) -> TensorSpec:
         present = column.values[~np.isnan(column.values)]
         low, high = (float(present.min()), float(present.max())) if len(present) else (None, None)
         return TensorSpec(column.name, "float32", unit=unit_of(column.name), low=low, high=high)
+    if column.cycles is not None:
+        return TensorSpec(column.name, "string")
     values, counts = np.unique(column.values[column.values != ""], return_counts=True)
     order = np.lexsort((values, -counts))[:MAX_CATEGORIES]
     return TensorSpec(column.name, "string", categories=tuple(str(value) for value in values[order]))

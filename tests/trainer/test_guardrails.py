@@ -88,8 +88,22 @@ def test_constants_and_identifiers_are_dropped(plant: pd.DataFrame) -> None:
     assert len(names(checked)) == 5
 
 
+def test_points_in_time_are_used_as_what_comes_again_of_them(plant: pd.DataFrame) -> None:
+    plant["at"] = pd.date_range("2022-01-01 10:00", periods=len(plant), freq="83h").astype(str)
+    plant.loc[:2, "at"] = ["", "01.02.2024", "2024-01-01T10:00"]
+    checked = check_table(plant, "yield", None)
+    found = rail(checked, "date and time columns")
+    assert (found.state, found.columns) == ("done", ("at",))
+    assert found.done == "used the hour, weekday and day of year of 'at'"
+    assert found.override == "--drop at"
+    assert "must come on the line in the same form (2024-01-01 00:00)" in found.seen[0]
+    assert found.seen[0].endswith("2 texts of another form are missing values")
+    for check in ("identifier columns", "many categories", "drift within the table"):
+        assert "at" not in rail(checked, check).columns
+
+
 def test_points_in_time_are_dropped_with_the_reason_and_the_way_to_have_them(plant: pd.DataFrame) -> None:
-    times = pd.date_range("2024-01-01 10:00", periods=len(plant), freq="h")
+    times = pd.date_range("2024-01-01 10:00", periods=len(plant), freq="min")
     plant["at"] = times
     plant["batch day"] = times.strftime("%d.%m.%Y")
     checked = check_table(plant, "yield", None)

@@ -94,7 +94,7 @@ def _error(error: float | None) -> str:
 
 def _moves(manifest: Manifest, card: Card) -> str:
     """What a direction is of; of two classes it is the class in question."""
-    of = card.effects[0].of if len(manifest.classes) == 2 else "prediction"
+    of = card.effects[0].of if len(manifest.classes) == 2 and card.effects else "prediction"
     return f"{of[:1].upper()}{of[1:]}, as it rises"
 
 

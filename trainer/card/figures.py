@@ -121,6 +121,8 @@ def _curves(
     for column in columns:
         if over():
             break
+        if column.cycles is not None:  # no moment stands for another
+            continue
         curve, effect = dependence(session, material.features, column, material.held_out, shown)
         curves.append(curve)
         effects.append(effect)

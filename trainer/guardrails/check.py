@@ -9,6 +9,7 @@ import pandas as pd
 
 from protocols.manifest import Task
 from trainer.columns import Column, type_column
+from trainer.cycles import find_cycles
 from trainer.errors import ColumnNameRefusedError, MissingColumnError, NoFeaturesError, RequestError
 from trainer.guardrails.drift import drift_rail
 from trainer.guardrails.duplicates import duplicate_rails, identical_rows
@@ -87,21 +88,22 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
     first += [rows_rail(labels, len(features)), *dropping_rails]
     groups, group_rails = _groups(columns, features, labels, wishes)
     by_group = wishes.group is not None
-    order_found, order = order_rail(find_clock(columns), features, labels, wishes.validate, grouped=by_group)
+    order_found, order = order_rail(find_clock(columns), _untimed(features), labels, wishes.validate, grouped=by_group)
     if order is not None:
         features, labels, groups = _in_order(features, labels, groups, order)
+    others = _untimed(features)
     found = [
         *first,
         *_length_rails(table, of_rows),
         *_sampling_rails(labels),
         missing_rail(features),
-        category_rail(features),
+        category_rail(others),
         *group_rails,
         order_found,
-        drift_rail(features, labels, ordered=order is not None),
+        drift_rail(others, labels, ordered=order is not None),
         unit_rail(features),
         outlier_rail(features),
-        twin_rail(features),
+        twin_rail(others),
     ]
     if kept is not None:
         labels = replace(labels, rows=kept[labels.rows])
@@ -141,7 +143,7 @@ def _unfit(name: str) -> str | None:
 def _described(columns: Sequence[Column], labels: Target, wishes: Wishes) -> tuple[list[Column], list[Guardrail]]:
     """Leave out the columns that describe no row or know the answer."""
     keep = frozenset(wishes.keep)
-    features = [column for column in columns if column.name != wishes.group or column.name in keep]
+    features = [_timed(column) for column in columns if column.name != wishes.group or column.name in keep]
     rails: list[Guardrail] = []
     dropped: list[str] = list(wishes.drop)
     looks: tuple[Look, ...] = (time_rail, constant_rail, identifier_rail, _leakage_rail(labels))
@@ -154,6 +156,15 @@ def _described(columns: Sequence[Column], labels: Target, wishes: Wishes) -> tup
     if not features:
         raise NoFeaturesError(dropped)
     return features, rails
+
+
+def _timed(column: Column) -> Column:
+    return replace(column, cycles=find_cycles(column.values)) if column.kind == "time" else column
+
+
+def _untimed(features: Sequence[Column]) -> list[Column]:
+    """Columns whose values themselves are learned: a moment always moves on, and is no category."""
+    return [column for column in features if column.cycles is None]
 
 
 def _leakage_rail(target: Target) -> Look:

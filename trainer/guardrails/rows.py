@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from trainer.columns import Column
-from trainer.guardrails.rail import Guardrail, dropping
+from trainer.cycles import LEAST_DAYS, in_words
+from trainer.guardrails.rail import Guardrail, State, dropping, found, quoted
 
 #: Text columns with a larger share of different values are identifiers.
 IDENTIFIER_SHARE = 0.95
@@ -28,22 +29,36 @@ def constant_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Gua
 
 
 def time_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
-    """A moment of the training data never comes again, and a graph cannot read a date."""
+    """A moment of the training data never comes again; its hour, weekday and day of the year may."""
     times = [column for column in features if column.kind == "time"]
-    seen = [
-        f"{column.name!r} holds points in time{_example(column)}, which do not come again on the line: learnt as "
-        "categories, every later one would be unknown to the model"
-        for column in times
-    ]
-    rail, unwanted = dropping("date and time columns", seen, [column.name for column in times], keep)
-    if not unwanted:
-        return rail, unwanted
-    override = f"{rail.override} (as categories), or put what matters (hour, weekday, age) into columns of numbers"
-    return msgspec.structs.replace(rail, override=override), unwanted
+    used = [column for column in times if column.cycles is not None]
+    others = [column for column in times if column.cycles is None]
+    seen = [f"{column.name!r} holds points in time{_example(column)}, which {_what_of(column)}" for column in times]
+    rail, unwanted = dropping("date and time columns", seen, [column.name for column in others], keep)
+    if not used:
+        override = f"{rail.override} (as categories), or put what matters (hour, weekday, age) into columns of numbers"
+        return (msgspec.structs.replace(rail, override=override) if unwanted else rail), unwanted
+    learned = [f"used the {in_words(column.cycles.parts)} of {column.name!r}" for column in used if column.cycles]
+    done = "; ".join([*learned, *([rail.done] if rail.done else [])])
+    override = "; ".join([f"--drop {quoted(used[0].name)}", *([rail.override] if unwanted else [])])
+    state: State = "alerted" if rail.state == "alerted" else "done"
+    return found("date and time columns", state, seen, done, override, [column.name for column in times]), unwanted
+
+
+def _what_of(column: Column) -> str:
+    if column.cycles is None:
+        return (
+            "do not come again on the line: learnt as categories, every later one would be unknown to the model; and "
+            "no hour, weekday or day of the year can be used: the texts have no one form that the graph reads, or "
+            f"cover less than {LEAST_DAYS['hour']} days, {LEAST_DAYS['weekday']} days and two years"
+        )
+    strays = len(column.values) - int(column.missing.sum()) - column.cycles.form.fits(list(column.values))
+    more = f"; {strays} texts of another form are missing values" if strays else ""
+    return f"must come on the line in the same form ({column.cycles.form.example}); the moment itself is left out{more}"
 
 
 def identifier_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
-    named = [(column.name, why) for column in features if (why := _identifier(column))]
+    named = [(column.name, why) for column in features if column.cycles is None and (why := _identifier(column))]
     return dropping("identifier columns", [f"{n!r} {why}" for n, why in named], [n for n, _ in named], keep)
 
 
