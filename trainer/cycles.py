@@ -17,10 +17,10 @@ from trainer.timestamp_forms import Form, read, recognise
 Array = np.ndarray[Any, Any]
 Cycle = Literal["hour", "weekday", "day of year"]
 
-#: Days that a table must cover for a cycle to be used.
-LEAST_DAYS: dict[Cycle, int] = {"hour": 3, "weekday": 21, "day of year": 730}
-#: Moments at either end that do not count for that, by share: a wrong year among them makes no span.
-STRAY = 0.01
+#: Days, weeks or years in which an hour, a weekday or a month must have been seen, ...
+LEAST_ROUNDS: dict[Cycle, int] = {"hour": 7, "weekday": 4, "day of year": 2}
+#: ... in this share of the rows, for the cycle to be used.
+COMES_AGAIN = 0.9
 #: Minutes that are told apart within a day.
 STEP_MIN = 15
 #: By month, from 1 on; Sakamoto's for the weekday, and days before it in a common year.
@@ -72,12 +72,22 @@ def find_cycles(texts: Array) -> Cycles | None:
     moments = read(form, texts)
     moments = moments[moments[:, 0] >= 0]
     places = _places(moments)
-    days = np.sort(moments[:, 0] * 366 + places["day of year"])
-    low, high = days[int(STRAY * len(days))], days[-1 - int(STRAY * len(days))]
-    parts = tuple(
-        part for part, least in LEAST_DAYS.items() if high - low + 1 >= least and len(np.unique(places[part])) > 1
-    )
+    years = moments[:, 0]
+    days = 365 * years + (years - 1) // 4 + places["day of year"]
+    seen: dict[Cycle, tuple[Array, Array]] = {
+        "hour": (moments[:, 3] // 60, days),
+        "weekday": (places["weekday"], (days - places["weekday"]) // 7),
+        "day of year": (moments[:, 1], years),
+    }
+    parts = tuple(part for part, (at, rounds) in seen.items() if _comes_again(at, rounds, LEAST_ROUNDS[part]))
     return Cycles(form, parts) if parts else None
+
+
+def _comes_again(at: Array, rounds: Array, least: int) -> bool:
+    """Whether most rows lie where so many rounds have rows, and not all at one place."""
+    places, of_row = np.unique(at, return_inverse=True)
+    pairs = np.unique(np.stack([of_row, rounds]), axis=1)
+    return len(places) > 1 and bool((np.bincount(pairs[0])[of_row] >= least).mean() >= COMES_AGAIN)
 
 
 def _places(moments: Array) -> dict[Cycle, Array]:

@@ -21,6 +21,8 @@ from trainer.timestamp_forms import BETWEEN, MARKS, ORDERS, ZONES, Form, recogni
 from trainer.train import train
 
 FORMS = [Form(*each) for each in product(ORDERS, MARKS, BETWEEN, ZONES) if each[2] or not each[3]]
+#: Days and hours of trials at a plant: the hour tells which trial it was.
+CAMPAIGNS = [(1, 9), (2, 13), (5, 10), (9, 15), (16, 8), (20, 11), (25, 14), (28, 16)]
 ENDS = {"": "", "Z": "Z", "offset": "+09:00"}
 BROKEN = ["", "tomorrow", "2024", "2024-13-01 10:00", "2024-01-31 25:00", "１２:00", "2024-01-31 10:00 ", "--", "\n"]
 
@@ -90,6 +92,12 @@ def test_a_cycle_is_used_where_the_table_went_round_it(days: int, used: tuple[st
     texts = pd.date_range("2021-03-01", periods=24 * days, freq="h").astype(str).to_numpy(dtype=object)
     found = find_cycles(texts)
     assert (found.parts if found else None) == used
+
+
+def test_hours_of_a_few_scattered_days_are_no_cycle() -> None:
+    days = [pd.date_range(f"2024-03-{day:02} {hour:02}:00", periods=200, freq="s") for day, hour in CAMPAIGNS]
+    texts = np.concatenate([each.astype(str).to_numpy(dtype=object) for each in days])
+    assert find_cycles(texts) is None
 
 
 def test_a_few_wrong_years_make_no_span_and_one_hour_is_no_cycle() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from trainer.columns import Column
-from trainer.cycles import LEAST_DAYS, in_words
+from trainer.cycles import LEAST_ROUNDS, in_words
 from trainer.guardrails.rail import Guardrail, State, dropping, found, quoted
 
 #: Text columns with a larger share of different values are identifiers.
@@ -49,8 +49,9 @@ def _what_of(column: Column) -> str:
     if column.cycles is None:
         return (
             "do not come again on the line: learnt as categories, every later one would be unknown to the model; and "
-            "no hour, weekday or day of the year can be used: the texts have no one form that the graph reads, or "
-            f"cover less than {LEAST_DAYS['hour']} days, {LEAST_DAYS['weekday']} days and two years"
+            "no hour, weekday or day of the year can be used: the texts have no one form that the graph reads, or the "
+            f"same hours were not seen on {LEAST_ROUNDS['hour']} days, nor the same weekdays in "
+            f"{LEAST_ROUNDS['weekday']} weeks, nor the same months in {LEAST_ROUNDS['day of year']} years"
         )
     strays = len(column.values) - int(column.missing.sum()) - column.cycles.form.fits(list(column.values))
     more = f"; {strays} texts of another form are missing values" if strays else ""
