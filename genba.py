@@ -1,17 +1,56 @@
-"""The front door: the `genba` command. Each verb is loaded only when it is called."""
+"""The front door: the `genba` command, and the same verbs in Python. Each is loaded only when it is called.
+
+import genba
+
+model = genba.train("press.csv", "scrap", budget="60s")
+model.predict(rows)
+"""
 
 import contextlib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protocols.errors import GenbaError
 
-__all__ = ["__version__", "main"]
+if TYPE_CHECKING:
+    from edge_agent.scoring import Summary
+    from trainer.estimators import Classifier, Regressor
+    from trainer.trained import TrainedModel
+    from trainer.verbs import choose, import_model, load, reproduce, train
+
+__all__ = [
+    "Classifier",
+    "GenbaError",
+    "Regressor",
+    "TrainedModel",
+    "__version__",
+    "choose",
+    "import_model",
+    "load",
+    "main",
+    "publish",
+    "reproduce",
+    "score",
+    "train",
+]
 __version__ = "0.1.0"
+
+#: What Python has of the trainer, and where it lives: loaded when it is first asked for.
+_OF_TRAINER = {
+    "Classifier": "trainer.estimators",
+    "Regressor": "trainer.estimators",
+    "TrainedModel": "trainer.trained",
+    "choose": "trainer.verbs",
+    "import_model": "trainer.verbs",
+    "load": "trainer.verbs",
+    "reproduce": "trainer.verbs",
+    "train": "trainer.verbs",
+}
 
 
 class Verb(NamedTuple):
@@ -33,7 +72,7 @@ BUNDLE_VERBS: dict[str, Verb] = {
 VERBS: dict[str, Verb] = {
     "demo": Verb("registry.demo.cli:demo", "demo", "run the whole loop on this machine and explain each step"),
     "registry": Verb("registry.cli:registry", "registry", "init and serve the registry; make enrolment tokens"),
-    "train": Verb("genba:train_command", "trainer", "train a release candidate from a table"),
+    "train": Verb("genba:_train_verb", "trainer", "train a release candidate from a table"),
     "reproduce": Verb("trainer.cli:reproduce", "trainer", "train a release again and compare the digests"),
     "choose": Verb("trainer.cli:choose", "trainer", "release another entry of the front that training found"),
     "publish": Verb("registry.client.cli:publish", None, "upload a candidate to a registry, which signs it"),
@@ -44,8 +83,10 @@ VERBS: dict[str, Verb] = {
     "assign": Verb("registry.client.cli:assign", None, "say which devices should run a release"),
     "bundle": Verb("genba:bundle", None, "carry releases to a device on a USB stick, and what it recorded back"),
     "agent": Verb("edge_agent.cli:agent", "cpu", "enrol, run and inspect this device's agent"),
-    "score": Verb("genba:score", "cpu", "score a file with a release, offline"),
-    "explain": Verb("genba:explain", "trainer", "say why a release answers rows as it does, and what would change it"),
+    "score": Verb("genba:_score_verb", "cpu", "score a file with a release, offline"),
+    "explain": Verb(
+        "genba:_explain_verb", "trainer", "say why a release answers rows as it does, and what would change it"
+    ),
     "devices": Verb("genba:devices", None, "list profiles, probe this machine, tune or measure a model, write kits"),
     "simulate": Verb("rehearsal.cli:simulate", "demo", "a production line, or a fleet of devices"),
 }
@@ -100,7 +141,7 @@ def bundle(argv: list[str]) -> int:
     return 0 if asked else 2
 
 
-def train_command(argv: list[str]) -> int:
+def _train_verb(argv: list[str]) -> int:
     """Train; a board that is to be measured is asked by the side that knows registries."""
     from trainer import cli
 
@@ -114,14 +155,14 @@ def _measuring(registry: str, kind: str) -> Any:
     return measuring_on(RegistryClient(registry, os.environ.get("GENBA_TOKEN")), kind, timeout_s=600)
 
 
-def score(argv: list[str]) -> int:
+def _score_verb(argv: list[str]) -> int:
     """Score a file; a release that a registry has is fetched first, by the side that knows registries."""
     from edge_agent import score_cli
 
     return score_cli.score(argv, _bring)
 
 
-def explain(argv: list[str]) -> int:
+def _explain_verb(argv: list[str]) -> int:
     """Explain a release's answers; the release is proven by the side that knows signatures."""
     from trainer import explain_cli
 
@@ -158,21 +199,102 @@ def devices(argv: list[str]) -> int:
     return cli.devices(argv)
 
 
+def publish(candidate: "TrainedModel | Path | str", registry: str | None = None, *, token: str | None = None) -> str:
+    """Upload a candidate to a registry, which checks its proof and signs it; return `model@version`.
+
+    Args:
+        candidate: a model, or the folder of one.
+        registry: its URL; None: GENBA_REGISTRY, or this machine's.
+        token: the API token; None: GENBA_TOKEN.
+
+    Raises:
+        GenbaError: it is no candidate, or the registry cannot be reached or refuses it; the text says why.
+    """
+    from registry.client.upload import publish_candidate
+
+    return publish_candidate(_folder_of(candidate), registry, token)
+
+
+def score(
+    release: "TrainedModel | Path | str",
+    data: Path | str,
+    out: Path | str,
+    *,
+    home: Path | str | None = None,
+    registry: str | None = None,
+    **options: Any,
+) -> "Summary":
+    """Score a file of any size with a release, offline, and return what was done.
+
+    Args:
+        release: a model, a candidate's folder, a bundle, or `model@version` with home or registry.
+        data: a table's file, or a folder of images.
+        out: the file of the result, by its name: .csv, .parquet, .jsonl, .sqlite.
+        home: an agent's home: its releases, and the root that it trusts.
+        registry: URL to fetch the release from; the API token is in GENBA_TOKEN.
+        options: more of `edge_agent.scoring.Options`, such as `keep`, `on_error` or `resume`.
+
+    Raises:
+        GenbaError: nothing proves the release, or the file cannot be scored; the text says why.
+    """
+    from edge_agent.scoring import Options, score_file
+
+    named = str(_folder_of(release))
+    with _proven(named, Path(home) if home else None, registry) as (folder, _):
+        return score_file(folder, Path(data), Path(out), Options(**options))
+
+
+class _Registries:
+    """What the trainer, which knows no registry, asks of the side that does."""
+
+    publish = staticmethod(publish)
+    measuring = staticmethod(_measuring)
+
+
+def _folder_of(given: "TrainedModel | Path | str") -> Path:
+    return Path(given) if isinstance(given, str | Path) else given.folder
+
+
+def __getattr__(name: str) -> Any:
+    """Load what Python has of the trainer. Raises MissingExtraError where its packages are not installed."""
+    if name not in _OF_TRAINER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with _explained("trainer"), warnings.catch_warnings():
+        # Of tqdm, which Optuna brings, in a notebook without widgets; nothing here uses it.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        registries = importlib.import_module("trainer.registries")
+        found = getattr(importlib.import_module(_OF_TRAINER[name]), name)
+    registries.introduce(_Registries)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_TRAINER})
+
+
 class MissingExtraError(GenbaError):
-    """A verb needs a package that is not installed."""
+    """What is asked for needs a package that is not installed."""
 
 
 def _call(verb: Verb, rest: list[str]) -> int:
     """Load a verb and run it; verbs import what is slow to load only when they run."""
     module, _, function = verb.target.partition(":")
-    try:
+    with _explained(verb.extra):
         loaded: Callable[[list[str]], int] = getattr(importlib.import_module(module), function)
         return loaded(rest)
+
+
+@contextlib.contextmanager
+def _explained(extra: str | None) -> Iterator[None]:
+    """Name the extra that brings a package which is not installed."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        if error.name is None or verb.extra is None or error.name.split(".")[0] in _OURS:
+        if error.name is None or extra is None or error.name.split(".")[0] in _OURS:
             raise
         # ONNX Runtime is an extra of its own: its builds exclude one another.
-        extra = "cpu" if error.name == "onnxruntime" else verb.extra
+        extra = "cpu" if error.name == "onnxruntime" else extra
         raise MissingExtraError(
             f"this needs the package {error.name!r}, which is not installed: pip install 'genba[{extra}]'"
         ) from error

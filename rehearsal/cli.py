@@ -13,8 +13,8 @@ from typing import Any
 
 from devices.profiles import list_profiles
 from protocols.names import ReleaseRef
-from registry.client.cli import DEFAULT_REGISTRY
 from registry.client.rest import RegistryClient
+from registry.client.upload import DEFAULT_REGISTRY
 from rehearsal.fleet import PROFILES, Cast, Census, Fleet, RehearsalError
 from rehearsal.readings import read_table
 

@@ -6,13 +6,14 @@ not installed escapes as ModuleNotFoundError, from which the front door makes a 
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.interruption import Interruption
+from trainer.progress_line import ProgressLine
 from trainer.train_options import add_limit_options, add_search_options, milliseconds
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ def train(argv: list[str], measuring: Callable[[str, str], "MeasureGraph"] | Non
     from trainer.report import decode_report, describe
     from trainer.train import train as run
 
-    with _Progress() as progress, _Interrupt() as interrupt:
+    with ProgressLine() as progress, Interruption() as interruption:
         manifest = run(
             request,
             given.out,
             progress,
             force=given.force,
             measure=measure,
-            interrupted=interrupt.asked,
+            interrupted=interruption.asked,
             begun=_BEGUN,
             nursery=nursery,
         )
@@ -130,7 +131,7 @@ def import_model(argv: list[str]) -> int:
     )
     if given.trust and given.file.suffix not in _NO_CODE:
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
-    with _Progress() as progress:
+    with ProgressLine() as progress:
         manifest = import_file(request, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     _tell_next(given.out)
@@ -143,7 +144,7 @@ def choose(argv: list[str]) -> int:
     from trainer.report import decode_report, describe
     from trainer.reproduction import choose_again
 
-    with _Progress() as progress:
+    with ProgressLine() as progress:
         manifest = choose_again(given.candidate, given.entry, given.data, given.out, progress, force=given.force)
     print(describe(decode_report((given.out / "report.json").read_bytes()), manifest))
     _tell_next(given.out)
@@ -155,7 +156,7 @@ def reproduce(argv: list[str]) -> int:
     given = _reproduce_parser().parse_args(argv)
     from trainer.reproduction import reproduce_release
 
-    with _Progress() as progress:
+    with ProgressLine() as progress:
         found = reproduce_release(given.release, given.data, progress)
     for line in found.differences:
         print(f"differs, and did not matter: {line}")
@@ -166,49 +167,6 @@ def reproduce(argv: list[str]) -> int:
 def _tell_next(out: Path) -> None:
     registry = "" if os.environ.get("GENBA_REGISTRY") else " --registry URL"
     print(f"\ncandidate: {out}\nnext: genba publish {out}{registry}")
-
-
-class _Interrupt:
-    """Ctrl-C once: the search ends and the best so far is finished. Twice: everything ends."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def asked(self) -> bool:
-        return self._asked
-
-    def __enter__(self) -> "_Interrupt":
-        self._before = signal.signal(signal.SIGINT, self._take)
-        return self
-
-    def _take(self, number: int, frame: object) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        print("\ngenba: the search ends; finishing the best so far (Ctrl-C again to stop at once)", file=sys.stderr)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-
-class _Progress:
-    """One line on a terminal that is rewritten, and nothing in a pipe."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __call__(self, text: str, share: float) -> None:
-        if self._live:
-            sys.stderr.write(f"\r\x1b[K{'#' * round(share * 20):<20} {share:4.0%} {text[:100]}")
-            sys.stderr.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 def _train_parser() -> argparse.ArgumentParser:

@@ -92,21 +92,18 @@ def _tell_otherwise(session: Any, manifest: "Manifest", rows: "Rows", given: Any
 
 def _goal(session: Any, manifest: "Manifest", rows: "Rows", given: Any) -> "Goal":
     """What is asked for; of classes, where none is named, the likeliest other one."""
-    import numpy as np
-
+    from trainer.alternatives import likeliest_other
     from trainer.errors import RequestError
-    from trainer.graphs import run_graph, to_feed
     from trainer.levers import Goal
 
     if given.below is not None or given.above is not None:
         return Goal("at most", given.below) if given.below is not None else Goal("at least", given.above)
     if given.to is not None:
         return Goal("class", given.to)
-    if not manifest.classes:
+    other = likeliest_other(session, manifest, rows.columns, given.row - 1)
+    if other is None:
         raise RequestError("--change needs --below X or --above X: which number is wanted?")
-    answers, shares, *_ = run_graph(session, to_feed(rows.columns, np.array([given.row - 1])))
-    others = [(float(share), name) for share, name in zip(shares[0], manifest.classes, strict=True)]
-    return Goal("class", max(one for one in others if one[1] != str(answers.reshape(-1)[0]))[1])
+    return Goal("class", other)
 
 
 def _names(text: str, columns: list[str]) -> list[str]:

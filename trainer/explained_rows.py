@@ -41,12 +41,14 @@ def read_rows(folder: Path, manifest: Manifest, data: Path, background: Path | N
         RequestError: the model does not take plain columns.
         TableError: a file is no table, lacks an input, or has text where a number is needed.
     """
-    if manifest.fed:
-        raise RequestError(
-            f"{manifest.release} takes windows, images or state: only models of plain columns are explained"
-        )
-    asked = _columns(manifest, read_table(data), data.name)
-    usual = _columns(manifest, read_table(background), background.name) if background else _golden(folder, manifest)
+    asked = input_columns(manifest, read_table(data), data.name)
+    if background is not None:
+        return beside(asked, input_columns(manifest, read_table(background), background.name))
+    return beside(asked, usual_columns(folder, manifest))
+
+
+def beside(asked: Sequence[Column], usual: Sequence[Column]) -> Rows:
+    """Put the rows that are asked about, and the usual ones, under one another."""
     both = tuple(
         replace(one, values=np.concatenate([one.values, two.values])) for one, two in zip(asked, usual, strict=True)
     )
@@ -54,7 +56,20 @@ def read_rows(folder: Path, manifest: Manifest, data: Path, background: Path | N
     return Rows(both, np.arange(count), np.arange(count, len(both[0].values)))
 
 
-def _columns(manifest: Manifest, table: pd.DataFrame, name: str) -> list[Column]:
+def input_columns(manifest: Manifest, table: pd.DataFrame, name: str) -> list[Column]:
+    """Return a table's columns as the model takes them.
+
+    Args:
+        name: what the table is called in errors.
+
+    Raises:
+        RequestError: the model does not take plain columns.
+        TableError: it lacks an input, or has text where a number is needed.
+    """
+    if manifest.fed:
+        raise RequestError(
+            f"{manifest.release} takes windows, images or state: only models of plain columns can be asked here"
+        )
     for spec in manifest.inputs:
         if spec.name not in table.columns:
             raise MissingColumnError(f"in {name}, the input", spec.name, table.columns)
@@ -64,15 +79,22 @@ def _columns(manifest: Manifest, table: pd.DataFrame, name: str) -> list[Column]
 def _column(spec: TensorSpec, series: pd.Series, name: str) -> Column:
     column = typed_as(spec.name, spec.dtype, series)
     if column.kind == "number" and (column.missing & series.notna().to_numpy()).any():
-        if type_column(spec.name, series).mixed:
+        read = type_column(spec.name, series)
+        if read.kind == "number" and not read.mixed:
+            return read  # decimal commas, and what is infinite, as in training
+        if read.mixed:
             row, text = first_text(series)
             raise TableError(f"{name}: {spec.name!r} is {text!r} in row {row + 1}, and the model takes a number there")
         raise TableError(f"{name}: {spec.name!r} holds no numbers, and the model takes numbers there")
     return column
 
 
-def _golden(folder: Path, manifest: Manifest) -> list[Column]:
-    """The held-out rows among the golden vectors, which come first."""
+def usual_columns(folder: Path, manifest: Manifest) -> list[Column]:
+    """Return the held-out rows among a release's golden vectors, which come first.
+
+    Raises:
+        CandidateError: they cannot be read.
+    """
     try:
         with (folder / "golden.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = [

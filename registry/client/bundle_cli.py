@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.client.bundles import Progress, export
-from registry.client.cli import UPLOAD_TIMEOUT_S, add_registry, connect, resolve
+from registry.client.cli import add_registry, connect, resolve
 from registry.client.returns import hand_in
+from registry.client.upload import UPLOAD_TIMEOUT_S
 
 
 def export_bundle(argv: list[str]) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from protocols.bundles import BUNDLE_FILE
 from registry.client.bundles import export
-from registry.client.cli import UPLOAD_TIMEOUT_S, resolve
+from registry.client.cli import resolve
 from registry.client.rest import RegistryClient
+from registry.client.upload import UPLOAD_TIMEOUT_S
 
 
 def bring(url: str, named: str) -> Path:

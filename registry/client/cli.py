@@ -14,11 +14,8 @@ from protocols.errors import NameRefusedError
 from protocols.names import ReleaseRef, check_name
 from registry.client.binding import bound, chosen, parse_inputs, stream_of
 from registry.client.rest import RegistryClient
-from registry.client.upload import Upload
+from registry.client.upload import DEFAULT_REGISTRY, UPLOAD_TIMEOUT_S, Upload, send
 from registry.errors import AssignmentRefusedError
-
-UPLOAD_TIMEOUT_S = 600.0
-DEFAULT_REGISTRY = "http://127.0.0.1:8080"
 
 
 def publish(argv: list[str]) -> int:
@@ -41,13 +38,7 @@ def publish(argv: list[str]) -> int:
         return 0
     upload = Upload(options.candidate, _show_progress if sys.stderr.isatty() else lambda sent, size: None)
     client = connect(options, UPLOAD_TIMEOUT_S)
-    release = client.call(
-        "POST",
-        f"/models/{upload.manifest.model}/releases",
-        upload,
-        content_type=upload.content_type,
-        size_bytes=upload.size_bytes,
-    )
+    release = send(client, upload)
     print(f"{release['model']}@{release['version']}")
     waits = release.get("waits")
     state = f"waits for {waits['need'] - waits['have']} more signatures of its release keys" if waits else "signed"

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from protocols.names import ReleaseRef
-from registry.client.cli import UPLOAD_TIMEOUT_S, add_registry, connect, resolve
+from registry.client.cli import add_registry, connect, resolve
 from registry.client.release_folder import fetch_release, read_release
 from registry.client.rest import RegistryClient
+from registry.client.upload import UPLOAD_TIMEOUT_S
 from registry.errors import ModelSignatureError
 from registry.model_signature import sign, signed_statement, statement
 from registry.passphrases import Passphrase, ask_for, read_passphrase_file

@@ -1,19 +1,52 @@
-"""Uploading a candidate: its files as one streamed multipart body, so that memory does not grow with the model."""
+"""Publishing a candidate: its files as one streamed multipart body, so that memory does not grow with the model."""
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from protocols.errors import ManifestError
 from protocols.manifest import Manifest, decode_manifest
 from protocols.resources import RELEASE_FILES
+from registry.client.rest import RegistryClient
 from registry.errors import CandidateRefusedError
 
 #: Sent along where the trainer has left it.
 REPORT_FILE = "report.json"
 _CHUNK = 256 * 1024
+UPLOAD_TIMEOUT_S = 600.0
+DEFAULT_REGISTRY = "http://127.0.0.1:8080"
 
 Progress = Callable[[int, int], None]
+
+
+def publish_candidate(folder: Path, registry: str | None, token: str | None) -> str:
+    """Upload a candidate and return the release that it has become, `model@version`.
+
+    Args:
+        registry: its URL; None: GENBA_REGISTRY, or this machine's.
+        token: the API token; None: GENBA_TOKEN.
+
+    Raises:
+        CandidateRefusedError, RegistryRefusedError, RegistryUnreachableError: the text says why.
+    """
+    url = registry or os.environ.get("GENBA_REGISTRY", DEFAULT_REGISTRY)
+    upload = Upload(folder)
+    client = RegistryClient(url, token or os.environ.get("GENBA_TOKEN"), timeout_s=UPLOAD_TIMEOUT_S)
+    release = send(client, upload)
+    return f"{release['model']}@{release['version']}"
+
+
+def send(client: RegistryClient, upload: "Upload") -> Any:
+    """Send a candidate to its model's releases, and return what the registry says of the new one."""
+    return client.call(
+        "POST",
+        f"/models/{upload.manifest.model}/releases",
+        upload,
+        content_type=upload.content_type,
+        size_bytes=upload.size_bytes,
+    )
 
 
 class Upload:

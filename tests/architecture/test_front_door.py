@@ -84,6 +84,23 @@ def packages_of(extra: str) -> str:
     )
 
 
+def test_python_has_every_name_that_it_promises():
+    assert set(genba.__all__) <= set(dir(genba))
+    assert [name for name in genba.__all__ if not hasattr(genba, name)] == []
+    with pytest.raises(AttributeError, match="'genba' has no attribute 'retrain'"):
+        genba.retrain  # noqa: B018
+
+
+def test_a_name_without_its_extra_names_it():
+    code = WITHOUT.replace("sys.exit(genba.main(sys.argv[2:]))", "genba.train")
+    done = run(packages_of("trainer"), code=code)
+    assert done.returncode == 1
+    assert re.search(
+        r"MissingExtraError: this needs the package '\w+', which is not installed: pip install 'genba\[trainer\]'\n$",
+        done.stderr,
+    )
+
+
 @pytest.mark.parametrize(
     ("verb", "arguments"),
     [

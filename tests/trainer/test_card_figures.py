@@ -173,7 +173,7 @@ def test_a_weak_spot_says_how_likely_it_is_by_chance() -> None:
     output = truth + random.normal(0, 1, 800) * np.where(line == "c", 3, 1)
     (segment,) = worst_segments([Column("line", "category", line)], np.arange(800), truth, output, "regression")
     assert segment.where == "line is 'c'"
-    assert segment.chance is not None
+    assert type(segment.chance) is float  # what a report can carry
     assert segment.chance <= 0.01
     assert msgspec.json.decode(msgspec.json.encode(segment)) == msgspec.to_builtins(segment)
 

@@ -18,7 +18,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def html(title: str, sections: Sequence[Section]) -> bytes:
     """Return the page."""
-    body = "".join(_section(section) for section in sections)
+    body = fragment(sections)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -26,6 +26,11 @@ def html(title: str, sections: Sequence[Section]) -> bytes:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
     return page.encode("utf-8", "replace")
+
+
+def fragment(sections: Sequence[Section]) -> str:
+    """Return the sections alone, to be shown within another page."""
+    return "".join(_section(section) for section in sections)
 
 
 def _section(section: Section) -> str:

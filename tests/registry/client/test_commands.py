@@ -7,6 +7,7 @@ import socket
 import pytest
 from simulators.candidates import named_graph
 
+import genba
 from registry.catalogue import Catalogue
 from registry.client.cli import assign
 from registry.client.release_folder import fetch_release
@@ -18,6 +19,16 @@ def test_publish_prints_the_release(command, make_candidate):
     assert (status, out) == (0, "prints@1\n")
     assert "/models/prints/releases/1" in err
     assert "uploading" not in err, "no progress where no terminal watches"
+
+
+def test_python_publishes_too(make_candidate, url, token, monkeypatch):
+    monkeypatch.setenv("GENBA_TOKEN", token)
+    assert genba.publish(make_candidate(model="python"), url) == "python@1"
+    monkeypatch.setenv("GENBA_REGISTRY", url)
+    monkeypatch.delenv("GENBA_TOKEN")
+    assert genba.publish(str(make_candidate(model="python")), token=token) == "python@2"
+    with pytest.raises(genba.GenbaError, match="token"):
+        genba.publish(make_candidate(model="python"))
 
 
 def test_a_large_candidate_is_streamed_whole(command, make_candidate, home):
