@@ -17,6 +17,7 @@ from protocols.manifest import (
     TensorSpec,
     Tolerance,
 )
+from protocols.recipe import Decision
 from trainer.candidate import file_info
 from trainer.cases import Case
 from trainer.columns import Column
@@ -87,7 +88,8 @@ def compose(
     files = {"golden.npz": golden, "reference": reference, "model.onnx": subject.graph}
     graph = onnx.ModelProto.FromString(subject.graph)
     created = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    target = subject.target
+    target, recipe = subject.target, subject.lineage.recipe
+    decision = None if recipe is None else recipe.decision
     more = (contribution_spec(len(subject.features)),) if subject.contributions is not None else ()
     manifest = Manifest(
         model=subject.model,
@@ -104,7 +106,7 @@ def compose(
         lineage=subject.lineage,
         parity=subject.certificate,
         metric=METRIC[target.task],
-        metrics=measure(target, target.values[subject.held_out], output) if subject.labelled else {},
+        metrics=measure(target, target.values[subject.held_out], output, decision) if subject.labelled else {},
         importance=subject.importance,
         classes=target.classes,
         licence=subject.licence,
@@ -128,11 +130,21 @@ def elsewhere(graph: onnx.ModelProto, tolerance: Tolerance) -> Tolerance | None:
     return Tolerance(max(10 * tolerance.absolute, 1e-3), max(10 * tolerance.relative, 1e-3))
 
 
-def measure(target: Target, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Return the figures of a graph's output (probabilities or predictions) on rows with these true values."""
+def measure(
+    target: Target, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any], decision: Decision | None = None
+) -> dict[str, float]:
+    """Return the figures of a graph's output (probabilities or predictions) on rows with these true values.
+
+    Args:
+        decision: by which the graph answers, if not with the likeliest class.
+    """
     if target.task == "regression":
         return regression_metrics(truth, output)
-    return classification_metrics(class_indices(truth, target.classes), output)
+    answers = None
+    if decision is not None:
+        place = target.classes.index(decision.positive)
+        answers = np.where(output[:, place] >= decision.threshold, place, 1 - place)
+    return classification_metrics(class_indices(truth, target.classes), output, answers)
 
 
 def class_indices(truth: Sequence[Any] | np.ndarray[Any, Any], classes: Sequence[str]) -> np.ndarray[Any, Any]:

@@ -44,10 +44,16 @@ def regression_metrics(truth: np.ndarray[Any, Any], prediction: np.ndarray[Any, 
     }
 
 
-def classification_metrics(truth: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> dict[str, float]:
-    """As `classification_loss`, with accuracy, balanced accuracy and, where both sides occur, ROC AUC."""
+def classification_metrics(
+    truth: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], answers: np.ndarray[Any, Any] | None = None
+) -> dict[str, float]:
+    """As `classification_loss`, with accuracy, balanced accuracy and, where both sides occur, ROC AUC.
+
+    Args:
+        answers: index of the class that each row is answered with; None: the likeliest.
+    """
     normal = normal_probabilities(probabilities)
-    predicted = normal.argmax(axis=1)
+    predicted = normal.argmax(axis=1) if answers is None else answers
     present = np.unique(truth)
     figures = {
         "log_loss": classification_loss(truth, probabilities),

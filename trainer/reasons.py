@@ -38,7 +38,9 @@ def row_words(manifest: Manifest, rows: Rows, explained: Explained, place: int, 
             lines.append(f"  {contributions[index]:+9.3g}  {_reason(rows, int(index), int(explained.rows[place]))}")
     rest = order[REASONS:]
     if len(rest) and contributions[rest].any():
-        lines.append(f"  {contributions[rest].sum():+9.3g}  {len(rest)} other inputs together")
+        lines.append(
+            f"  {contributions[rest].sum():+9.3g}  {len(rest)} other input{'s together' if len(rest) > 1 else ''}"
+        )
     errors = explained.errors[place]
     if np.isfinite(errors).all() and errors.max() > 0:
         lines.append(f"  each of these is sampled, to about ±{1.96 * errors.max():.2g}")

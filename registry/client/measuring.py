@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from protocols.measuring import DeviceFigures, MeasureGraph
+from registry.client.binding import chosen
 from registry.client.rest import RegistryClient
 from registry.errors import RegistryError, RegistryUnreachableError
 
@@ -74,7 +75,15 @@ def measure(
 
 
 def measuring_on(client: RegistryClient, profile_or_device: str, *, timeout_s: float = USUAL_WAIT_S) -> MeasureGraph:
-    """Return what measures one graph after another on the same devices: what a search is given."""
+    """Return what measures one graph after another on the same devices: what a search is given.
+
+    The registry is asked at once, so that a search is not begun in vain.
+
+    Raises:
+        NoDeviceSelectedError: no enrolled device is meant.
+        RegistryUnreachableError, NotAuthorisedError: as RegistryClient says.
+    """
+    chosen(client.get("/devices"), _selector(client, profile_or_device))
     return lambda graph, golden: measure(graph, golden, profile_or_device, client=client, timeout_s=timeout_s)
 
 

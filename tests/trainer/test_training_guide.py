@@ -60,12 +60,18 @@ def test_the_commands_of_the_guide_and_the_readme_run(
     for words, out in zip(every, outs, strict=False):
         if out in ("press", "alarm", "lines"):
             run(words)
-    recipe = read_candidate(Path("alarm")).lineage.recipe
+    alarm = read_candidate(Path("alarm"))
+    recipe = alarm.lineage.recipe
     assert recipe is not None
     assert recipe.decision is not None
     told = f"answers 'yes' from a probability of {recipe.decision.threshold:.3g} on"
     assert told in capsys.readouterr().out
     assert told in Path("alarm/card.md").read_text()
+    card = decode_report(Path("alarm/report.json").read_bytes()).card
+    assert card is not None
+    assert card.confusion is not None
+    right = sum(line[place] for place, line in enumerate(card.confusion.counts))
+    assert alarm.metrics["accuracy"] == pytest.approx(right / card.held_out)
     report = decode_report(Path("lines/report.json").read_bytes())
     assert report.card is not None
     assert [fair.column for fair in report.card.fairness] == ["line"]

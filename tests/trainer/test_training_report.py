@@ -1,15 +1,21 @@
 """The summary of a run: what was searched for, from where on an alarm is raised, what a readable model costs."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pandas as pd
 import pytest
 
 from protocols.card import Front, Interpretable
 from protocols.manifest import Manifest
 from protocols.recipe import Decision
+from trainer.assembly import measure
+from trainer.lineage import pins
 from trainer.metrics import METRICS
 from trainer.report import Report, decode_report, describe
+from trainer.targets import read_target
 
 Candidate = tuple[Path, Manifest]
 
@@ -61,3 +67,18 @@ def test_models_that_were_left_out_for_want_of_time_are_told(report: Report, man
     left_out = "released without them: give a larger --budget"
     assert left_out in describe(msgspec.structs.replace(report, cut_short=True), manifest)
     assert left_out not in describe(report, manifest)
+
+
+def test_figures_of_answers_are_of_the_threshold(many_rows: pd.DataFrame) -> None:
+    target = read_target("fault", many_rows["fault"], None)
+    truth = target.values
+    alarms = np.column_stack([np.full(len(truth), 0.1), np.full(len(truth), 0.9)])  # 'bad' with 0.1, 'good' with 0.9
+    share = float((truth == "bad").mean())
+    assert measure(target, truth, alarms)["accuracy"] == pytest.approx(1 - share)
+    decision = Decision("bad", 0.05, 1.0, 20.0)
+    assert measure(target, truth, alarms, decision)["accuracy"] == pytest.approx(share)
+
+
+def test_the_lineage_names_the_version_of_lightgbm() -> None:
+    pytest.importorskip("lightgbm", reason="the extra `boosting` is not installed")
+    assert pins()["lightgbm"] == version("lightgbm")

@@ -104,3 +104,15 @@ def test_a_device_that_was_away_measures_when_it_is_back(factory, token, candida
     factory.run(factory.folder / "press-1")
     asking.join(90)
     assert [one.outcome for one in measured] == ["measured"]
+
+
+def test_training_for_a_board_that_nobody_has_is_refused_before_the_table_is_read(factory, token, monkeypatch, capsys):
+    factory.enrol("press-1")
+    monkeypatch.setenv("GENBA_TOKEN", token)
+    words = ["train", "nothing.csv", "--target", "y", "--model", "press", "--out", "press", "--registry", factory.url]
+    assert genba.main([*words, "--device", "jetson-orin"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "genba: the selector 'profile=jetson-orin' matches no device; enrolled are"
+    )
+    assert genba.main([*words, "--device", "press-1"]) == 1
+    assert capsys.readouterr().err.startswith("genba: nothing.csv does not exist")
