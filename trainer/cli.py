@@ -69,6 +69,7 @@ def train(argv: list[str], measuring: Callable[[str, str], "MeasureGraph"] | Non
 def _train_request(given: argparse.Namespace) -> "TrainRequest":
     from trainer.limits import Costs, Limits
     from trainer.request import TrainRequest
+    from trainer.variant_options import quantise_options
 
     costs = None
     if given.false_alarm_cost is not None and given.miss_cost is not None:
@@ -100,6 +101,7 @@ def _train_request(given: argparse.Namespace) -> "TrainRequest":
         dask=given.dask,
         dask_insecure=given.dask_insecure,
         fairness=tuple(given.fairness),
+        **quantise_options(given),
     )
 
 
@@ -170,6 +172,8 @@ def _tell_next(out: Path) -> None:
 
 
 def _train_parser() -> argparse.ArgumentParser:
+    from trainer.variant_options import add_quantise_options
+
     parser = argparse.ArgumentParser(
         prog="genba train",
         description="Check a table, search for the best model within a time budget, prove its ONNX graph, and write "
@@ -204,6 +208,7 @@ def _train_parser() -> argparse.ArgumentParser:
     _add_release_options(parser)
     add_search_options(parser)
     add_limit_options(parser)
+    add_quantise_options(parser)
     return parser
 
 

@@ -30,7 +30,7 @@ from trainer.parity import certify, check_certificate, tolerance_for
 from trainer.report import Report, encode_report
 from trainer.tables import file_digest, read_table
 from trainer.targets import Target
-from trainer.variants import add_variants, check_variants
+from trainer.variants import VariantsAsked, add_variants, check_variants
 
 
 def import_file(
@@ -109,7 +109,8 @@ def _release(
         cpu_features=request.cpu_features,
     )
     manifest, files = assemble(subject, clock())
-    manifest, files = add_variants(request, manifest, files, cases)
+    asked = VariantsAsked(request.file.name, request.variants, request.quantise, request.variant_tolerance)
+    manifest, files = add_variants(asked, manifest, files, cases)
     output = followed_output(run_graph(open_graph(foreign.graph.data), to_feed(foreign.features)))
     if request.target is not None:
         metrics = measured(manifest, table[request.target], output)

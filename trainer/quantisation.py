@@ -82,11 +82,14 @@ def to_float16(graph: bytes) -> bytes:
         ImportRefusedError: it has no layer that float16 changes.
     """
     model = onnx.ModelProto.FromString(graph)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    # Layers in float64 are so because float32 was not enough.
+    kept = {info.name for info in inferred if info.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE}
     ends = _ends(graph, "float16")
     weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        if node.op_type not in _LAYERS or node.name in ends:
+        if node.op_type not in _LAYERS or node.name in ends or node.output[0] in kept:
             nodes.append(node)
             continue
         for place, name in enumerate(node.input):

@@ -29,7 +29,7 @@ class Report(msgspec.Struct, frozen=True):
     """What a training run saw, did and found.
 
     `refused` says which better models failed their proof, or were beyond a limit, and how. `front` has the recipes of
-    the card's front, in its order.
+    the card's front, in its order. `variants` says which variants are not offered, and why.
     """
 
     guardrails: tuple[Guardrail, ...]
@@ -44,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     card: Card | None = None
     boards: tuple[DeviceFigures, ...] = ()
     front: tuple[Recipe, ...] = ()
+    variants: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -103,6 +104,7 @@ def describe(report: Report, manifest: Manifest) -> str:
             f"{variant.file} {kilobytes:.3g} kB, {variant.made}: {name} differs by up to "
             f"{variant.largest_difference:.3g} ({variant.tolerance.absolute:.3g} allowed)"
         ]
+    lines += report.variants
     footprint = manifest.footprint
     lines += [f"one row in {footprint.latency_p50_ms:.3f} ms (p99 {footprint.latency_p99_ms:.3f} ms) on this machine"]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocols.manifest import Task
+from protocols.manifest import Precision, Task
 from protocols.names import check_name
 from protocols.recipe import Recipe
 from trainer.errors import RequestError
@@ -49,6 +49,8 @@ class TrainRequest:
         fairness: columns by whose groups the model is judged; they need not be learned from.
         dask: address of a Dask scheduler, or a file that it wrote; trials run there.
         dask_insecure: trials may travel in the clear beyond this machine.
+        quantise: precisions that variants of the released model are made in, beside it.
+        variant_tolerance: how far their outputs may lie from the model's, in the output's unit; None: by precision.
         anew: forget the trials of a run that was killed.
         latency_limit_ms: longest that one row may take on a device; None asks for nothing.
     """
@@ -81,6 +83,8 @@ class TrainRequest:
     dask: str | None = None
     dask_insecure: bool = False
     fairness: tuple[str, ...] = ()
+    quantise: tuple[Precision, ...] = ()
+    variant_tolerance: float | None = None
 
     @property
     def timed(self) -> bool:

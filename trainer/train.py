@@ -33,6 +33,7 @@ from trainer.journal import Journal
 from trainer.lineage import code_version, pins
 from trainer.material import save_material
 from trainer.metrics import METRIC, METRICS, Metric, metric_named
+from trainer.offered_variants import VARIANT_S, offer_variants
 from trainer.preparation import Prepared, prepare
 from trainer.proving import Writer
 from trainer.report import Report, TriedModel, encode_report
@@ -54,10 +55,12 @@ EXPLAIN_S = 0.3
 class Stopwatch:
     """The budget's clock: seconds since the run began."""
 
-    def __init__(self, budget_s: float, timer: Callable[[], float], begun: float | None = None) -> None:
+    def __init__(
+        self, budget_s: float, timer: Callable[[], float], begun: float | None = None, more_s: float = 0.0
+    ) -> None:
         self._timer, self._start = timer, timer() if begun is None else begun
         self.budget_s = budget_s
-        self.finish_s = min(FINISH_S, FINISH_SHARE * budget_s)
+        self.finish_s = min(FINISH_S + more_s, FINISH_SHARE * budget_s)
 
     @property
     def elapsed_s(self) -> float:
@@ -109,7 +112,7 @@ def train(
         SearchFailedError: no model could be fitted.
         RequestError, OutputRefusedError, NameRefusedError: the request cannot be carried out.
     """
-    watch = Stopwatch(request.budget_s, timer, begun)
+    watch = Stopwatch(request.budget_s, timer, begun, VARIANT_S * len(request.quantise))
     check_request(request)
     check_output(out, force=force)
     with ExitStack() as open_things:
@@ -131,10 +134,13 @@ def train(
         guardrails = (*prepared.guardrails, *alerts)
         progress("explaining and measuring", 0.92)
         manifest, files, card = _describe(request, prepared, found, watch, clock())
+        asked = (request.quantise, request.variant_tolerance)
+        manifest, files, refused = offer_variants(*asked, manifest, files, prepared.cases)
         trials = [_tried_model(one) for one in sorted(found.trials, key=lambda one: one.loss or 0.0)]
         report = Report.of(guardrails, trials, found.refused, manifest, round(watch.elapsed_s, 2), card)
         report = msgspec.structs.replace(
             report,
+            variants=refused,
             boards=tuple(boards.figures) if boards else (),
             front=front_recipes(request, prepared, found, candidates.truth),
         )

@@ -1,4 +1,4 @@
-"""Options of `genba import` for variants of a model in less precision, and for what a device must have to serve it."""
+"""Options for variants of a model in less precision, and for what a device must have to serve it."""
 
 import argparse
 import math
@@ -20,20 +20,7 @@ def add_variant_options(parser: argparse.ArgumentParser) -> None:
         metavar="PRECISION=FILE",
         help="the same model in less precision, as an ONNX file: int8=FILE or float16=FILE; repeatable",
     )
-    group.add_argument(
-        "--quantise",
-        choices=_PRECISIONS,
-        action="append",
-        default=[],
-        help="make such a variant here, with the sample as calibration; repeatable",
-    )
-    group.add_argument(
-        "--variant-tolerance",
-        type=_positive,
-        metavar="X",
-        help="how far a variant's outputs may lie from the model's, in the output's unit (default int8: 5 %% of the "
-        "target's deviation, or 0.02 of a probability; float16: 1 %%, or 0.005)",
-    )
+    _add_quantise(group, "make such a variant here, with the sample as calibration: int8, float16, or int8,float16")
     group.add_argument(
         "--cpu-feature",
         choices=sorted(CPU_FEATURES),
@@ -44,14 +31,48 @@ def add_variant_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quantise_options(parser: argparse.ArgumentParser) -> None:
+    """Those of a model that is trained here."""
+    group = parser.add_argument_group("for devices", "a variant is served where a device measures it to be better")
+    _add_quantise(
+        group,
+        "make the model in less precision, too (int8, float16, or int8,float16); offered only where smaller, no slower "
+        "here, and close enough",
+    )
+
+
 def variant_options(given: argparse.Namespace) -> dict[str, Any]:
     """Return the options as the fields of an import's request."""
     return {
         "variants": dict(given.variant),
-        "quantise": tuple(dict.fromkeys(given.quantise)),
-        "variant_tolerance": given.variant_tolerance,
         "cpu_features": tuple(dict.fromkeys(given.cpu_feature)),
+        **quantise_options(given),
     }
+
+
+def quantise_options(given: argparse.Namespace) -> dict[str, Any]:
+    """Return them as the fields of a request."""
+    return {"quantise": tuple(dict.fromkeys(given.quantise)), "variant_tolerance": given.variant_tolerance}
+
+
+def _add_quantise(group: Any, meaning: str) -> None:
+    group.add_argument(
+        "--quantise", type=_precisions, action="extend", default=[], metavar="PRECISION", help=f"{meaning}; repeatable"
+    )
+    group.add_argument(
+        "--variant-tolerance",
+        type=_positive,
+        metavar="X",
+        help="how far a variant's outputs may lie from the model's, in the output's unit (default int8: 5 %% of the "
+        "target's deviation, or 0.02 of a probability; float16: 1 %%, or 0.005)",
+    )
+
+
+def _precisions(text: str) -> list[str]:
+    named = [each.strip() for each in text.split(",")]
+    if wrong := [each for each in named if each not in _PRECISIONS]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is no precision: give {' or '.join(_PRECISIONS)}")
+    return named
 
 
 def _variant(text: str) -> tuple[str, Path]:

@@ -1,7 +1,9 @@
-"""Variants of an imported model in less precision: taken in or made, compared with the model itself, or refused."""
+"""Variants of a model in less precision: taken in or made, compared with the model itself, or refused."""
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,6 +27,23 @@ _WIDER_PROBABILITY: dict[Precision, float] = {"float16": 50.0, "int8": 200.0}
 _ALONE_ROWS = 64
 
 
+@dataclass(frozen=True, slots=True)
+class VariantsAsked:
+    """What is asked for of a model.
+
+    Attributes:
+        of: the model, as people call it.
+        given: the same model in less precision, as files.
+        made: precisions that variants are made in.
+        tolerance: how far their outputs may lie from the model's, in the output's unit; None: by precision.
+    """
+
+    of: str
+    given: Mapping[Precision, Path] = field(default_factory=dict)
+    made: tuple[Precision, ...] = ()
+    tolerance: float | None = None
+
+
 def check_variants(request: ImportRequest) -> None:
     """Raise if variants are asked for in a way that cannot be.
 
@@ -40,7 +59,7 @@ def check_variants(request: ImportRequest) -> None:
 
 
 def add_variants(
-    request: ImportRequest, manifest: Manifest, files: Mapping[str, bytes], cases: Sequence[Case]
+    asked: VariantsAsked, manifest: Manifest, files: Mapping[str, bytes], cases: Sequence[Case]
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return manifest and files with the variants that are asked for.
 
@@ -52,14 +71,14 @@ def add_variants(
     """
     files, variants = dict(files), dict(manifest.variants)
     columns = [spec.name for spec in manifest.inputs]
-    for precision, path in request.variants.items():
+    for precision, path in asked.given.items():
         graph = adopt(load_graph(path), columns)
         if (graph.columns, graph.classes, graph.task) != (tuple(columns), manifest.classes, manifest.task):
-            raise ImportRefusedError(f"{path.name} does not take and give what {request.file.name} does")
-        variant = _proven(request, manifest, files, cases, precision, graph.data, f"given as {path.name}")
+            raise ImportRefusedError(f"{path.name} does not take and give what {asked.of} does")
+        variant = _proven(asked, manifest, files, cases, precision, graph.data, f"given as {path.name}")
         files[variant.file], variants[precision] = graph.data, variant
-    for precision in request.quantise:
-        data, variant = _made(request, manifest, files, cases, precision)
+    for precision in asked.made:
+        data, variant = _made(asked, manifest, files, cases, precision)
         files[variant.file], variants[precision] = data, variant
     listed = {name: file_info(data) for name, data in files.items()}
     version = EXTENDED_VERSION if variants else manifest.v
@@ -67,7 +86,7 @@ def add_variants(
 
 
 def _made(
-    request: ImportRequest,
+    asked: VariantsAsked,
     manifest: Manifest,
     files: Mapping[str, bytes],
     cases: Sequence[Case],
@@ -77,16 +96,16 @@ def _made(
     graph = files["model.onnx"]
     if precision == "float16":
         data = to_float16(graph)
-        return data, _proven(request, manifest, files, cases, precision, data, "its layers were converted")
+        return data, _proven(asked, manifest, files, cases, precision, data, "its layers were converted")
     calibration = batches(_whole_rows(manifest, cases))
     rows = sum(len(next(iter(feed.values()))) for feed in calibration)
     data = to_int8(graph, "static", calibration)
     try:
         made = f"quantised statically by ONNX Runtime, calibrated on {rows} rows"
-        return data, _proven(request, manifest, files, cases, precision, data, made)
+        return data, _proven(asked, manifest, files, cases, precision, data, made)
     except ImportRefusedError:
         data = to_int8(graph, "dynamic", calibration)
-        return data, _proven(request, manifest, files, cases, precision, data, "quantised dynamically by ONNX Runtime")
+        return data, _proven(asked, manifest, files, cases, precision, data, "quantised dynamically by ONNX Runtime")
 
 
 def _whole_rows(manifest: Manifest, cases: Sequence[Case]) -> dict[str, np.ndarray[Any, Any]]:
@@ -101,7 +120,7 @@ def _whole_rows(manifest: Manifest, cases: Sequence[Case]) -> dict[str, np.ndarr
 
 
 def _proven(
-    request: ImportRequest,
+    asked: VariantsAsked,
     manifest: Manifest,
     files: Mapping[str, bytes],
     cases: Sequence[Case],
@@ -118,7 +137,7 @@ def _proven(
     mixed = _mixed([*cases, golden])
     try_graph(data, cases[0].feed(names))
     whole, session = open_graph(files["model.onnx"]), open_graph(data)
-    tolerance = _tolerance(request, manifest, precision)
+    tolerance = _tolerance(asked, manifest, precision)
     labels = manifest.classes
 
     def original(case: Case) -> np.ndarray[Any, Any]:
@@ -153,9 +172,9 @@ def _check(precision: Precision, compared: Sequence[ParityCase], tolerance: Tole
             )
 
 
-def _tolerance(request: ImportRequest, manifest: Manifest, precision: Precision) -> Tolerance:
-    if request.variant_tolerance is not None:
-        return Tolerance(request.variant_tolerance, 0.0)
+def _tolerance(asked: VariantsAsked, manifest: Manifest, precision: Precision) -> Tolerance:
+    if asked.tolerance is not None:
+        return Tolerance(asked.tolerance, 0.0)
     if manifest.task == "classification":
         return Tolerance(PROBABILITY_TOLERANCE.absolute * _WIDER_PROBABILITY[precision], 0.0)
     return Tolerance(manifest.parity.tolerance.absolute * _WIDER[precision], 0.0)
