@@ -4,13 +4,18 @@ MLflow lives in a virtual environment of its own (about 800 MB), which the first
 servers are one process, validate their input, and are asked by the same client over kept connections, in turns. MLflow
 is asked in both of its formats: `inputs` by its ONNX flavour, and `dataframe_split` by a few lines of Python around the
 same file, since the flavour feeds a table without the second dimension that each of the graph's inputs has. Whole files
-are scored with two models: the boosted trees that `genba train` finds, where ONNX Runtime's own time bounds both sides,
-and a linear one. `genba score` runs without pandas, as on a device; pyarrow loads it where it is installed.
+are scored with two models: 100 boosted trees, where ONNX Runtime's own time bounds both sides, and a linear one.
+`genba score` runs without pandas, as on a device; pyarrow loads it where it is installed.
+
+What bounds us is measured in the same rounds: servers that parse a request and answer with fixed bytes, without any
+prediction, asked by the same client; and ONNX Runtime alone over the same rows in memory. CPU time is told beside the
+time that passed, since other programs of a busy machine lengthen only the latter.
 """
 
 import argparse
 import json
 import os
+import resource
 import selectors
 import socket
 import statistics
@@ -25,6 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+from _bare_server import bare
+from _raw_runtime import raw_rows_a_second
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
@@ -33,6 +40,8 @@ MLFLOW = "3.17.2"
 CONNECTIONS = (1, 16)
 #: Rows of one request when rows count, and not requests.
 BATCH = 1000
+#: Of the bare servers: as large as ours for one row.
+ANSWER_BYTES = 120
 
 #: Run by MLflow's interpreter: saves the models.
 SAVE = '''
@@ -251,26 +260,47 @@ def compare_servers(release: Path, models: Path, python: Path, rounds: int, requ
         "genba binary": lambda: genba(release),
         "mlflow inputs": lambda: mlflow(python, models / "inputs"),
         "mlflow dataframe_split": lambda: mlflow(python, models / "dataframe_split"),
+        "bare asyncio": lambda: bare("asyncio", ANSWER_BYTES),
+        "bare socket": lambda: bare("socket", ANSWER_BYTES),
     }
     found: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for side, start in sides.items():
-            share = 1 if side.startswith("genba") else 20
+            share = 20 if side.startswith("mlflow") else 1
             with start() as server:  # type: ignore[attr-defined]
-                for connections in CONNECTIONS:
-                    rate, cost_us = measure(server, connections, one[side], max(50, requests // share))
+                for connections in CONNECTIONS[:1] if side == "bare socket" else CONNECTIONS:
+                    rate, cost_us = measure(server, connections, one.get(side, one["genba json"]), requests // share)
                     found.setdefault((side, f"requests a second, {connections} at once"), []).append(rate)
                     found.setdefault((side, f"CPU us a request, {connections} at once"), []).append(cost_us)
-                rate, _ = measure(server, 2, many[side], max(10, requests // share // 20))
-                found.setdefault((side, f"rows a second, {BATCH} a request"), []).append(rate * BATCH)
+                if side in many:
+                    rate, _ = measure(server, 2, many[side], max(10, requests // share // 20))
+                    found.setdefault((side, f"rows a second, {BATCH} a request"), []).append(rate * BATCH)
     figures = {key: statistics.median(values) for key, values in found.items()}
     labels = list(dict.fromkeys(label for _, label in figures))
     print("the ratios are json by inputs and json by dataframe_split; of CPU time, the other way round")
     print(f"{'':34}" + "".join(f"{side:>24}" for side in sides) + f"{'ratio':>8}{'ratio':>8}")
     for label in labels:
-        row = [figures[side, label] for side in sides]
-        by_inputs, by_split = (row[0] / peer if label[:3] != "CPU" else peer / row[0] for peer in row[2:])
-        print(f"{label:34}" + "".join(f"{one:24,.0f}" for one in row) + f"{by_inputs:8.1f}{by_split:8.1f}")
+        row = [figures.get((side, label)) for side in sides]
+        ours, _, *peers = [value or 0.0 for value in row[:4]]
+        by_inputs, by_split = (ours / peer if label[:3] != "CPU" else peer / ours for peer in peers)
+        shown = "".join(f"{'':>24}" if value is None else f"{value:24,.0f}" for value in row)
+        print(f"{label:34}{shown}{by_inputs:8.1f}{by_split:8.1f}")
+    print_limits(figures)
+
+
+def print_limits(figures: dict[tuple[str, str], float]) -> None:
+    """Set ours, and 20 times MLflow's requests a second, beside those of the servers that do nothing."""
+    for connections in CONNECTIONS:
+        label = f"requests a second, {connections} at once"
+        for side in ("bare asyncio", "bare socket"):
+            limit = figures.get((side, label))
+            if limit is not None:
+                of_peers = ", ".join(
+                    f"20 x mlflow {name} {20 * figures[f'mlflow {name}', label] / limit:.0%}"
+                    for name in ("inputs", "dataframe_split")
+                )
+                ours = figures["genba json", label] / limit
+                print(f"{label}, as a share of {side}: genba json {ours:.0%}, {of_peers}")
 
 
 def columns_of(release: Path, rows: int) -> dict[str, list[float]]:
@@ -298,20 +328,33 @@ def compare_batches(label: str, release: Path, models: Path, python: Path, round
     (models / "device" / "pandas").mkdir(parents=True)
     (models / "device" / "pandas" / "__init__.py").write_text("raise ImportError\n")
     device = {**os.environ, "PYTHONPATH": os.pathsep.join([str(models / "device"), str(ROOT)])}
-    took: dict[str, list[float]] = {"genba score": [], "mlflow models predict": []}
+    took: dict[str, list[tuple[float, float]]] = {"genba score": [], "mlflow models predict": []}
+    raw = []
     for _ in range(rounds):
         out.unlink(missing_ok=True)
         for side, command, variables in (
             ("genba score", [*ours, "--keep", next(iter(columns))], device),
             ("mlflow models predict", theirs, mlflow_variables(python)),
         ):
-            began = time.perf_counter()
-            subprocess.run(command, check=True, env=variables, capture_output=True, cwd=models)
-            took[side].append(time.perf_counter() - began)
+            took[side].append(timed(command, variables, models))
+        raw.append(rows / raw_rows_a_second(release / "model.onnx", source))
     check_answers(out, peer_out, rows)
-    ours_s, theirs_s = (statistics.median(found) for found in took.values())
+    ours_s, theirs_s = (statistics.median(passed for passed, _ in found) for found in took.values())
+    ours_cpu_s, theirs_cpu_s = (statistics.median(cpu for _, cpu in found) for found in took.values())
+    raw_s = statistics.median(raw)
     print(f"{label}: genba score {rows / ours_s:,.0f}, mlflow models predict {rows / theirs_s:,.0f}, ", end="")
-    print(f"ratio {theirs_s / ours_s:.1f}")
+    cpu = f"CPU time {ours_cpu_s:.2f} s, {theirs_cpu_s:.2f} s: {theirs_cpu_s / ours_cpu_s:.1f}"
+    print(f"ratio {theirs_s / ours_s:.1f} ({cpu})")
+    print(f"    ONNX Runtime alone {rows / raw_s:,.0f}: genba score {raw_s / ours_s:.0%} of it, ", end="")
+    print(f"5 x mlflow {5 * raw_s / theirs_s:.0%}")
+
+
+def timed(command: list[str], variables: dict[str, str], folder: Path) -> tuple[float, float]:
+    """Run a command; return the seconds that passed, and those of CPU time."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, env=variables, capture_output=True, cwd=folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def check_answers(ours: Path, theirs: Path, rows: int) -> None:
@@ -327,6 +370,25 @@ def check_answers(ours: Path, theirs: Path, rows: int) -> None:
     assert np.allclose(mine, peer, rtol=1e-5)
 
 
+def import_trees(folder: Path) -> Path:
+    """Make a candidate of 100 boosted trees on the power plant's readings."""
+    import joblib
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    from registry.demo.plant import power_plant
+
+    table, target = power_plant(), "power [MW]"
+    inputs = table.drop(columns=target).astype("float32")
+    joblib.dump(
+        HistGradientBoostingRegressor(max_iter=100, random_state=0).fit(inputs, table[target]), folder / "m.joblib"
+    )
+    table.to_csv(folder / "plant.csv", index=False)
+    command = [sys.executable, "-m", "genba", "import", "--trust", str(folder / "m.joblib"), "--model", "bench"]
+    command += ["--sample", str(folder / "plant.csv"), "--target", target, "--out", str(folder / "trees")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    return folder / "trees"
+
+
 def save(python: Path, release: Path, models: Path) -> None:
     """Save a release's ONNX file as MLflow's two models."""
     models.mkdir()
@@ -335,19 +397,18 @@ def save(python: Path, release: Path, models: Path) -> None:
 
 
 def main(rounds: int, requests: int, rows: int) -> None:
-    from _plant_release import train_release
     from simulators.small_models import write_release
 
     python = mlflow_environment()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        trained, linear = train_release(folder)[0], folder / "linear"
+        trees, linear = import_trees(folder), folder / "linear"
         write_release(linear, version=0)
-        for release in (trained, linear):
+        for release in (trees, linear):
             save(python, release, folder / f"mlflow-{release.name}")
-        compare_servers(trained, folder / f"mlflow-{trained.name}", python, rounds, requests)
+        compare_servers(trees, folder / "mlflow-trees", python, rounds, requests)
         print(f"\nwhole commands on {rows:,} rows of CSV, rows a second")
-        compare_batches("boosted trees", trained, folder / f"mlflow-{trained.name}", python, rounds, rows)
+        compare_batches("boosted trees", trees, folder / "mlflow-trees", python, rounds, rows)
         compare_batches("linear model ", linear, folder / "mlflow-linear", python, rounds, rows)
 
 

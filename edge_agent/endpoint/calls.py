@@ -212,7 +212,7 @@ class Calls:
     def _predict(self, served: Served, calls: Sequence[Call]) -> list[Response]:
         """Run calls that were read as one batch, or one by one where it fails as one."""
         batches = [call.read(served) for call in calls]
-        rows = sum(batch.rows for batch in batches)
+        rows = batches[0].rows if len(calls) == 1 else sum(batch.rows for batch in batches)
         began = self._ticks()
         try:
             outputs = served.run(_joined(batches))

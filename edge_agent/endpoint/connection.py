@@ -27,8 +27,11 @@ _SMALL_BYTES = 64 * 1024
 #: Requests that wait in one connection before no more is read from it.
 _PIPELINED = 8
 _READ = {
-    b"host", b"origin", b"sec-fetch-site", b"content-length", b"content-encoding", b"expect",
-    b"inference-header-content-length",
+    name.encode(): name
+    for name in (
+        "host", "origin", "sec-fetch-site", "content-length", "content-encoding", "expect",
+        "inference-header-content-length",
+    )
 }  # fmt: skip
 
 _BODY_TOO_LARGE = refusal(413, f"the body has more than the {BODY_LIMIT_BYTES} bytes that are allowed")
@@ -132,11 +135,11 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._found_bytes += len(name) + len(value)
-        name = name.lower()
-        if name in _READ:
-            if name.decode() in self._headers:
-                self._refuse(refusal(400, f"the header {name.decode()} comes twice"))
-            self._headers[name.decode()] = value.decode("latin-1").strip()
+        known = _READ.get(name.lower())
+        if known is not None:
+            if known in self._headers:
+                self._refuse(refusal(400, f"the header {known} comes twice"))
+            self._headers[known] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         self._head_done, self._head_bytes = True, 0

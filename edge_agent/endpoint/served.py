@@ -67,6 +67,8 @@ class Served:
         if not self._parts:
             return self.model.run(columns)
         rows = len(columns[0])
+        if rows == 1:
+            return self.model.run(columns)
         most = self._most_rows(sum(column.nbytes for column in columns) // rows)
         if rows <= most:
             return self.model.run(columns)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,12 @@ def test_what_is_not_there_is_named(home: AgentHome, score: Any, tmp_path: Path)
     assert "no release of 'oven' is installed" in score("oven@latest", "--home", home.folder)[1]
     assert "say where it is" in score("ccpp@1")[1]
     assert json.loads((home.releases / "ccpp" / "1" / "release.json").read_text())["version"] == 1
+
+
+def test_a_candidate_is_scored_without_loading_what_reads_signatures(tmp_path: Path) -> None:
+    write_release(tmp_path / "made", version=0)
+    (tmp_path / "in.csv").write_text("AT,V\n1,2\n")
+    named = [str(tmp_path / name) for name in ("made", "in.csv", "out.csv")]
+    code = "import sys, genba; print(genba.main(['score', *sys.argv[1:3], '--out', sys.argv[3]]), 'tuf' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code, *named], check=True, capture_output=True, text=True).stdout
+    assert told.splitlines()[-1] == "0 False"
