@@ -177,7 +177,8 @@ def _train_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genba train",
         description="Check a table, search for the best model within a time budget, prove its ONNX graph, and write "
-        "a release candidate. A run that was killed goes on where it was when the same command is given again.",
+        "a release candidate. A run that was killed goes on where it was when the same command is given again. "
+        "docs/operations/training.md explains the search and what comes out.",
     )
     parser.add_argument("data", metavar="DATA", type=Path, help="CSV, CSV.gz or Parquet file with a header")
     parser.add_argument("--target", required=True, metavar="COL", help="column to predict")

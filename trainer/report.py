@@ -89,7 +89,8 @@ def describe(report: Report, manifest: Manifest) -> str:
         lines += ["", f"leaderboard ({loss_of(report)} on rows to validate on, lower is better)", *_trial_lines(report)]
     if report.metrics:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
-        lines += ["", f"held-out rows: {figures}"]
+        rows = "held-out rows" if manifest.lineage.trials else "rows of the sample"
+        lines += ["", f"{rows}: {figures}"]
     lines += ["", "parity of graph and model", *_parity_lines(report)]
     if report.importance:
         lines += ["", "what drives the prediction", *_importance_lines(report.importance)]

@@ -88,6 +88,8 @@ def choose_again(
         recipes = decode_report((folder / "report.json").read_bytes()).front
     except (OSError, msgspec.DecodeError) as error:
         raise CandidateError(f"{folder}: report.json cannot be read: train again") from error
+    if not recipes:
+        raise CandidateError(f"{folder} has no front to choose from: it was imported, or an older Genba trained it")
     if not 1 <= entry <= len(recipes):
         raise CandidateError(f"{folder} has no entry {entry} on its front: give 1 to {len(recipes)}")
     if problem := _other_data(manifest, data):

@@ -79,8 +79,9 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """What the device allows."""
     limits = parser.add_argument_group("limits of the device")
     limits.add_argument(
-        "--max-latency", type=milliseconds, metavar="TIME", help="that one row may take, such as 2ms; measured here"
-    )
+        "--max-latency", type=milliseconds, metavar="TIME",
+        help="that one row may take, such as 2ms; measured here, and stated in the release as --latency-limit is",
+    )  # fmt: skip
     limits.add_argument(
         "--prefer", choices=["best", "readable", "smallest", "fastest"], default="best",
         help="which of the models within the limits is released (default best: the least error; readable: the best "

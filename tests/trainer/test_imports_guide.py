@@ -47,7 +47,7 @@ def check(kind: str, folder: Path, behind: Sequence[Path] = ()) -> None:
     script, *imports = commands(kind)
     run(script, folder, behind)
     for words in imports:
-        assert "held-out rows: rmse" in run(words, folder, behind)
+        assert "rows of the sample: rmse" in run(words, folder, behind)
         out = folder / words[-1]
         manifest = read_candidate(out)
         assert [spec.name for spec in manifest.inputs] == ["temperature", "vacuum", "humidity"]

@@ -81,7 +81,7 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 def test_an_example_with_a_target_predicts_it(tmp_path: Path, serve: Serve, kind: str) -> None:
     for words in commands(kind):
         said = run(words, tmp_path)
-    assert "held-out rows: rmse" in said
+    assert "rows of the sample: rmse" in said
     rows = rows_of(tmp_path / kind)[:200]
     target = {"table": "power", "window": "wear"}[kind]
     answers, served = serve(kind, [json.dumps(row).encode() for row in rows])

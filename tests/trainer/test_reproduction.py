@@ -10,9 +10,9 @@ import pytest
 import genba
 from protocols.manifest import Manifest, encode_manifest
 from trainer.candidate import read_candidate
-from trainer.errors import NotReproducedError
-from trainer.report import decode_report
-from trainer.reproduction import reproduce_release
+from trainer.errors import CandidateError, NotReproducedError
+from trainer.report import decode_report, encode_report
+from trainer.reproduction import choose_again, reproduce_release
 from trainer.request import TrainRequest
 from trainer.train import train
 
@@ -94,3 +94,13 @@ def test_another_entry_of_the_front_is_made_without_a_search(
     wrong = ["choose", str(made[0]), "99", "--data", str(made[1]), "--out", str(tmp_path / "none")]
     assert genba.main(wrong) == 1
     assert f"has no entry 99 on its front: give 1 to {len(front)}" in capsys.readouterr().err
+
+
+def test_where_there_is_no_front_nothing_is_chosen(made: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(made[0], tmp_path / "old")
+    report = tmp_path / "old" / "report.json"
+    report.write_bytes(encode_report(msgspec.structs.replace(decode_report(report.read_bytes()), front=())))
+    with pytest.raises(
+        CandidateError, match="has no front to choose from: it was imported, or an older Genba trained it"
+    ):
+        choose_again(tmp_path / "old", 1, made[1], tmp_path / "other")
