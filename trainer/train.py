@@ -126,7 +126,7 @@ def train(
         alerts: list[Guardrail] = []
         workers = _open_workers(request, folder.table, nursery, alerts)
         open_things.callback(workers.close)
-        candidates = _candidates(request, prepared, workers, folder, watch, progress, interrupted)
+        candidates = _candidates(request, prepared, workers, folder, watch, progress, interrupted, alerts)
         boards = None if measure is None else Boards(measure, request.limits)
         fitting = Fitting(workers, watch.fitting_left_s if request.timed else None, progress, writer)
         found = choose(request, prepared, candidates, fitting, boards)
@@ -194,6 +194,7 @@ def _candidates(
     watch: Stopwatch,
     progress: Progress,
     interrupted: Callable[[], bool],
+    alerts: list[Guardrail],
 ) -> Candidates:
     """Search, or try what a recipe names."""
     material = prepared.material
@@ -214,6 +215,9 @@ def _candidates(
 
     plan = Plan(left_s if request.timed else None, search_s, request.trials, prepared.division.bags, interrupted)
     journal = Journal(folder.journal, request.seed)
+    if journal.finished:
+        seen = f"{len(journal.finished)} trials of this request were there from a run that was stopped or killed"
+        alerts.append(Guardrail("resumed", "done", (seen,), "went on from them", "--anew"))
 
     def told(text: str, share: float) -> None:
         progress(text, 0.05 + 0.7 * share)
@@ -271,6 +275,7 @@ def _describe(
         output=found.selected.held_out,
         answers=found.selected.answers(checked.target),
         interpretable=interpretable(found),
+        loss_name=found.metric.loss_name,
         front=shown_front(found),
         fairness=prepared.fairness,
     )
