@@ -8,7 +8,7 @@ from protocols.recipe import Recipe
 from trainer.blend import write_graph
 from trainer.boards import Boards
 from trainer.encoded import Array
-from trainer.errors import ExportError, LimitsError, ParityError
+from trainer.errors import ExportError, LimitsError, ParityError, SearchFailedError
 from trainer.featurizer import feature_names
 from trainer.footprint import measure_footprint
 from trainer.front import READABLE, Choice, choice_of, choices, front, ranked
@@ -19,7 +19,7 @@ from trainer.metrics import Metric
 from trainer.preparation import Prepared
 from trainer.proving import Proven, Writer, fit_and_prove
 from trainer.request import TrainRequest
-from trainer.selection import Selected, select
+from trainer.selection import Selected, of_fitted, select
 from trainer.trial import Tried
 from trainer.workers import Workers
 
@@ -83,6 +83,7 @@ def choose(
 
     Raises:
         LimitsError: no choice is within the limits.
+        SearchFailedError: none could be fitted on all rows.
         ParityError: none could be proven.
     """
     bags = prepared.division.bags if prepared.material.bags else 1
@@ -93,9 +94,10 @@ def choose(
         offered = choices(candidates.trials, truth, metric, bags)
     allowed = ranked(offered, request.limits, request.prefer)
     if not allowed:
-        raise LimitsError(request.limits, _nearest(offered))
+        raise LimitsError(request.limits, _nearest(offered, request.limits))
     refused: list[str] = []
-    for choice in allowed:
+    unfitted: list[SearchFailedError] = []
+    for choice in allowed if boards is not None else _in_turn(allowed):
         if len(refused) == PROOFS:
             break
         if boards is not None and not boards.may_fit(choice):
@@ -110,15 +112,19 @@ def choose(
         )
         try:
             proven = fit_recipe(prepared, selected.recipe, fitting)
-        except (ExportError, ParityError) as error:
+        except (ExportError, ParityError, SearchFailedError) as error:
             refused.append(f"{choice.name}: {error}")
+            unfitted += [error] if isinstance(error, SearchFailedError) else []
             continue
         if why := _beyond(request.limits, choice, prepared, proven, fitting, boards):
             refused.append(f"{choice.name}: {why}")
             continue
+        selected = of_fitted(selected, choice, proven.recipe)
         return Found(candidates.trials, offered, choice, selected, proven, tuple(refused), metric)
+    if unfitted and len(unfitted) == len(refused):
+        raise unfitted[-1]
     if request.limits != Limits():
-        raise LimitsError(request.limits, "; ".join(refused) or _nearest(offered))
+        raise LimitsError(request.limits, "; ".join(refused) or _nearest(offered, request.limits))
     raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
 
 
@@ -168,10 +174,19 @@ def _selected(request: TrainRequest, prepared: Prepared, choice: Choice, truth: 
     return select(choice, truth, classes, request.costs, division.bags, division.drawn)
 
 
-def _nearest(offered: Sequence[Choice]) -> str:
+def _in_turn(allowed: Sequence[Choice]) -> list[Choice]:
+    """The best first, and the simplest last: what one family cannot do may be in each of the best."""
+    simplest = sorted(allowed[PROOFS - 1 :], key=lambda one: (one.simplicity, one.risk))[:1]
+    return [*allowed[: PROOFS - 1], *simplest]
+
+
+def _nearest(offered: Sequence[Choice], limits: Limits) -> str:
     if not offered:
         return "none was found"
-    nearest = min(offered, key=lambda one: (one.size_bytes, one.latency_ms))
+    nearest = min(
+        offered,
+        key=lambda one: (limits.times(one.latency_ms, one.size_bytes, one.memory_bytes), one.size_bytes),
+    )
     return f"{nearest.name} with {described(nearest.latency_ms, nearest.size_bytes, nearest.memory_bytes)}"
 
 

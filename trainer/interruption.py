@@ -13,7 +13,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked = self._twice = False
         self._main = threading.current_thread() is threading.main_thread()
 
     def asked(self) -> bool:
@@ -26,10 +26,13 @@ class Interruption:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
+            self._twice = True
             raise KeyboardInterrupt
         self._asked = True
         print("\ngenba: the search ends; finishing the best so far (Ctrl-C again to stop at once)", file=sys.stderr)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._main:
             signal.signal(signal.SIGINT, self._before)
+        if self._twice and error is not None and kind is not KeyboardInterrupt:
+            raise KeyboardInterrupt from error  # what was stopped in the middle failed for that

@@ -16,8 +16,12 @@ class Limits:
     memory_bytes: int | None = None
 
     def allow(self, latency_ms: float, size_bytes: float, memory_bytes: float) -> bool:
+        return self.times(latency_ms, size_bytes, memory_bytes) <= 1.0
+
+    def times(self, latency_ms: float, size_bytes: float, memory_bytes: float) -> float:
+        """How many times the limit the worst of these figures is."""
         pairs = ((self.latency_ms, latency_ms), (self.size_bytes, size_bytes), (self.memory_bytes, memory_bytes))
-        return all(limit is None or value <= limit for limit, value in pairs)
+        return max((value / limit for limit, value in pairs if limit is not None), default=0.0)
 
     def __str__(self) -> str:
         return described(self.latency_ms, self.size_bytes, self.memory_bytes)

@@ -80,7 +80,7 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """A run that ended, well or by an error, leaves nothing; one that was stopped or killed leaves its trials."""
-        shutil.rmtree(self.table if kind is KeyboardInterrupt else self.path, ignore_errors=True)
+        shutil.rmtree(self.table if _was_stopped(error) else self.path, ignore_errors=True)
         self._unlock()
 
     def _unlock(self) -> None:
@@ -97,6 +97,13 @@ def kept_pace(out: Path, request: TrainRequest) -> float | None:
         asked, pace = (_beside(out) / "pace").read_text().split()
         return float(pace) if asked == _asked(request) else None
     return None
+
+
+def _was_stopped(error: BaseException | None) -> bool:
+    """Whether a person stopped it, also where what was being done then failed for that."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _beside(out: Path) -> Path:

@@ -79,7 +79,6 @@ class Search:
     _running: dict[int, Proposal] = field(default_factory=dict)
     _made: int = 0
     _reserve_s: float = 0.0
-    _share: float = 0.0
 
     def run(self) -> list[Tried]:
         """Search, and return every finished trial.
@@ -206,10 +205,7 @@ class Search:
             leader = min(finished, key=lambda one: one.loss or 0.0)
             figure = self.metric.figure(leader.loss or 0.0)
             best = f", best so far {leader.family} with {self.metric.name} {figure:.4g}"
-        self._share = max(
-            self._share, float(np.clip(done, 0.0, 1.0))
-        )  # what is left may grow again, where fits turn quick
-        self.progress(f"trial {self._made}: {proposal.family}{best}", self._share)
+        self.progress(f"trial {self._made}: {proposal.family}{best}", float(np.clip(done, 0.0, 1.0)))
 
 
 def try_members(workers: Workers, members: Sequence[Member], metric: Metric) -> list[Tried]:

@@ -1,12 +1,13 @@
 """From the front to a recipe: calibrated and with its threshold, and what it would do on the rows held out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from protocols.recipe import Decision, Member, Recipe
 from trainer.calibration import apply_temperature, cheapest_threshold, fit_temperature
 from trainer.encoded import Array
+from trainer.ensembling import mean_output
 from trainer.families import FAMILIES
 from trainer.front import Choice
 from trainer.limits import Costs
@@ -73,3 +74,25 @@ def select(
     threshold, cost = cheapest_threshold(warm[:, place], np.asarray(truth) == place, costs.false_alarm, costs.miss)
     decision = Decision(classes[place], threshold, costs.false_alarm, costs.miss)
     return Selected(Recipe(members, parts, drawn, temperature=temperature, decision=decision), held_out, cost)
+
+
+def of_fitted(selected: Selected, choice: Choice, recipe: Recipe) -> Selected:
+    """Return what was selected as it came to be: where the time ended before some members were fitted, without them.
+
+    Args:
+        recipe: what was fitted; its members are some of the choice's, in their order.
+    """
+    if len(recipe.members) == len(choice.members):
+        return selected
+    left = list(zip(choice.members, choice.weights, strict=True))
+    kept = []
+    for member in recipe.members:
+        while (left[0][0].family, left[0][0].parameters) != (member.family, member.parameters):
+            left.pop(0)
+        kept.append(left.pop(0))
+    weights = np.array([weight for _, weight in kept])
+    held_out = mean_output([one.held_out for one, _ in kept], weights / weights.sum())
+    if held_out.shape[1] == 1:
+        return replace(selected, held_out=held_out[:, 0])
+    warm = held_out if recipe.temperature == 1.0 else apply_temperature(held_out, recipe.temperature)
+    return replace(selected, held_out=warm)

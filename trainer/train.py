@@ -1,5 +1,6 @@
 """Training: a table in, a proven release candidate out."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -53,18 +54,30 @@ EXPLAIN_S = 0.3
 
 
 class Stopwatch:
-    """The budget's clock: seconds since the run began."""
+    """The budget's clock: seconds since the run began. Where a person wants an end, the budget ends soon after."""
 
     def __init__(
-        self, budget_s: float, timer: Callable[[], float], begun: float | None = None, more_s: float = 0.0
+        self,
+        budget_s: float,
+        timer: Callable[[], float],
+        begun: float | None = None,
+        more_s: float = 0.0,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._timer, self._start = timer, timer() if begun is None else begun
-        self.budget_s = budget_s
+        self._budget_s, self._interrupted, self._cut = budget_s, interrupted, False
         self.finish_s = min(FINISH_S + more_s, FINISH_SHARE * budget_s)
 
     @property
     def elapsed_s(self) -> float:
         return self._timer() - self._start
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds from the beginning to the end; from an interrupt on, time for one last fit and its description."""
+        if not self._cut and self._interrupted():
+            self._budget_s, self._cut = min(self._budget_s, self.elapsed_s + 2 * self.finish_s), True
+        return self._budget_s
 
     def fitting_left_s(self) -> float:
         """Seconds until every model must be fitted."""
@@ -72,9 +85,8 @@ class Stopwatch:
 
     def explaining_over(self, share: float) -> Callable[[], bool]:
         """A question that turns true when this share of the time that is left is gone, but not at once."""
-        left = max(EXPLAIN_S, (self.budget_s - self.elapsed_s) * share)
-        end = self.elapsed_s + left
-        return lambda: self.elapsed_s > end
+        begun = self.elapsed_s
+        return lambda: self.elapsed_s > begun + max(EXPLAIN_S, (self.budget_s - begun) * share)
 
 
 def train(
@@ -112,7 +124,8 @@ def train(
         SearchFailedError: no model could be fitted.
         RequestError, OutputRefusedError, NameRefusedError: the request cannot be carried out.
     """
-    watch = Stopwatch(request.budget_s, timer, begun, VARIANT_S * len(request.quantise))
+    watch = Stopwatch(request.budget_s, timer, begun, VARIANT_S * len(request.quantise), interrupted)
+    progress = _rising(progress)
     check_request(request)
     check_output(out, force=force)
     with ExitStack() as open_things:
@@ -128,7 +141,11 @@ def train(
         open_things.callback(workers.close)
         candidates = _candidates(request, prepared, workers, folder, watch, progress, interrupted, alerts)
         boards = None if measure is None else Boards(measure, request.limits)
-        fitting = Fitting(workers, watch.fitting_left_s if request.timed else None, progress, writer)
+
+        def left_s() -> float:
+            return watch.fitting_left_s() if request.timed or interrupted() else math.inf
+
+        fitting = Fitting(workers, left_s, progress, writer)
         found = choose(request, prepared, candidates, fitting, boards)
         workers.close()
         guardrails = (*prepared.guardrails, *alerts)
@@ -149,6 +166,18 @@ def train(
         write_candidate(out, manifest, {**files, **cards}, encode_report(report), force=force)
     progress("done", 1.0)
     return manifest
+
+
+def _rising(progress: Progress) -> Progress:
+    """Tell no share that is less than one told before, as where the next model is fitted."""
+    told = 0.0
+
+    def tell(text: str, share: float) -> None:
+        nonlocal told
+        told = max(told, share)
+        progress(text, told)
+
+    return tell
 
 
 def refit(request: TrainRequest, recipe: Recipe, folder: Path, progress: Progress) -> bytes:

@@ -4,7 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from trainer.workers import Ended
+import pytest
+
+from trainer.fitting import one_thread
+from trainer.workers import Ended, Failure
 
 
 class InlineWorkers:
@@ -27,10 +30,41 @@ class InlineWorkers:
         ticket = next(iter(self._waiting))
         call, args = self._waiting.pop(ticket)
         begun = time.monotonic()
-        return [Ended(ticket, call(self._material, *args), None, time.monotonic() - begun)]
+        with one_thread():
+            value = call(self._material, *args)
+        return [Ended(ticket, value, None, time.monotonic() - begun)]
 
     def stop(self, ticket: int) -> None:
         self._waiting.pop(ticket, None)
 
     def close(self) -> None:
         self._waiting.clear()
+
+
+class FailingWorkers(InlineWorkers):
+    """Workers in which calls for some families are short of memory, and which may seem busy for some looks."""
+
+    def __init__(self, material: Any, failing: set[str], size: int = 1, busy: int = 0) -> None:
+        super().__init__(material, size)
+        self.failing, self.busy = failing, busy
+
+    def wait(self, timeout_s: float) -> list[Ended]:
+        self.busy -= 1
+        if self.busy >= 0:
+            return []
+        for ticket, (_, args) in list(self._waiting.items()):
+            if args[0] in self.failing:
+                self.stop(ticket)
+                return [Ended(ticket, None, Failure("memory", "it needs more memory than a worker may have"))]
+        return super().wait(timeout_s)
+
+
+class _NoNursery:
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
+def train_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `train` run its trials in this process: seconds less, where processes are not the point."""
+    monkeypatch.setattr("trainer.train.warm_up", _NoNursery)
+    monkeypatch.setattr("trainer.train.open_workers", lambda setup, **_: InlineWorkers(setup()))
