@@ -8,8 +8,8 @@ are scored with two models: 100 boosted trees, where ONNX Runtime's own time bou
 `genba score` runs without pandas, as on a device; pyarrow loads it where it is installed.
 
 What bounds us is measured in the same rounds: servers that parse a request and answer with fixed bytes, without any
-prediction, asked by the same client; and ONNX Runtime alone over the same rows in memory. CPU time is told beside the
-time that passed, since other programs of a busy machine lengthen only the latter.
+prediction or after `run` on a fixed row, asked by the same client; and ONNX Runtime alone over the same rows in memory.
+CPU time is told beside the time that passed, since other programs of a busy machine lengthen only the latter.
 """
 
 import argparse
@@ -261,6 +261,7 @@ def compare_servers(release: Path, models: Path, python: Path, rounds: int, requ
         "mlflow inputs": lambda: mlflow(python, models / "inputs"),
         "mlflow dataframe_split": lambda: mlflow(python, models / "dataframe_split"),
         "bare asyncio": lambda: bare("asyncio", ANSWER_BYTES),
+        "bare asyncio and run": lambda: bare("asyncio", ANSWER_BYTES, release / "model.onnx"),
         "bare socket": lambda: bare("socket", ANSWER_BYTES),
     }
     found: dict[tuple[str, str], list[float]] = {}
@@ -292,7 +293,7 @@ def print_limits(figures: dict[tuple[str, str], float]) -> None:
     """Set ours, and 20 times MLflow's requests a second, beside those of the servers that do nothing."""
     for connections in CONNECTIONS:
         label = f"requests a second, {connections} at once"
-        for side in ("bare asyncio", "bare socket"):
+        for side in ("bare asyncio", "bare asyncio and run", "bare socket"):
             limit = figures.get((side, label))
             if limit is not None:
                 of_peers = ", ".join(
