@@ -86,7 +86,7 @@ def choose(
         SearchFailedError: none could be fitted on all rows.
         ParityError: none could be proven.
     """
-    bags = prepared.division.bags if prepared.material.bags else 1
+    bags = len(prepared.material.bags) or 1
     truth, metric = candidates.truth, candidates.metric
     if candidates.members is not None:
         offered = [choice_of(*candidates.members, bags if candidates.bagged else 1, truth, metric)]

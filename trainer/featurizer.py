@@ -28,6 +28,8 @@ TOLD_MISSING = 0.01
 MEANS_PARTS = 3
 #: Beyond so many deviations a value is drawn in.
 SMOOTH = np.float32(3.0)
+#: Farther than so many deviations is as far as this: the square of more would be infinite.
+FAR = np.float32(1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Featurizer:
         with np.errstate(over="ignore"):
             scaled = (np.where(np.isnan(numbers), self.median, numbers) - self.center) / self.scale
             if self.kind == "smooth":
+                scaled = np.clip(scaled, -FAR, FAR)
                 drawn = scaled / SMOOTH
                 scaled = scaled / np.sqrt(drawn * drawn + np.float32(1.0))
         return np.asarray(scaled, dtype=np.float32)
@@ -114,6 +117,7 @@ class Featurizer:
         scaled = builder.add("Div", shifted, builder.constant(self.scale[None]))
         if self.kind != "smooth":
             return scaled
+        scaled = builder.add("Clip", scaled, builder.constant(-FAR), builder.constant(FAR))
         drawn = builder.add("Div", scaled, builder.constant(SMOOTH))
         square = builder.add("Add", builder.add("Mul", drawn, drawn), builder.constant(np.float32(1.0)))
         return builder.add("Div", scaled, builder.add("Sqrt", square))

@@ -12,6 +12,7 @@ from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, Strati
 
 from protocols.manifest import Task
 from trainer.errors import TargetError
+from trainer.families.quiet import quietly
 from trainer.guardrails.check import CheckedTable
 
 Rows = np.ndarray[Any, Any]
@@ -41,7 +42,13 @@ def divide(checked: CheckedTable, seed: int) -> tuple[Rows, Rows]:
     rows = np.arange(len(target.values))
     if checked.ordered:
         cut = len(rows) - len(rows) // HELD_OUT_PARTS
-        return _apart(rows[:cut], rows[cut:], checked.groups)
+        learn, newer = _apart(rows[:cut], rows[cut:], checked.groups)
+        if classes is not None and len(np.unique(classes[learn])) < 2:
+            raise TargetError(
+                f"target {target.name!r}: of the older rows, which are learned from, each is {classes[learn[0]]!r}, so "
+                "there is nothing to tell apart: hold out rows at random with --validate random, or add older rows"
+            )
+        return learn, newer
     if checked.groups is None:
         learn, held_out = train_test_split(rows, test_size=1 / HELD_OUT_PARTS, random_state=seed, stratify=classes)
         return learn, held_out
@@ -102,8 +109,11 @@ def _at_random(codes: Rows, task: Task, seed: int, parts: int) -> Iterator[tuple
         splitter = made(n_splits=1, test_size=1 / HELD_OUT_PARTS, random_state=seed)
     else:
         fold = StratifiedKFold if task == "classification" else KFold
-        splitter = fold(n_splits=parts, shuffle=True, random_state=seed)
-    yield from splitter.split(np.zeros(len(codes)), codes)
+        most = int(np.unique(codes, return_counts=True)[1].max()) if task == "classification" else len(codes)
+        splitter = fold(n_splits=max(2, min(parts, most)), shuffle=True, random_state=seed)
+    with quietly():  # a class with fewer rows than there are folds is not in each of them
+        made = list(splitter.split(np.zeros(len(codes)), codes))
+    yield from made
 
 
 def usable_folds(codes: Rows, layout: Layout, seed: int, parts: int) -> list[tuple[Rows, Rows]]:

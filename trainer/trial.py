@@ -154,7 +154,7 @@ def _measured(
     loss = metric.loss(np.concatenate(truths), together)
     if not np.isfinite(loss) or not np.isfinite(together).all():
         raise ValueError(f"{family_name} answers with infinite or no numbers")
-    size, latency = _graph_figures(bench, kind, models[-1])
+    size, latency = _graph_figures(bench, kind, models[0])
     return Tried(
         family_name,
         parameters,
@@ -170,7 +170,7 @@ def _measured(
 
 
 def _graph_figures(bench: Bench, kind: str, model: Any) -> tuple[int, float]:
-    """Size and median latency of a graph from matrix to prediction."""
+    """Size and median latency of a graph from the first fold's matrix, whose width is its own, to prediction."""
     _, validate, _ = bench.matrices.fold(0, kind)  # type: ignore[arg-type]
     width = validate.matrix.shape[1]
     builder = GraphBuilder([("matrix", FLOAT)], width=width)

@@ -66,6 +66,8 @@ class Process(Plain):
         picked = np.sort(np.random.default_rng(seed).permutation(len(learn))[:MAX_ROWS])
         target = learn.target[picked].astype(np.float64)
         middle, spread = float(target.mean()), float(target.std()) or 1.0
+        if len(settled["reaches"]) != learn.matrix.shape[1]:  # texts that some rows have and others have not
+            settled = self.prepare(parameters, learn, shape, seed)
         reaches = np.asarray(settled["reaches"])
         landmarks = learn.matrix[picked].astype(np.float64) / reaches
         amplitude, noise = settled["amplitude"], settled["noise"]
