@@ -19,6 +19,8 @@ from trainer.pieces.trees import round_down
 
 #: Bits of LightGBM's `decision_type`: a missing value goes left; missing values are told apart from zero.
 _DEFAULT_LEFT, _MISSING_NAN = 2, 8
+#: LightGBM's kZeroThreshold: it reads numbers no farther from zero than this as zero.
+_ZERO = np.float32(1e-35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ def _trees(trees: Sequence[_Tree], outputs: int, link: Link) -> TreePiece:
     threshold = np.concatenate([padded(tree, tree.threshold) for tree in trees])
     decision = np.concatenate([padded(tree, tree.decision) for tree in trees])
     rounded = round_down(threshold)
+    # The number itself is read as zero, which is above this threshold.
+    rounded[rounded == -_ZERO] = np.nextafter(-_ZERO, np.float32(-np.inf))
     # Where no value was missing in training, a missing one counts as zero.
     as_zero = (decision & _MISSING_NAN) == 0
     missing_left = np.where(as_zero, threshold >= 0.0, (decision & _DEFAULT_LEFT) != 0)

@@ -46,7 +46,7 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
     """Load the modules, then serve until the caller closes its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in modules:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, OSError):  # OSError: a library of the system that it needs is not there
             importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a worker would write to, and so copy, every page that they share
