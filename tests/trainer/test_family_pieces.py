@@ -1,5 +1,6 @@
 """Each family's piece is its model: on missing values, at thresholds and their float32 neighbours, in bags."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,19 @@ import pytest
 from trainer.calibration import apply_temperature, cheapest_threshold, fit_temperature
 from trainer.encoded import Array
 from trainer.families import FAMILIES, Rows, Shape
+from trainer.fitting import one_thread
 from trainer.graph_builder import FLOAT, GraphBuilder
 from trainer.graphs import open_graph
 from trainer.pieces import Piece, TreePiece, bag
 
 WIDTH, ROWS = 4, 300
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """As in a worker."""
+    with one_thread():
+        yield
 
 
 def table(classes: int, seed: int, *, missing: bool) -> Rows:

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pandas as pd
 import pytest
 from onnx import numpy_helper
-from simulators.inline_workers import InlineWorkers
+from simulators.inline_workers import InlineWorkers, train_inline
 
 from protocols.manifest import Task
 from protocols.recipe import Member, Recipe
@@ -29,6 +29,12 @@ from trainer.proving import fit_and_prove
 from trainer.request import TrainRequest
 from trainer.train import train
 from trainer.trial import Bench, try_out
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are not the point here."""
+    train_inline(monkeypatch)
 
 
 def targets(plant: pd.DataFrame) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def test_a_threshold_decides_in_the_graph(plant: pd.DataFrame, tmp_path: Path) -
     assert 0 < decision.threshold < 0.5
     session = ort.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
     checked = check_table(plant.drop(columns="yield"), "fault", None)
-    labels, probabilities = session.run(None, to_feed(checked.features))
+    labels, probabilities, *_ = session.run(None, to_feed(checked.features))
     alarms = probabilities[:, manifest.classes.index("bad")] >= np.float32(decision.threshold)
     assert (labels == "bad").tolist() == alarms.tolist()
     assert alarms.sum() > (probabilities.argmax(axis=1) == manifest.classes.index("bad")).sum()
