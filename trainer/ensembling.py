@@ -19,7 +19,7 @@ from trainer.metrics import Metric
 #: Models are added at most so often, and a mean must be better by this share of the loss to be worth a model more.
 ADDITIONS, WORTH = 25, 1e-4
 #: Draws of rows, and the cells looked at in all of them, which bound their time.
-DRAWS, CELLS = 16, 60_000_000
+DRAWS, CELLS = 16, 24_000_000
 #: Share of the models that one choice is made from.
 MODELS_SHARE = 0.7
 #: Up to so many rows a log loss looks at every class, so that certainty is paid for.
