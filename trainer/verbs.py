@@ -7,9 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from protocols.manifest import Task
+from protocols.manifest import Precision, Task
 from protocols.measuring import MeasureGraph
 from trainer.errors import RequestError
 from trainer.given import Tabular, bytes_of, milliseconds_of, names_of, seconds_of, table_of
@@ -43,6 +43,8 @@ def train(
     group: str | None = None,
     validate: Literal["newest", "random"] | None = None,
     fairness: str | Iterable[str] = (),
+    quantise: str | Iterable[str] = (),
+    variant_tolerance: float | None = None,
     false_alarm_cost: float | None = None,
     miss_cost: float | None = None,
     positive: str | None = None,
@@ -81,6 +83,8 @@ def train(
         group: column that says which rows belong together: each group is learned from or held out.
         validate: hold out the newest rows, or rows at random; None: the checks decide.
         fairness: columns by whose groups the model is judged.
+        quantise: precisions, int8 or float16, that the released model is made in besides.
+        variant_tolerance: how far their outputs may lie from the model's, in the output's unit.
         false_alarm_cost, miss_cost: of two classes; the threshold is chosen so that mistakes cost least.
         positive: class that raises the alarm; None: the rarer one.
         max_latency, max_size, max_memory: what the device allows: milliseconds or `2ms`, bytes or `500kB`.
@@ -133,6 +137,8 @@ def train(
         dask=dask,
         dask_insecure=dask_insecure,
         fairness=names_of(fairness),
+        quantise=cast("tuple[Precision, ...]", names_of(quantise)),
+        variant_tolerance=variant_tolerance,
     )
     measure = None if device is None else _measuring(device, registry)
     with _folder(out) as (folder, keeper), _told(progress) as told, Interruption() as interruption:

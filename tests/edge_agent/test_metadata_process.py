@@ -31,6 +31,21 @@ from edge_agent.metadata_here import read_here
 from edge_agent.metadata_process import COMMAND, read_in_child
 from edge_agent.signed_metadata import PinnedRoots, SignedTarget, Sources
 
+#: Processes that other suites have begun and keep, such as a cluster.
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _own_children() -> None:
+    _others.clear()
+    _others.update(one.pid for one in psutil.Process().children())
+
+
+def children() -> list[psutil.Process]:
+    """The processes that the test itself has begun."""
+    return [one for one in psutil.Process().children() if one.pid not in _others]
+
+
 #: A child whose power fails at one of the things that it does to its disk.
 POWER = """
 import sys
@@ -61,7 +76,7 @@ def test_what_both_repositories_sign_is_installed_and_no_child_is_left(bench: Be
     assert bench.verifier.assignment() is not None
     bench.verifier.fetch(ONE, bench.store)
     assert (bench.store.path(ONE) / "model.onnx").exists()
-    assert not psutil.Process().children()
+    assert not children()
 
 
 def lost(url: str, data: bytes | None) -> bytes | None:
@@ -122,14 +137,14 @@ def test_a_child_that_does_not_answer_is_an_error_that_another_try_may_mend(
     command = [sys.executable, "-c", code]
     with pytest.raises(TransferError, match=words), reading(bench, tmp_path / "m", command, patience_s=1.0) as reader:
         reader.refresh("director")
-    assert not psutil.Process().children()
+    assert not children()
     assert bench.verifier.assignment() is not None
 
 
 def test_an_agent_that_dies_takes_its_child_with_it(bench: Bench, tmp_path: Path) -> None:
     with reading(bench, tmp_path / "m") as reader:
         reader.refresh("director")
-        [child] = psutil.Process().children()
+        [child] = children()
         reader._child.stdin.close()  # as the kernel does for a process that was killed
         assert child.wait(10) == 0
 

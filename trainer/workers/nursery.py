@@ -15,7 +15,18 @@ import msgspec
 from trainer.workers.letters import LONGEST, News, Order, Ready, news
 
 #: What trials need and take a second to import.
-PRELOADED = ("trainer.trial", "trainer.final_fit", "lightgbm")
+PRELOADED = (
+    "numpy",
+    "pandas",
+    "scipy.linalg",
+    "scipy.optimize",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.neural_network",
+    "sklearn.preprocessing",
+    "lightgbm",
+    "trainer.families",
+)
 #: Seconds that the nursery is given to kill its workers and go, before it is killed itself.
 GRACE_S = 0.4
 _COMMAND = (
