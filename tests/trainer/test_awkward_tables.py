@@ -23,6 +23,8 @@ from trainer.report import decode_report
 from trainer.request import TrainRequest
 from trainer.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +127,7 @@ def test_groups_and_time_are_kept_apart_where_folds_lack_a_class(tmp_path: Path)
     trained(stamped, "kind", tmp_path / "time", validate="newest", trials=4)
 
 
+@pytest.mark.sample
 def test_few_rows_of_a_class(tmp_path: Path) -> None:
     table = pd.DataFrame(rows_of(200))
     table["kind"] = np.where(table["y"] > table["y"].median(), "high", "low")

@@ -19,6 +19,8 @@ from trainer.errors import ImportRefusedError
 from trainer.import_request import ImportRequest
 from trainer.imports import import_file
 
+pytestmark = pytest.mark.slow
+
 catboost = pytest.importorskip("catboost", reason="CatBoost is not installed: pip install 'genba[boosting]'")
 lightgbm = pytest.importorskip("lightgbm", reason="LightGBM is not installed: pip install 'genba[boosting]'")
 xgboost = pytest.importorskip("xgboost", reason="XGBoost is not installed: pip install 'genba[boosting]'")
@@ -65,6 +67,7 @@ def _catboost(folder: Path, rows: pd.DataFrame, target: Any, *, classes: bool) -
 FILES = pytest.mark.parametrize("save", [_lightgbm, _xgboost, _catboost], ids=["lightgbm", "xgboost", "catboost"])
 
 
+@pytest.mark.sample
 @FILES
 def test_a_regression_is_taken_with_its_columns_by_name(
     tmp_path: Path, table: pd.DataFrame, save: Callable[..., Path]

@@ -15,6 +15,8 @@ from simulators.frameworks import framework_folder
 from trainer.candidate import read_candidate
 from trainer.report import decode_report
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "operations" / "imports.md").read_text("utf-8")
 
@@ -68,6 +70,7 @@ def check(kind: str, folder: Path, behind: Sequence[Path] = ()) -> None:
         ("mlflow", "mlflow"),
     ],
 )
+@pytest.mark.sample
 def test_an_example_is_taken_in_and_predicts_its_target(tmp_path: Path, kind: str, needs: str) -> None:
     if importlib.util.find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed")

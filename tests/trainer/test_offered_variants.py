@@ -20,6 +20,8 @@ from trainer.report import Report, decode_report, describe
 from trainer.request import TrainRequest
 from trainer.train import train
 
+pytestmark = pytest.mark.slow
+
 
 def sensors(rows: int = 600) -> pd.DataFrame:
     random = np.random.default_rng(2)
@@ -38,6 +40,7 @@ def released(out: Path, family: str, **options: Any) -> tuple[Report, Manifest]:
     return report, manifest
 
 
+@pytest.mark.sample
 def test_a_network_is_offered_in_less_precision_or_told_by_its_figures_why_not(tmp_path: Path) -> None:
     report, manifest = released(tmp_path / "out", "network", quantise=("float16", "int8"), variant_tolerance=10.0)
     assert len(report.variants) + len(manifest.variants) == 2

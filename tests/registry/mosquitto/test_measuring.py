@@ -16,6 +16,8 @@ import genba
 from protocols.measuring import DeviceFigures
 from registry.client import RegistryClient, measuring_on
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def factory(home, broker, catalogue, tmp_path):
@@ -51,6 +53,7 @@ def command(factory, token, *words: str) -> list[str]:
     return ["devices", "measure", *words, "--registry", factory.url, "--token", token]
 
 
+@pytest.mark.sample
 def test_a_candidate_is_measured_on_a_device_and_a_device_that_is_gone_is_told_of(
     factory, token, candidate, press, capsys
 ):

@@ -27,6 +27,8 @@ from dask import config as settings
 
 from trainer.workers.cluster import DaskWorkers
 
+pytestmark = pytest.mark.slow
+
 MEMORY = 256 * 2**20
 
 CLIENT = """
@@ -73,6 +75,7 @@ def test_a_run_asks_for_a_cluster_by_its_address(cluster, material):
         assert isinstance(workers, LocalWorkers)
 
 
+@pytest.mark.sample
 def test_a_scheduler_that_dies_ends_the_next_wait(own_cluster, material, tmp_path):
     cluster = own_cluster()
     with DaskWorkers(cluster.address, material, MEMORY, ["numpy"]) as workers:
