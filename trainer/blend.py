@@ -1,15 +1,18 @@
 """The released graph: one featurizer for each kind of matrix, the members, their weighted mean, and the decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from protocols.manifest import CONTRIBUTIONS
 from protocols.recipe import Decision
 from trainer.calibration import LEAST, apply_temperature
 from trainer.columns import Column
+from trainer.contributions import LiveContributions, live_contributions
 from trainer.encoded import Array, Encoded
+from trainer.errors import NotAdditiveError
 from trainer.featurizer import Featurizer, MatrixKind, write_times
 from trainer.graph_builder import FLOAT, INT64, STRING, GraphBuilder
 from trainer.graph_format import ROWS
@@ -29,11 +32,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """Everything that the graph computes after the featurizers."""
+    """Everything that the graph computes after the featurizers; `live`: contributions, where it tells them."""
 
     parts: tuple[Part, ...]
     temperature: float = 1.0
     decision: Decision | None = None
+    live: LiveContributions | None = None
 
     def answers(self, case: int) -> Array:
         """Return what the fitted models together give for a case: probabilities, or predictions (rows,)."""
@@ -67,11 +71,40 @@ def write_graph(
     mean = results[0] if len(results) == 1 else builder.add("Sum", *results)
     if target.task == "regression":
         builder.output(mean, "prediction", FLOAT, [ROWS, 1])
+        _write_live(builder, blend, matrices, None)
         return builder.finish()
     probabilities = _warmed(builder, mean, blend.temperature)
     _write_decision(builder, probabilities, blend.decision, target)
     builder.output(probabilities, "probabilities", FLOAT, [ROWS, len(target.classes)])
+    _write_live(builder, blend, matrices, probabilities)
     return builder.finish()
+
+
+def with_contributions(
+    blend: Blend,
+    features: Sequence[Column],
+    rows: Encoded,
+    featurizers: Mapping[MatrixKind, Featurizer],
+    target: Target,
+) -> Blend:
+    """Return the blend with contributions, where it is a single model that is a sum over raw columns."""
+    if len(blend.parts) != 1 or CONTRIBUTIONS in {column.name for column in features}:
+        return blend
+    (part,) = blend.parts
+    try:
+        live = live_contributions(
+            part.piece, featurizers[part.kind], rows, len(features), target.classes, blend.temperature
+        )
+    except NotAdditiveError:
+        return blend
+    return replace(blend, live=live)
+
+
+def _write_live(
+    builder: GraphBuilder, blend: Blend, matrices: Mapping[MatrixKind, str], probabilities: str | None
+) -> None:
+    if blend.live is not None:
+        blend.live.write(builder, matrices[blend.parts[0].kind], probabilities)
 
 
 def _warmed(builder: GraphBuilder, probabilities: str, temperature: float) -> str:

@@ -1,77 +1,90 @@
 """Contributions of a live prediction, in the graph: a further output, where the model is a sum over raw columns.
 
-The part of each column, less its mean over the rows learned from, is its Shapley value, in the unit of the sum (the
-target's, log-odds of a classifier), with no sampling. The output `contributions` has the shape (rows, raw columns);
-`base` and its sum over a row are the sum that the prediction is made of.
+Linear models are such a sum, and boosted trees that look at one raw column each. The part of each column, less its mean
+over usual rows, is its Shapley value, in the unit of the sum (the target's, log-odds of a classifier): no sampling.
+The output `contributions` has the shape (rows, raw columns); `base` and its sum over a row are the sum that the
+prediction is made of.
 
 Source: Lundberg, Lee, "A Unified Approach to Interpreting Model Predictions", corollary 1 (linear models); Hastie,
 Tibshirani, "Generalized Additive Models".
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from protocols.manifest import CONTRIBUTIONS, Contributions, TensorSpec
-from trainer.additive import MATRIX, PARTS, Parts, parts_of
+from trainer.encoded import Array, Encoded
 from trainer.errors import NotAdditiveError
-from trainer.graph_format import ROWS, TARGET_OPSET, serialize
+from trainer.featurizer import Featurizer
+from trainer.graph_builder import FLOAT, GraphBuilder
+from trainer.graph_format import ROWS
 from trainer.graphs import open_graph
+from trainer.guardrails.rail import evenly
+from trainer.pieces import DensePiece, Piece, TreePiece
 
-Array = np.ndarray[Any, Any]
+#: Rows over which contributions are centred.
+USUAL_ROWS = 2_000
 
-#: Operators that an additive model becomes: their first input is the featurizer's matrix.
-_MODELS = {"LinearClassifier", "LinearRegressor", "MatMul", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
-_SHARES = "probabilities"
+_SEVERAL = "a tree looks at more than one raw column"
+_MEAN = "it is a mean of several models' probabilities, and no sum over columns; a single fit is one"
 
 
-def add_contributions(
-    graph: bytes,
-    model: Any,
-    origins: Sequence[int],
-    width: int,
-    background: Array,
-    *,
-    matrix: str | None = None,
-    temperature: float = 1.0,
-    classes: Sequence[str] = (),
-) -> tuple[bytes, Contributions]:
-    """Return the graph with the output `contributions`, and what a manifest says of it; other outputs stay as they are.
+@dataclass(frozen=True, slots=True)
+class LiveContributions:
+    """What a graph needs to tell them, and what a manifest says of them.
+
+    Attributes:
+        parts: computes each raw column's part of each sum, shape (rows, sums x raw columns).
+        means: of the parts over usual rows.
+        scale: what a part less its mean is multiplied by.
+    """
+
+    parts: Piece
+    means: Array
+    scale: float
+    told: Contributions
+
+    def write(self, builder: GraphBuilder, matrix: str, probabilities: str | None) -> None:
+        """Add the output; of more than two classes the contributions to the score of the row's own answer."""
+        sums = len(self.told.base)
+        centred = builder.add("Sub", self.parts.write(builder, matrix), builder.constant(self.means, np.float32))
+        found = builder.add("Mul", centred, builder.constant(np.float32(self.scale)))
+        width = len(self.means) // sums
+        if sums > 1:
+            by_class = builder.add("Reshape", found, builder.constant([-1, sums, width], np.int64))
+            answer = builder.add("ArgMax", probabilities or "", axis=1, keepdims=1)
+            found = builder.add("GatherND", by_class, answer, batch_dims=1)
+        builder.output(found, CONTRIBUTIONS, FLOAT, [ROWS, width])
+
+
+def live_contributions(
+    piece: Piece, featurizer: Featurizer, rows: Encoded, width: int, classes: Sequence[str], temperature: float
+) -> LiveContributions:
+    """Return the contributions of a single model.
 
     Args:
-        graph: of a featurizer and this model, with the outputs `prediction` and, of a classifier, `probabilities`.
-        model: fitted: `HistGradientBoosting*`, `Ridge`, `LogisticRegression` or another with `coef_`; or its piece.
-        origins: for each column of the matrix the raw column that it comes from (`featurizer.matrix_columns`).
+        piece: what it computes of the featurizer's matrix.
+        rows: those that stand for *as usual*.
         width: how many raw columns there are.
-        background: the matrix of the rows learned from, or of some of them, shape (rows, matrix columns).
-        matrix: the tensor that is the featurizer's matrix; None: what the one operator that is a model takes.
-        classes: of a classifier's piece, as text.
+        classes: of a classifier, in the order of its probabilities.
         temperature: that the sums are divided by before they become probabilities.
 
     Raises:
         NotAdditiveError: the model is no sum over raw columns; the text says why.
     """
-    proto = onnx.ModelProto.FromString(graph)
-    if CONTRIBUTIONS in {entry.name for entry in proto.graph.input}:
-        raise NotAdditiveError(f"an input is called {CONTRIBUTIONS!r}, as the output would be: rename the column")
-    parts = parts_of(model, np.asarray(origins), width)
-    means = _means(parts, background)
-    base = parts.base + means.reshape(len(parts.base), width).sum(axis=1)
-    classes = list(classes) or [str(label) for label in getattr(model, "classes_", ())]
-    followed, scale = None, 1.0 / temperature
+    parts, base = column_parts(piece, featurizer.origins(rows), width)
+    means = _means(parts, featurizer.transform(rows.take(evenly(len(rows), USUAL_ROWS))))
+    usual = base + means.reshape(len(base), width).sum(axis=1)
+    scale, of = 1.0 / temperature, None
+    unit: Literal["target", "log-odds", "score"] = "target" if not classes else "log-odds"
     if len(classes) == 2:  # the rarer one is the one that people ask about
-        followed, scale = (classes[0], -scale) if base[0] > 0 else (classes[1], scale)
-    nodes, constants = _output(parts, means, scale, width)
-    own = {MATRIX: matrix or _matrix_of(proto), CONTRIBUTIONS: CONTRIBUTIONS, _SHARES: _SHARES}
-    _insert(proto, nodes, constants, own)
-    proto.graph.output.append(helper.make_tensor_value_info(CONTRIBUTIONS, TensorProto.FLOAT, [ROWS, width]))
-    unit: Literal["target", "log-odds", "score"] = "score"
-    if len(base) == 1:
-        unit = "log-odds" if classes else "target"
-    return serialize(proto), Contributions(unit, tuple(float(scale * value) for value in base), followed)
+        scale, of = (-scale, classes[0]) if usual[0] > 0 else (scale, classes[1])
+    elif len(usual) > 1:
+        unit = "score"
+    return LiveContributions(parts, means, scale, Contributions(unit, tuple((scale * usual).tolist()), of))
 
 
 def contribution_spec(width: int) -> TensorSpec:
@@ -79,74 +92,59 @@ def contribution_spec(width: int) -> TensorSpec:
     return TensorSpec(CONTRIBUTIONS, "float32", shape=(None, width))
 
 
-def _matrix_of(proto: onnx.ModelProto) -> str:
-    """Return what the one node that is the model takes."""
-    models = [node for node in proto.graph.node if node.op_type in _MODELS]
-    if len(models) != 1:
-        raise NotAdditiveError(f"the graph holds {len(models)} models, and contributions are of a single one")
-    return str(models[0].input[0])
+def column_parts(piece: Piece, origins: Array, width: int) -> tuple[Piece, Array]:
+    """Take a sum over raw columns apart: a piece that computes (rows, sums x raw columns), and the sums' bases.
+
+    Args:
+        origins: for each column of the matrix the raw column that it comes from.
+        width: how many raw columns there are.
+
+    Raises:
+        NotAdditiveError: it is no such sum; the text says why.
+    """
+    if isinstance(piece, TreePiece):
+        return _of_trees(piece, origins, width)
+    if isinstance(piece, DensePiece):
+        return _of_weights(piece, origins, width)
+    raise NotAdditiveError(f"{type(piece).__name__} is no sum over columns; linear models and boosted trees may be")
 
 
-def _means(parts: Parts, background: Array) -> Array:
-    """Mean of each part over the background, as ONNX Runtime computes it, shape (sums x columns,)."""
-    matrix = np.ascontiguousarray(background, dtype=np.float32)
-    shape = [None, matrix.shape[1]]
-    alone = helper.make_model(
-        helper.make_graph(
-            [parts.node],
-            PARTS,
-            [helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info(PARTS, TensorProto.FLOAT, None)],
-            list(parts.constants),
-        ),
-        opset_imports=[helper.make_opsetid(domain, version) for domain, version in TARGET_OPSET.items()],
-        ir_version=8,
-    )
-    (found,) = open_graph(alone.SerializeToString()).run([PARTS], {MATRIX: matrix})
+def _of_weights(piece: DensePiece, origins: Array, width: int) -> tuple[Piece, Array]:
+    if len(piece.layers) != 1:
+        raise NotAdditiveError("a network is no sum over columns")
+    ((weights, base),) = piece.layers
+    if weights.ndim == 3:
+        if piece.link != "none":
+            raise NotAdditiveError(_MEAN)
+        weights, base = weights.mean(axis=0), base.mean(axis=0)
+    base = np.ravel(base).astype(np.float64)
+    spread = np.zeros((len(origins), len(base), width))
+    spread[np.arange(len(origins)), :, origins] = weights
+    apart = spread.reshape(len(origins), -1)
+    return DensePiece(((apart, np.zeros(apart.shape[1])),), "none"), base
+
+
+def _of_trees(piece: TreePiece, origins: Array, width: int) -> tuple[Piece, Array]:
+    if piece.bags > 1:
+        raise NotAdditiveError(_MEAN)
+    if piece.values.shape[1] > 1 or not len(piece.target):
+        raise NotAdditiveError("a forest votes for all classes at once, and is no sum over columns")
+    base, target, values = piece.base.astype(np.float64), piece.target.copy(), piece.values.copy()
+    ends = [*piece.first[1:].tolist(), len(piece.feature)]
+    for tree, (start, end) in enumerate(zip(piece.first.tolist(), ends, strict=True)):
+        used = np.unique(origins[piece.feature[start:end][~piece.leaf[start:end].astype(bool)]])
+        if len(used) > 1:
+            raise NotAdditiveError(_SEVERAL)
+        if not len(used):  # a lone leaf looks at no column
+            base[target[tree]] += float(values[start, 0])
+            values[start] = 0.0
+        target[tree] = target[tree] * width + (int(used[0]) if len(used) else 0)
+    return replace(piece, target=target, values=values, base=np.zeros(len(base) * width), link="none"), base
+
+
+def _means(parts: Piece, matrix: Array) -> Array:
+    """Mean of each part, as ONNX Runtime computes it, shape (sums x raw columns,)."""
+    builder = GraphBuilder([("matrix", FLOAT)], width=matrix.shape[1])
+    builder.output(parts.write(builder, "matrix"), "parts", FLOAT, [ROWS, "parts"])
+    (found,) = open_graph(builder.finish()).run(None, {"matrix": matrix})
     return np.asarray(found.astype(np.float64).mean(axis=0))
-
-
-def _output(
-    parts: Parts, means: Array, scale: float, width: int
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """From parts to the output: less their means, scaled; of more than two classes those of the row's answer."""
-    sums = len(parts.base)
-    constants = [
-        *parts.constants,
-        numpy_helper.from_array(means.astype(np.float32), "means"),
-        numpy_helper.from_array(np.array(scale, dtype=np.float32), "scale"),
-    ]
-    nodes = [parts.node, helper.make_node("Sub", [PARTS, "means"], ["centred"])]
-    if sums == 1:
-        return [*nodes, helper.make_node("Mul", ["centred", "scale"], [CONTRIBUTIONS])], constants
-    constants.append(numpy_helper.from_array(np.array([-1, sums, width], dtype=np.int64), "shape"))
-    picked = [
-        helper.make_node("Mul", ["centred", "scale"], ["scaled"]),
-        helper.make_node("Reshape", ["scaled", "shape"], ["by class"]),
-        helper.make_node("ArgMax", [_SHARES], ["answer"], axis=1, keepdims=1),
-        helper.make_node("GatherND", ["by class", "answer"], [CONTRIBUTIONS], batch_dims=1),
-    ]
-    return [*nodes, *picked], constants
-
-
-def _insert(
-    proto: onnx.ModelProto,
-    nodes: Sequence[onnx.NodeProto],
-    constants: Sequence[onnx.TensorProto],
-    own: dict[str, str],
-) -> None:
-    """Put nodes at the graph's end; `own` names what is the graph's, everything else gets a name that nothing has."""
-    graph = proto.graph
-    taken = {entry.name for entry in [*graph.input, *graph.output, *graph.initializer]}
-    taken |= {name for node in graph.node for name in node.output}
-    prefix = PARTS
-    while any(name.startswith(f"{prefix}/") for name in taken):
-        prefix += "s"
-    for index, node in enumerate(nodes):
-        node.name = f"{prefix}{index}"
-        node.input[:] = [own.get(name, f"{prefix}/{name}") for name in node.input]
-        node.output[:] = [own.get(name, f"{prefix}/{name}") for name in node.output]
-    for tensor in constants:
-        tensor.name = f"{prefix}/{tensor.name}"
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)

@@ -6,37 +6,9 @@ from typing import Any
 
 import onnx
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
-from trainer.columns import Kind
 from trainer.errors import ExportError
-from trainer.graph_format import ROWS, TARGET_OPSET, serialize
-
-
-def export_pipeline(pipeline: Any, names: Sequence[str], kinds: Sequence[Kind]) -> bytes:
-    """Convert a pipeline that was fitted on columns c0, c1, ... to a graph whose inputs have the real names.
-
-    Args:
-        names, kinds: of the raw columns, in order; they become float32 or string inputs of shape (rows, 1).
-
-    Returns:
-        The serialized graph; equal pipelines give equal bytes.
-
-    Raises:
-        ExportError: a step of the pipeline has no faithful counterpart.
-    """
-    types = [
-        (f"c{index}", (FloatTensorType if kind == "number" else StringTensorType)([None, 1]))
-        for index, kind in enumerate(kinds)
-    ]
-    options = {"zipmap": False} if hasattr(pipeline, "predict_proba") else None
-    model = convert(pipeline, types, options)
-    outputs = ["prediction", "probabilities"][: len(model.graph.output)]
-    renamed = rename(model, dict(zip([f"c{index}" for index in range(len(names))], names, strict=True)), outputs)
-    for entry in [*renamed.graph.input, *renamed.graph.output]:
-        if entry.type.tensor_type.shape.dim:
-            entry.type.tensor_type.shape.dim[0].dim_param = ROWS
-    return serialize(renamed)
+from trainer.graph_format import TARGET_OPSET
 
 
 def convert(model: Any, types: Sequence[tuple[str, Any]], options: dict[Any, Any] | None) -> onnx.ModelProto:

@@ -8,8 +8,7 @@ import numpy as np
 
 from protocols.manifest import Contributions, ParityCertificate
 from protocols.recipe import Decision, Recipe
-from trainer.blend import Blend, Part, write_graph
-from trainer.blend_contributions import contribute
+from trainer.blend import Blend, Part, with_contributions, write_graph
 from trainer.cases import Case
 from trainer.encoded import Array
 from trainer.families import FAMILIES
@@ -62,10 +61,12 @@ def fit_and_prove(
         for member, one in zip(members, fitted, strict=True)
     )
     featurizers = {kind: final_rows(material, kind)[0] for kind in dict.fromkeys(part.kind for part in parts)}
-    blend = Blend(parts, recipe.temperature, recipe.decision)
-    graph = writer(blend, checked.features, material.rows, featurizers, checked.target)
-    graph, told = contribute(graph, blend, featurizers, material.rows, checked.target.classes)
+    plain = Blend(parts, recipe.temperature, recipe.decision)
+    made = (checked.features, material.rows, featurizers, checked.target)
+    blend = with_contributions(plain, *made)
+    graph = writer(blend, *made)
     certificate = _certify(checked, blend, graph, cases)
+    told = None if blend.live is None else blend.live.told
     return Proven(msgspec.structs.replace(recipe, members=members), graph, certificate, told)
 
 
