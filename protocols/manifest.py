@@ -109,7 +109,8 @@ class Contributions(msgspec.Struct, frozen=True, omit_defaults=True):
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the release comes from: enough to train it again and get the same model digest.
 
-    `keep`, `drop`, `group`, `validate` and `trials_asked` are what the user asked for beyond target, seed and budget.
+    `keep`, `drop`, `group`, `validate`, `trials_asked`, `metric_asked` and `fairness` are what the user asked for
+    beyond target, seed and budget.
     `recipe` is what the search found: with it the model is fitted again without another search.
     """
 
@@ -131,6 +132,8 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str | None = None
     validate: Literal["newest", "random"] | None = None
     trials_asked: int | None = None
+    metric_asked: str | None = None
+    fairness: tuple[str, ...] = ()
     recipe: Recipe | None = None
 
 

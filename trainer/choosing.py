@@ -23,6 +23,8 @@ from trainer.selection import Selected, of_fitted, select
 from trainer.trial import Tried
 from trainer.workers import Workers
 
+#: Seconds that must be left for the fit and the proof of a model that is shown and not released.
+READABLE_S = 1.0
 #: Choices that are fitted and proven before a run gives up.
 PROOFS = 4
 
@@ -102,14 +104,7 @@ def choose(
             break
         if boards is not None and not boards.may_fit(choice):
             continue
-        selected = select(
-            choice,
-            truth,
-            prepared.checked.target.classes,
-            request.costs,
-            prepared.division.bags,
-            prepared.division.drawn,
-        )
+        selected = _selected(request, prepared, choice, truth)
         try:
             proven = fit_recipe(prepared, selected.recipe, fitting)
         except (ExportError, ParityError, SearchFailedError) as error:
@@ -148,12 +143,33 @@ def fit_recipe(prepared: Prepared, recipe: Recipe, fitting: Fitting) -> Proven:
 
 def interpretable(found: Found) -> Interpretable | None:
     """The best model that a person can read whole, and what its accuracy costs against the best."""
-    readable = [one for one in found.offered if one.name in READABLE]
-    if not readable:
+    best = _readable(found)
+    if best is None:
         return None
-    best = min(readable, key=lambda one: one.loss)
     least = min(one.loss for one in found.offered)
     return Interpretable(best.name, best.loss, least, (best.loss - least) / abs(least) if least else 0.0)
+
+
+def readable_graph(
+    request: TrainRequest, prepared: Prepared, candidates: Candidates, found: Found, fitting: Fitting
+) -> bytes | None:
+    """Return the graph of the best model that a person can read whole, for its shapes.
+
+    None where time lacks for it, or where the released model is readable itself: the card's curves are its shapes then.
+    """
+    best = _readable(found)
+    if best is None or found.choice.name in READABLE:
+        return None
+    if fitting.left_s is not None and fitting.left_s() < READABLE_S + best.fit_s():
+        return None
+    try:
+        return fit_recipe(prepared, _selected(request, prepared, best, candidates.truth).recipe, fitting).graph
+    except (ExportError, ParityError, SearchFailedError):
+        return None
+
+
+def _readable(found: Found) -> Choice | None:
+    return min((one for one in found.offered if one.name in READABLE), key=lambda one: one.loss, default=None)
 
 
 def shown_front(found: Found) -> tuple[Front, ...]:

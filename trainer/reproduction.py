@@ -100,7 +100,13 @@ def choose_again(
     if decision is not None:
         costs = Costs(decision.false_alarm_cost, decision.miss_cost, decision.positive)
     request = replace(
-        _request(manifest, data), recipe=recipe, costs=costs, licence=manifest.licence, author=manifest.author
+        _request(manifest, data),
+        recipe=recipe,
+        costs=costs,
+        licence=manifest.licence,
+        author=manifest.author,
+        latency_limit_ms=manifest.latency_limit_ms,
+        quantise=tuple(manifest.variants),
     )
     return train(request, out, progress, force=force)
 
@@ -121,6 +127,8 @@ def _request(manifest: Manifest, data: Path) -> TrainRequest:
         trials=lineage.trials_asked,
         group=lineage.group,
         validate=lineage.validate,
+        metric=lineage.metric_asked,
+        fairness=lineage.fairness,
     )
 
 

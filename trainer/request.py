@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Shortest budget that leaves room for one model and its proof.
 MIN_BUDGET_S = 1.0
+#: What a trial of a small table takes.
+MIN_MEMORY_BYTES = 128_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,12 @@ def check_request(request: TrainRequest) -> None:
 
 
 def _check_search(request: TrainRequest) -> None:
-    for name, number in (("trials", request.trials), ("jobs", request.workers), ("memory", request.memory_bytes)):
+    for name, number in (("trials", request.trials), ("jobs", request.workers)):
         if number is not None and number < 1:
             raise RequestError(f"{name} {number} is out of range: give at least 1")
+    if request.memory_bytes is not None and request.memory_bytes < MIN_MEMORY_BYTES:
+        asked = f"{request.memory_bytes / 1e6:g} MB"
+        raise RequestError(f"memory {asked} is too little for a trial: give at least {MIN_MEMORY_BYTES / 1e6:g} MB")
     if request.costs is None:
         return
     for what, cost in (("false-alarm", request.costs.false_alarm), ("miss", request.costs.miss)):

@@ -23,7 +23,17 @@ from trainer.card.figures import Material as Shown
 from trainer.card.figures import make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
-from trainer.choosing import Candidates, Fitting, Found, choose, fit_recipe, front_recipes, interpretable, shown_front
+from trainer.choosing import (
+    Candidates,
+    Fitting,
+    Found,
+    choose,
+    fit_recipe,
+    front_recipes,
+    interpretable,
+    readable_graph,
+    shown_front,
+)
 from trainer.errors import RequestError
 from trainer.explanation import explain
 from trainer.families import Parameters
@@ -147,10 +157,11 @@ def train(
 
         fitting = Fitting(workers, left_s, progress, writer)
         found = choose(request, prepared, candidates, fitting, boards)
+        readable = None if interrupted() else readable_graph(request, prepared, candidates, found, fitting)
         workers.close()
         guardrails = (*prepared.guardrails, *alerts)
         progress("explaining and measuring", 0.92)
-        manifest, files, card = _describe(request, prepared, found, watch, clock())
+        manifest, files, card = _describe(request, prepared, found, readable, watch, clock())
         asked = (request.quantise, request.variant_tolerance)
         manifest, files, refused = offer_variants(*asked, manifest, files, prepared.cases)
         trials = [_tried_model(one) for one in sorted(found.trials, key=lambda one: one.loss or 0.0)]
@@ -271,7 +282,7 @@ def _metric(request: TrainRequest, prepared: Prepared) -> Metric:
 
 
 def _describe(
-    request: TrainRequest, prepared: Prepared, found: Found, watch: Stopwatch, now: float
+    request: TrainRequest, prepared: Prepared, found: Found, readable: bytes | None, watch: Stopwatch, now: float
 ) -> tuple[Manifest, dict[str, bytes], Card]:
     """Explain and measure the graph."""
     checked, division = prepared.checked, prepared.division
@@ -307,6 +318,7 @@ def _describe(
         loss_name=found.metric.loss_name,
         front=shown_front(found),
         fairness=prepared.fairness,
+        interpretable_session=None if readable is None else open_graph(readable),
     )
     return manifest, files, make_card(shown, watch.explaining_over(0.9))
 
@@ -341,5 +353,7 @@ def _lineage(request: TrainRequest, prepared: Prepared, found: Found) -> Lineage
         group=request.group,
         validate=request.validate,
         trials_asked=request.trials,
+        metric_asked=request.metric,
+        fairness=request.fairness,
         recipe=recipe,
     )

@@ -48,6 +48,14 @@ _NICENESS = 5
 Report = Callable[[str, float], None]
 
 
+def _clear(folder: Path) -> None:
+    """Take away what a job that was killed has left, but for its trials: the trainer goes on from them."""
+    for entry in folder.iterdir():
+        if entry.name == "candidate.search":
+            continue
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
 class Task:
     """One job at work. `seconds` says how long each step took."""
 
@@ -57,8 +65,8 @@ class Task:
         self.folder = job_folder(home, job.id)
         self._name = f"job {job.id}"
         self.seconds: dict[str, float] = {}
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _clear(self.folder)
 
     def run(self) -> dict[str, Any]:
         """Do the job and return its result.

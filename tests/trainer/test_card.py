@@ -109,7 +109,8 @@ def test_a_trained_candidate_has_a_whole_card(which: str, request: pytest.Fixtur
     assert "(10th to 90th percentile)" in text
     assert "few: take every figure as rough" not in text
     plots = 1 if which == "regression_candidate" else 2
-    assert page.count("<svg") == 2 + plots + len(card.curves) + bool(card.front)
+    assert bool(card.shapes) == (len(candidate[1].lineage.recipe.members) > 1)
+    assert page.count("<svg") == 2 + plots + len(card.curves) + bool(card.front) + len(card.shapes)
     assert card.otherwise is not None
     assert "What would change an answer" in text
 

@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, many_rows: pd.DataFrame) -> t
     folder = tmp_path_factory.mktemp("reproduction")
     data = folder / "plant.csv"
     many_rows.assign(always=1, machine=[f"M{number % 9}" for number in range(300)]).to_csv(data, index=False)
-    wishes = {"keep": ("always",), "drop": ("fault",), "group": "machine", "trials": 2, "seed": 5}
+    wishes = {"keep": ("always",), "drop": ("fault",), "group": "machine", "trials": 2, "seed": 5, "metric": "mae"}
     train(TrainRequest(data, "yield", "plant", budget_s=20, **wishes), folder / "candidate")  # type: ignore[arg-type]
     return folder / "candidate", data
 
@@ -88,6 +88,7 @@ def test_another_entry_of_the_front_is_made_without_a_search(
     assert "parity" in capsys.readouterr().out
     chosen = read_candidate(tmp_path / "o")
     assert chosen.lineage.recipe is not None
+    assert (chosen.lineage.metric_asked, read_candidate(made[0]).lineage.metric_asked) == ("mae", "mae")
     told = [[(one.family, one.bags) for one in recipe.members] for recipe in (chosen.lineage.recipe, front[-1])]
     assert told[0] == told[1]
     assert genba.main(["reproduce", str(tmp_path / "o"), "--data", str(made[1])]) == 0
