@@ -20,8 +20,8 @@ POOL, POOL_OF_FAMILY = 40, 12
 SIZES = (2, 3, 5, 8)
 #: A simpler choice wins where it loses no more than this share of the loss.
 TIE = 5e-4
-#: Milliseconds and bytes that every graph has: inputs, featurizer, outputs.
-GRAPH_MS, GRAPH_BYTES = 0.01, 3000
+#: Milliseconds that inputs, featurizer and outputs take; their bytes are those that a trial's own graph has besides.
+GRAPH_MS = 0.01
 #: Bytes of memory that a byte of model takes in a session, about; measured exactly in the end.
 MEMORY_FACTOR = 3.0
 
@@ -156,7 +156,7 @@ def choice_of(
     risk: float | None = None,
 ) -> Choice:
     counts = [bags if FAMILIES[member.family].bagged else 1 for member in members]
-    size = GRAPH_BYTES + sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
+    size = sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
     # Bags are one operator: the second and further ones cost less than the first.
     latency = GRAPH_MS + sum(
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
