@@ -19,9 +19,9 @@ from protocols.errors import GenbaError
 
 if TYPE_CHECKING:
     from edge_agent.scoring import Summary
-    from trainer.estimators import Classifier, Regressor
-    from trainer.trained import TrainedModel
-    from trainer.verbs import choose, import_model, load, reproduce, train
+    from trainer.sdk.estimators import Classifier, Regressor
+    from trainer.sdk.trained import TrainedModel
+    from trainer.sdk.verbs import choose, import_model, load, reproduce, train
 
 __all__ = [
     "Classifier",
@@ -42,14 +42,14 @@ __version__ = "0.1.0"
 
 #: What Python has of the trainer, and where it lives: loaded when it is first asked for.
 _OF_TRAINER = {
-    "Classifier": "trainer.estimators",
-    "Regressor": "trainer.estimators",
-    "TrainedModel": "trainer.trained",
-    "choose": "trainer.verbs",
-    "import_model": "trainer.verbs",
-    "load": "trainer.verbs",
-    "reproduce": "trainer.verbs",
-    "train": "trainer.verbs",
+    "Classifier": "trainer.sdk.estimators",
+    "Regressor": "trainer.sdk.estimators",
+    "TrainedModel": "trainer.sdk.trained",
+    "choose": "trainer.sdk.verbs",
+    "import_model": "trainer.sdk.verbs",
+    "load": "trainer.sdk.verbs",
+    "reproduce": "trainer.sdk.verbs",
+    "train": "trainer.sdk.verbs",
 }
 
 
@@ -164,7 +164,7 @@ def _score_verb(argv: list[str]) -> int:
 
 def _explain_verb(argv: list[str]) -> int:
     """Explain a release's answers; the release is proven by the side that knows signatures."""
-    from trainer import explain_cli
+    from trainer.explain import cli as explain_cli
 
     return explain_cli.explain(argv, _proven)
 
@@ -262,7 +262,7 @@ def __getattr__(name: str) -> Any:
     with _explained("trainer"), warnings.catch_warnings():
         # Of tqdm, which Optuna brings, in a notebook without widgets; nothing here uses it.
         warnings.filterwarnings("ignore", message="IProgress not found")
-        registries = importlib.import_module("trainer.registries")
+        registries = importlib.import_module("trainer.sdk.registries")
         found = getattr(importlib.import_module(_OF_TRAINER[name]), name)
     registries.introduce(_Registries)
     globals()[name] = found

@@ -17,10 +17,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from simulators import trial_calls  # noqa: E402
 from simulators.dask_cluster import DaskCluster  # noqa: E402
 
-from trainer.material import save_material  # noqa: E402
-from trainer.preparation import prepare  # noqa: E402
 from trainer.request import TrainRequest  # noqa: E402
-from trainer.trial import open_bench, try_out  # noqa: E402
+from trainer.search.material import save_material  # noqa: E402
+from trainer.search.preparation import prepare  # noqa: E402
+from trainer.search.trial import open_bench, try_out  # noqa: E402
 from trainer.workers import FromFolder, LocalWorkers, Workers, open_workers  # noqa: E402
 
 

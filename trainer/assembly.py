@@ -21,11 +21,11 @@ from protocols.recipe import Decision
 from trainer.candidate import file_info
 from trainer.cases import Case
 from trainer.columns import Column
-from trainer.contributions import contribution_spec
-from trainer.featurizer import feature_names
 from trainer.footprint import measure_footprint
 from trainer.golden import golden_bytes
-from trainer.graph_format import operators, opsets
+from trainer.graph.contributions import contribution_spec
+from trainer.graph.featurizer import feature_names
+from trainer.graph.form import operators, opsets
 from trainer.graphs import PROVIDER, followed_output, open_graph, run_graph, to_feed
 from trainer.metrics import METRIC, classification_metrics, regression_metrics
 from trainer.reference_profile import input_specs, reference_bytes

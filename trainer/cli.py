@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.interruption import Interruption
-from trainer.progress_line import ProgressLine
+from trainer.sdk.interruption import Interruption
+from trainer.sdk.progress_line import ProgressLine
 from trainer.train_options import add_limit_options, add_search_options, milliseconds
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def train(argv: list[str], measuring: Callable[[str, str], "MeasureGraph"] | Non
 
 def _train_request(given: argparse.Namespace) -> "TrainRequest":
     from trainer.limits import Costs, Limits
+    from trainer.precision.options import quantise_options
     from trainer.request import TrainRequest
-    from trainer.variant_options import quantise_options
 
     costs = None
     if given.false_alarm_cost is not None and given.miss_cost is not None:
@@ -113,11 +113,11 @@ def _usage(text: str) -> int:
 def import_model(argv: list[str]) -> int:
     """`genba import`: a model of another maker in, a release candidate out, and a summary on stdout."""
     given = _import_parser().parse_args(argv)
-    from trainer.feeding_options import feeding_of
+    from trainer.fed.options import feeding_of
     from trainer.import_request import ImportRequest
     from trainer.imports import import_file
+    from trainer.precision.options import variant_options
     from trainer.report import decode_report, describe
-    from trainer.variant_options import variant_options
 
     request = ImportRequest(
         file=given.file,
@@ -172,7 +172,7 @@ def _tell_next(out: Path) -> None:
 
 
 def _train_parser() -> argparse.ArgumentParser:
-    from trainer.variant_options import add_quantise_options
+    from trainer.precision.options import add_quantise_options
 
     parser = argparse.ArgumentParser(
         prog="genba train",
@@ -241,8 +241,8 @@ def _choose_parser() -> argparse.ArgumentParser:
 
 
 def _import_parser() -> argparse.ArgumentParser:
-    from trainer.feeding_options import add_feeding_options
-    from trainer.variant_options import add_variant_options
+    from trainer.fed.options import add_feeding_options
+    from trainer.precision.options import add_variant_options
 
     parser = argparse.ArgumentParser(
         prog="genba import",

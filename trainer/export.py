@@ -8,7 +8,7 @@ import onnx
 from skl2onnx import to_onnx
 
 from trainer.errors import ExportError
-from trainer.graph_format import TARGET_OPSET
+from trainer.graph.form import TARGET_OPSET
 
 
 def convert(model: Any, types: Sequence[tuple[str, Any]], options: dict[Any, Any] | None) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ from trainer.candidate import check_output, write_candidate
 from trainer.cases import Case, make_cases
 from trainer.challenge import measured
 from trainer.errors import ImportRefusedError, MissingColumnError
-from trainer.fed_imports import import_fed
+from trainer.fed.imports import import_fed
 from trainer.foreign.float_pitfalls import float_rail
 from trainer.foreign.kinds import recognise
 from trainer.foreign.reading import Foreign, read_foreign
@@ -27,10 +27,10 @@ from trainer.guardrails.values import unanswered_rail
 from trainer.import_request import MIN_SAMPLE_ROWS, ImportRequest, check_sample
 from trainer.lineage import imported_lineage
 from trainer.parity import certify, check_certificate, tolerance_for
+from trainer.precision.variants import VariantsAsked, add_variants, check_variants
 from trainer.report import Report, encode_report
 from trainer.tables import file_digest, read_table
 from trainer.targets import Target
-from trainer.variants import VariantsAsked, add_variants, check_variants
 
 
 def import_file(

@@ -9,10 +9,10 @@ from protocols.feeding import Image
 from protocols.manifest import Importance, Manifest, ParityCertificate
 from protocols.measuring import DeviceFigures
 from protocols.recipe import Recipe
-from trainer.boards import figures_words
 from trainer.card.content import decision_words, effect_words
 from trainer.families import Parameters
 from trainer.guardrails.rail import Guardrail
+from trainer.search.boards import figures_words
 
 #: Rows of each table in the text.
 SHOWN = 8

@@ -15,15 +15,26 @@ from protocols.manifest import Lineage, Manifest
 from protocols.measuring import MeasureGraph
 from protocols.recipe import Recipe
 from trainer.assembly import Subject, assemble
-from trainer.blend import write_graph
-from trainer.boards import Boards
 from trainer.candidate import check_output, write_candidate
 from trainer.card.content import sections
 from trainer.card.figures import Material as Shown
 from trainer.card.figures import make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
-from trainer.choosing import (
+from trainer.errors import RequestError
+from trainer.explain.explanation import explain
+from trainer.families import Parameters
+from trainer.graph.blend import write_graph
+from trainer.graph.featurizer import feature_names
+from trainer.graphs import open_graph
+from trainer.guardrails.rail import Guardrail
+from trainer.lineage import code_version, pins
+from trainer.metrics import METRIC, METRICS, Metric, metric_named
+from trainer.precision.offers import VARIANT_S, offer_variants
+from trainer.report import Report, TriedModel, encode_report
+from trainer.request import TrainRequest, check_request
+from trainer.search.boards import Boards
+from trainer.search.choosing import (
     Candidates,
     Fitting,
     Found,
@@ -34,24 +45,13 @@ from trainer.choosing import (
     readable_graph,
     shown_front,
 )
-from trainer.errors import RequestError
-from trainer.explanation import explain
-from trainer.families import Parameters
-from trainer.featurizer import feature_names
-from trainer.graphs import open_graph
-from trainer.guardrails.rail import Guardrail
-from trainer.journal import Journal
-from trainer.lineage import code_version, pins
-from trainer.material import save_material
-from trainer.metrics import METRIC, METRICS, Metric, metric_named
-from trainer.offered_variants import VARIANT_S, offer_variants
-from trainer.preparation import Prepared, prepare
-from trainer.proving import Writer
-from trainer.report import Report, TriedModel, encode_report
-from trainer.request import TrainRequest, check_request
-from trainer.run_folder import RunFolder, kept_pace
-from trainer.search import Plan, Search, try_members
-from trainer.trial import Tried, open_bench
+from trainer.search.journal import Journal
+from trainer.search.loop import Plan, Search, try_members
+from trainer.search.material import save_material
+from trainer.search.preparation import Prepared, prepare
+from trainer.search.proving import Writer
+from trainer.search.run_folder import RunFolder, kept_pace
+from trainer.search.trial import Tried, open_bench
 from trainer.workers import FromFolder, Nursery, Workers, open_workers, warm_up
 from trainer.workers.lasting import LastingWorkers
 

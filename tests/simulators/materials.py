@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from trainer.cases import make_cases
-from trainer.division import divide_rows, make_material
-from trainer.encoded import Array
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.guardrails.check import Wishes, check_table
-from trainer.material import Material, Matrices, load_material
-from trainer.trial import Bench
+from trainer.search.division import divide_rows, make_material
+from trainer.search.material import Material, Matrices, load_material
+from trainer.search.trial import Bench
 
 
 def material_of(table: pd.DataFrame, target: str, wishes: Wishes | None = None, *, seed: int = 0) -> Material:

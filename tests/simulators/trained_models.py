@@ -10,12 +10,12 @@ from simulators.inline_workers import InlineWorkers
 from protocols.manifest import Task
 from protocols.recipe import Member, Recipe
 from trainer.cases import make_cases
-from trainer.division import divide_rows, make_material
 from trainer.families import FAMILIES
 from trainer.fitting import one_thread
 from trainer.guardrails.check import Wishes, check_table
-from trainer.proving import fit_and_prove
-from trainer.trial import Bench
+from trainer.search.division import divide_rows, make_material
+from trainer.search.proving import fit_and_prove
+from trainer.search.trial import Bench
 
 #: As scikit-learn sorts them.
 CLASSES = ("high", "low", "mid")

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from trainer.encoded import Array
 from trainer.families import Parameters
+from trainer.graph.encoded import Array
 from trainer.metrics import METRIC, metric_named
-from trainer.trial import Tried
+from trainer.search.trial import Tried
 
 
 def tried(

@@ -17,7 +17,7 @@ from trainer.card.markdown import markdown
 from trainer.card.page import html
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
-from trainer.explanation import explain
+from trainer.explain.explanation import explain
 from trainer.guardrails.check import check_table
 from trainer.report import decode_report
 

@@ -17,7 +17,7 @@ from trainer.card.page import html
 from trainer.card.quality import operating
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
-from trainer.explanation import explain
+from trainer.explain.explanation import explain
 from trainer.guardrails.check import check_table
 
 Array = np.ndarray[Any, Any]

@@ -14,21 +14,21 @@ from simulators.inline_workers import InlineWorkers, train_inline
 
 from protocols.manifest import Task
 from protocols.recipe import Member, Recipe
-from trainer.blend import write_graph
 from trainer.cases import UNSEEN, make_cases
-from trainer.division import divide_rows, make_material
 from trainer.errors import ExportError, ParityError
 from trainer.families import FAMILIES, Shape
-from trainer.featurizer import feature_names
 from trainer.fitting import one_thread
+from trainer.graph.blend import write_graph
+from trainer.graph.featurizer import feature_names
 from trainer.graphs import to_feed
 from trainer.guardrails.check import check_table
 from trainer.limits import Costs
 from trainer.metrics import METRIC, metric_named
-from trainer.proving import fit_and_prove
 from trainer.request import TrainRequest
+from trainer.search.division import divide_rows, make_material
+from trainer.search.proving import fit_and_prove
+from trainer.search.trial import Bench, try_out
 from trainer.train import train
-from trainer.trial import Bench, try_out
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import numpy as np
 from protocols.card import Otherwise
 from protocols.manifest import TensorSpec
 from trainer.columns import Column
-from trainer.counterfactuals import counterfactuals
 from trainer.errors import RequestError
+from trainer.explain.counterfactuals import counterfactuals
+from trainer.explain.levers import Goal
 from trainer.graphs import followed_output, run_graph, to_feed
 from trainer.guardrails.rail import evenly
-from trainer.levers import Goal
 from trainer.reference_profile import input_specs
 from trainer.targets import Target
 

@@ -13,8 +13,8 @@ from trainer.card.quality import baseline, calibration, confusion, operating, re
 from trainer.card.segments import worst_segments
 from trainer.card.together import correlations, groups, ties
 from trainer.columns import Column
-from trainer.explanation import Explained
-from trainer.fairness import Groups, fairness
+from trainer.explain.explanation import Explained
+from trainer.explain.fairness import Groups, fairness
 from trainer.graphs import followed_output, run_graph, to_feed
 from trainer.targets import Target
 
@@ -31,7 +31,7 @@ class Material:
         features, target: every row.
         learn, held_out: rows, by position.
         explained: held-out rows, by this graph.
-        fairness: by column the group of every row, as `trainer.fairness.group_labels` makes them.
+        fairness: by column the group of every row, as `trainer.explain.fairness.group_labels` makes them.
         output, answers: what models that had not seen the held-out rows give for them, probabilities or predictions
             and, of a classifier, labels; None: what the graph gives.
         interpretable, front: what the search knows of the models that were not chosen.

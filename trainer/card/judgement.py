@@ -14,7 +14,7 @@ from trainer.card.plots import (
     precision_plot,
     residual_plot,
 )
-from trainer.reasons import change_words
+from trainer.explain.reasons import change_words
 
 #: Thresholds in the table, of those in the plot.
 LISTED = 8

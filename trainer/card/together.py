@@ -8,7 +8,7 @@ import numpy as np
 
 from protocols.card import Correlation, Together
 from trainer.columns import Column
-from trainer.explanation import HALF_INTERVAL, Explained
+from trainer.explain.explanation import HALF_INTERVAL, Explained
 from trainer.guardrails.rail import evenly
 
 Array = np.ndarray[Any, Any]

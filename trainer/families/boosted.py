@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from trainer.encoded import Array
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
-from trainer.featurizer import MatrixKind
 from trainer.fitting import round_thresholds
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
 
 #: More rounds are never made, and after so many without gain it ends.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from protocols.manifest import Task
-from trainer.encoded import Array
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Piece
 
 Parameters = dict[str, str | int | float | bool | None]

@@ -12,9 +12,9 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
-from trainer.encoded import Array
 from trainer.families.family import Parameters, Plain, Rows, Settled, Shape
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Piece, TreePiece
 from trainer.pieces.trees import round_down
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from trainer.encoded import Array
 from trainer.families.family import Parameters, Plain, Rows, Settled, Shape
 from trainer.families.linear import linked, logistic
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import KernelPiece, Piece
 from trainer.pieces.kernel import similarity
 

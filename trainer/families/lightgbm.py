@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer.encoded import Array
 from trainer.families.boosted import MAX_ROUNDS, PATIENCE, UNTRIED_ROUNDS
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
 from trainer.pieces.trees import round_down
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from trainer.encoded import Array
 from trainer.families.family import Parameters, Plain, Rows, Settled, Shape
 from trainer.families.quiet import quietly
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import DensePiece, Link, Piece
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.encoded import Array
 from trainer.families.family import Parameters, Plain, Rows, Settled, Shape
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import NeighboursPiece, Piece
 
 #: Rows that are kept at most: each is part of the model.

@@ -7,10 +7,10 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from trainer.encoded import Array
 from trainer.families.family import Parameters, Plain, Rows, Settled, Shape
 from trainer.families.kernel import KernelModel
-from trainer.featurizer import MatrixKind
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import KernelPiece
 from trainer.pieces.kernel import Kernel, similarity, squared_distances
 

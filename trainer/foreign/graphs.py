@@ -17,7 +17,7 @@ from protocols.manifest import Task
 from trainer.columns import Kind
 from trainer.errors import ExportError, ImportRefusedError
 from trainer.export import rename
-from trainer.graph_format import serialize
+from trainer.graph.form import serialize
 
 _MATRIX = "genba_matrix"
 _WAY_OUT = "export it with one float32 or string input of shape (rows, 1) per column, or one float32 matrix"

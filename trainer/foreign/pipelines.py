@@ -21,13 +21,13 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer.boosted_graphs import convert_boosted, is_boosted
-from trainer.boosted_steps import register_boosted
 from trainer.cases import Case
 from trainer.columns import Kind
 from trainer.errors import ExportError, ImportRefusedError
 from trainer.export import convert
 from trainer.fitting import one_thread, predict, round_thresholds
+from trainer.foreign.boosted_graphs import convert_boosted, is_boosted
+from trainer.foreign.boosted_steps import register_boosted
 from trainer.foreign.columns import choose
 from trainer.foreign.graphs import ForeignGraph, adopt
 from trainer.foreign.kinds import Found

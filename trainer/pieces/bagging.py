@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.graph_builder import GraphBuilder
+from trainer.graph.builder import GraphBuilder
 from trainer.pieces.dense import DensePiece, bag_dense
 from trainer.pieces.piece import Piece
 from trainer.pieces.trees import TreePiece, bag_trees

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from onnx import TensorProto
 
-from trainer.encoded import Array
-from trainer.graph_builder import GraphBuilder
+from trainer.graph.builder import GraphBuilder
+from trainer.graph.encoded import Array
 from trainer.pieces.piece import Link, write_link
 
 Kernel = Literal["rbf", "matern52"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from trainer.encoded import Array
-from trainer.graph_builder import GraphBuilder
+from trainer.graph.builder import GraphBuilder
+from trainer.graph.encoded import Array
 from trainer.pieces.kernel import squared_distances, write_distances
 
 #: Added to a distance before it is inverted: a row that was learned from counts much, but not for ever.

@@ -4,7 +4,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from trainer.graph_builder import GraphBuilder
+from trainer.graph.builder import GraphBuilder
 
 #: none: the margin is the prediction, or are the probabilities. sigmoid: one margin, that of the second of two classes.
 #: softmax: a margin for each class.

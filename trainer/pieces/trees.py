@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.encoded import Array
-from trainer.graph_builder import GraphBuilder
+from trainer.graph.builder import GraphBuilder
+from trainer.graph.encoded import Array
 from trainer.pieces.piece import Link, write_link, write_mean
 
 

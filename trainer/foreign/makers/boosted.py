@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trainer.boosted_graphs import convert_boosted
 from trainer.errors import ExportError
+from trainer.foreign.boosted_graphs import convert_boosted
 from trainer.foreign.makers.form import Array, Known
 
 

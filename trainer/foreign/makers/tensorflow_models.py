@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from trainer.errors import ExportError
 from trainer.foreign.makers.form import Array, Known, Takes
-from trainer.graph_format import TARGET_OPSET
+from trainer.graph.form import TARGET_OPSET
 
 
 class TensorflowModel:

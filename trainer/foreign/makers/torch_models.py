@@ -11,7 +11,7 @@ import torch
 
 from trainer.errors import ExportError
 from trainer.foreign.makers.form import Array, Known, Takes
-from trainer.graph_format import TARGET_OPSET
+from trainer.graph.form import TARGET_OPSET
 
 _PROGRAM = (
     "save it as an exported program: torch.export.save(torch.export.export(model.eval(), (rows,), "

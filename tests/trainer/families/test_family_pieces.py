@@ -1,0 +1,113 @@
+"""Each family's piece is its model: on missing values, at thresholds and their float32 neighbours, in bags."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.families import FAMILIES, Rows, Shape
+from trainer.fitting import one_thread
+from trainer.graph.builder import FLOAT, GraphBuilder
+from trainer.graph.encoded import Array
+from trainer.graphs import open_graph
+from trainer.pieces import Piece, TreePiece, bag
+from trainer.search.calibration import apply_temperature, cheapest_threshold, fit_temperature
+
+WIDTH, ROWS = 4, 300
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """As in a worker."""
+    with one_thread():
+        yield
+
+
+def table(classes: int, seed: int, *, missing: bool) -> Rows:
+    random = np.random.default_rng(seed)
+    matrix = random.normal(0, 1, (ROWS, WIDTH)).astype(np.float32)
+    matrix[:, 3] = random.integers(0, 3, ROWS)
+    score = matrix[:, 0] + np.abs(matrix[:, 1]) + (matrix[:, 3] == 1) + random.normal(0, 0.2, ROWS)
+    target = np.digitize(score, [0.7, 1.8][: classes - 1]) if classes else score.astype(np.float64)
+    if missing:
+        matrix[random.random(matrix.shape) < 0.1] = np.nan
+    return Rows(matrix, target)
+
+
+def result_of(piece: Piece, matrix: Array) -> Array:
+    builder = GraphBuilder([("matrix", FLOAT)], width=WIDTH)
+    builder.output(piece.write(builder, "matrix"), "result", FLOAT, ["rows", "outputs"])
+    found: Array = open_graph(builder.finish()).run(None, {"matrix": matrix})[0]
+    return found
+
+
+def hard_rows(pieces: list[Piece], rows: Rows, *, missing: bool) -> Array:
+    """Rows of the table, and such that stand on a threshold, or on a float32 number beside it."""
+    random = np.random.default_rng(0)
+    made = [rows.matrix[:60]]
+    for piece in pieces:
+        if not isinstance(piece, TreePiece):
+            continue
+        inner = np.flatnonzero(~piece.leaf)
+        for node in inner[random.permutation(len(inner))[:60]]:
+            edge = np.float32(piece.threshold[node])
+            near = [edge, np.nextafter(edge, np.float32(np.inf)), np.nextafter(edge, np.float32(-np.inf))]
+            row = np.tile(rows.matrix[random.integers(ROWS)], (3, 1))
+            row[:, piece.feature[node]] = near
+            made.append(row)
+    if missing:
+        gone = np.full((WIDTH + 1, WIDTH), np.nan, np.float32)
+        gone[np.arange(WIDTH), np.arange(WIDTH)] = 0.0  # one number each, and a row without any
+        made.append(gone)
+    return np.concatenate(made)
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: int) -> None:
+    family = FAMILIES[name]
+    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
+    missing = family.matrix == "raw"
+    models: list[Any] = []
+    if not family.starts(shape):
+        pytest.skip(f"{name} is no family for this task, or is not installed")
+    parameters = family.starts(shape)[0]
+    for seed in range(3):
+        rows = table(classes, seed, missing=missing)
+        settled = {**family.prepare(parameters, rows, shape, seed), "rounds": 20}
+        model = family.fit(parameters, settled, rows, None, shape, seed)
+        models += family.settle([model], settled)[0]
+    pieces = [model.piece() for model in models]
+    hard = hard_rows(pieces, rows, missing=missing)
+    wanted = [model.predict(hard) for model in models]
+    for many in (1, 2, 3):
+        found = result_of(bag(pieces[:many]), hard)
+        assert found.shape == (len(hard), shape.outputs)
+        np.testing.assert_allclose(found, np.mean(wanted[:many], axis=0), atol=2e-5, rtol=1e-4)
+
+
+def test_a_temperature_takes_back_what_is_too_certain_and_leaves_what_is_right() -> None:
+    random = np.random.default_rng(0)
+    share = random.uniform(0.05, 0.95, 4000)
+    truth = (random.random(4000) < share).astype(np.int64)
+    right = np.stack([1 - share, share], axis=1)
+    assert fit_temperature(right, truth) == 1.0
+    certain = apply_temperature(right, 0.5)
+    assert fit_temperature(certain, truth) == pytest.approx(2.0, rel=0.1)
+    np.testing.assert_allclose(apply_temperature(certain, 2.0), right, atol=1e-9)
+
+
+@pytest.mark.parametrize(("false_alarm", "miss"), [(1.0, 1.0), (1.0, 10.0), (10.0, 1.0)])
+def test_no_threshold_is_cheaper(false_alarm: float, miss: float) -> None:
+    random = np.random.default_rng(1)
+    scores = random.integers(0, 12, 200) / 12.0
+    positive = random.random(200) < scores
+    threshold, cost = cheapest_threshold(scores, positive, false_alarm, miss)
+
+    def paid(at: float) -> float:
+        alarms = scores >= at
+        return float((false_alarm * (alarms & ~positive) + miss * (~alarms & positive)).mean())
+
+    assert paid(threshold) == pytest.approx(cost)
+    assert cost == pytest.approx(min(paid(at) for at in np.linspace(0.0, 1.05, 400)))

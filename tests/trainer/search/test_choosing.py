@@ -1,0 +1,141 @@
+"""From what was found to what is released: the next one where a fit or an export fails, and honest figures."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulators.inline_workers import FailingWorkers, InlineWorkers, train_inline
+
+from protocols.recipe import Member, Recipe
+from trainer.errors import ExportError, LimitsError, SearchFailedError
+from trainer.graph.blend import Blend, write_graph
+from trainer.limits import Limits
+from trainer.metrics import metric_named
+from trainer.report import decode_report
+from trainer.request import TrainRequest
+from trainer.search.choosing import PROOFS, Candidates, Fitting, choose
+from trainer.search.front import choices
+from trainer.search.loop import starts
+from trainer.search.preparation import Prepared, prepare
+from trainer.search.selection import of_fitted, select
+from trainer.search.trial import Bench, try_out
+from trainer.train import train
+
+FOUND = ("linear", "process", "kernel", "lightgbm")
+
+
+def silent(text: str, share: float) -> None:
+    """Nobody looks."""
+
+
+@pytest.fixture(scope="module")
+def request_(many_rows: pd.DataFrame) -> TrainRequest:
+    return TrainRequest(many_rows, "yield", "plant", budget_s=30, drop=("fault",), trials=4)
+
+
+@pytest.fixture(scope="module")
+def prepared(request_: TrainRequest) -> Prepared:
+    return prepare(request_)
+
+
+@pytest.fixture(scope="module")
+def bench(prepared: Prepared) -> Bench:
+    return Bench(prepared.material)
+
+
+@pytest.fixture(scope="module")
+def candidates(prepared: Prepared, bench: Bench) -> Candidates:
+    best = {}
+    for family, parameters in starts(prepared.material.shape):
+        best.setdefault(family, parameters)
+    trials = [try_out(bench, name, best[name], "rmse", np.inf) for name in FOUND if name in best]
+    truth = np.concatenate([prepared.material.target[validate] for _, validate in prepared.material.folds])
+    return Candidates(trials, truth, metric_named("rmse"))
+
+
+def test_where_the_best_cannot_be_fitted_on_all_rows_the_next_is(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    linear, process = candidates.trials[:2]
+    poor = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0)
+    two = Candidates([poor, process], candidates.truth, candidates.metric)
+    fitting = Fitting(FailingWorkers(bench, {"process"}), None, silent)
+    found = choose(request_, prepared, two, fitting, None)
+    assert [member.family for member in found.proven.recipe.members] == ["linear"]
+    assert found.proven.certificate.passed
+
+
+def test_where_nothing_can_be_fitted_the_reason_is_told(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    fitting = Fitting(FailingWorkers(bench, set(FOUND)), None, silent)
+    with pytest.raises(SearchFailedError, match="it needs more memory than a worker may have"):
+        choose(request_, prepared, candidates, fitting, None)
+
+
+def test_the_simplest_is_the_last_resort(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    linear, *others = candidates.trials
+    poor = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0)
+    offered = choices([poor, *others], candidates.truth, candidates.metric, prepared.division.bags)
+    assert "linear" not in {one.name for one in offered[:PROOFS]}
+
+    def only_linear(blend: Blend, *args: object) -> bytes:
+        if len(blend.parts) > 1 or blend.parts[0].kind != "scaled":
+            raise ExportError("no converter")
+        return write_graph(blend, *args)  # type: ignore[arg-type]
+
+    worse = Candidates([poor, *others], candidates.truth, candidates.metric)
+    found = choose(request_, prepared, worse, Fitting(InlineWorkers(bench), None, silent, only_linear), None)
+    assert found.choice.name == "linear"
+    assert len(found.refused) == PROOFS - 1
+
+
+def test_figures_are_of_the_members_that_were_fitted_in_time(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    ticks = itertools.count()
+    fitting = Fitting(InlineWorkers(bench), lambda: -1.0 if next(ticks) else 1.0, silent)
+    found = choose(request_, prepared, candidates, fitting, None)
+    assert len(found.choice.members) > len(found.proven.recipe.members) == 1
+    family = found.proven.recipe.members[0].family
+    (alone,) = [one for one in candidates.trials if one.family == family]
+    np.testing.assert_allclose(found.selected.held_out, alone.held_out[:, 0])
+
+
+def test_the_members_that_were_fitted_are_found_again_by_their_order(candidates: Candidates) -> None:
+    choice = max(choices(candidates.trials, candidates.truth, candidates.metric, 1), key=lambda one: len(one.members))
+    selected = select(choice, candidates.truth, (), None, 1, None)
+    kept = choice.members[1:]
+    members = tuple(Member(one.family, one.parameters, one.settled, 1.0) for one in kept)
+    found = of_fitted(selected, choice, Recipe(members, 1))
+    weights = np.array(choice.weights[1:]) / sum(choice.weights[1:])
+    wanted = sum(weight * one.held_out[:, 0].astype(float) for weight, one in zip(weights, kept, strict=True))
+    np.testing.assert_allclose(found.held_out, wanted, rtol=1e-6)
+
+
+def test_limits_that_nothing_meets_are_told_with_the_nearest_by_these_limits(
+    request_: TrainRequest, many_rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_inline(monkeypatch)
+    limits = Limits(size_bytes=100, memory_bytes=10**9)
+    request = TrainRequest(many_rows, "yield", "plant", budget_s=30, drop=("fault",), trials=2, limits=limits)
+    with pytest.raises(LimitsError, match=r"within 0\.1 kB, 1e\+03 MB of memory; the nearest: linear with .* kB"):
+        train(request, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limits", [Limits(size_bytes=6000), Limits(latency_ms=5.0)])
+def test_what_is_released_is_within_the_limits(
+    many_rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
+) -> None:
+    train_inline(monkeypatch)
+    request = TrainRequest(many_rows, "yield", "plant", budget_s=30, drop=("fault",), trials=3, limits=limits)
+    manifest = train(request, tmp_path / "out")
+    assert limits.size_bytes is None or (tmp_path / "out" / "model.onnx").stat().st_size <= limits.size_bytes
+    assert manifest.parity.passed
+    assert decode_report((tmp_path / "out" / "report.json").read_bytes()).trials

@@ -1,0 +1,113 @@
+"""What a search may release, and which of it: means, ties, limits."""
+
+import numpy as np
+import pytest
+from simulators.tried import tried
+
+from trainer.errors import LimitsError
+from trainer.graph.encoded import Array
+from trainer.limits import Limits
+from trainer.metrics import METRICS, metric_named
+from trainer.search.ensembling import greedy_mean
+from trainer.search.front import TIE, choices, front, ranked
+from trainer.search.trial import Tried
+
+ROWS = 400
+RMSE = metric_named("rmse")
+
+
+def truth() -> Array:
+    return np.random.default_rng(0).normal(0, 3, ROWS)
+
+
+def complementary() -> list[Tried]:
+    """Two models whose mistakes cancel out, and one that is worse than either."""
+    random, wanted = np.random.default_rng(1), truth()
+    wave = np.sin(np.arange(ROWS))
+    return [
+        tried("linear", wanted + wave, wanted),
+        tried("boosted", wanted - wave, wanted, size_bytes=30_000, latency_ms=0.03),
+        tried("forest", wanted + random.normal(0, 1.5, ROWS), wanted, size_bytes=900_000, latency_ms=0.2),
+    ]
+
+
+def test_a_mean_of_two_complementary_models_is_found() -> None:
+    trials, wanted = complementary()[:2], truth()
+    best = choices(trials, wanted, RMSE, 1)[0]
+    assert sorted(member.family for member in best.members) == ["boosted", "linear"]
+    assert best.loss < 0.1
+    assert sum(best.weights) == pytest.approx(1.0)
+    np.testing.assert_allclose(best.weights, 0.5, atol=0.05)
+    np.testing.assert_allclose(best.seen()[:, 0], wanted, atol=0.2)
+
+
+def test_weights_sum_to_one_and_the_same_call_gives_the_same() -> None:
+    wanted = truth()
+    first, again = (choices(complementary(), wanted, RMSE, 3) for _ in range(2))
+    assert [one.weights for one in first] == [one.weights for one in again]
+    assert [one.name for one in first] == [one.name for one in again]
+    for one in first:
+        assert sum(one.weights) == pytest.approx(1.0)
+        assert min(one.weights) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].task == "classification"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_mean_is_found_by_every_metric_also_where_rows_of_a_class_are_few(name: str, classes: int) -> None:
+    random, metric = np.random.default_rng(2), metric_named(name)
+    wanted = np.minimum(np.arange(60) % 20, classes - 1)
+    wanted[-5:] = 0
+    right = np.eye(classes)[wanted]
+    outputs = []
+    for _ in range(4):
+        noisy = right + random.uniform(0, 1.1, right.shape)
+        outputs.append((noisy / noisy.sum(axis=1, keepdims=True)).astype(np.float32))
+    mean = greedy_mean(outputs, wanted, metric, 3)
+    assert np.isfinite(mean.risk)
+    assert mean.weights.sum() == pytest.approx(1.0)
+    assert np.count_nonzero(mean.weights) <= 3
+
+
+def test_the_simpler_model_wins_a_tie() -> None:
+    wanted = truth()
+    error = np.random.default_rng(3).normal(0, 1, ROWS)
+    linear = tried("linear", wanted + error * (1 + TIE / 4), wanted)
+    boosted = tried("boosted", wanted + error, wanted)
+    assert ranked(choices([boosted, linear], wanted, RMSE, 1), Limits())[0].name == "linear"
+    clearly = tried("linear", wanted + error * 1.1, wanted)
+    assert ranked(choices([boosted, clearly], wanted, RMSE, 1), Limits())[0].name == "boosted"
+
+
+def test_limits_exclude_what_is_beyond_any_of_them() -> None:
+    found = choices(complementary(), truth(), RMSE, 1)
+    for limits in (Limits(latency_ms=0.03), Limits(size_bytes=10_000), Limits(memory_bytes=20_000)):
+        assert {one.name for one in ranked(found, limits)} == {"linear"}, limits
+    assert ranked(found, Limits(latency_ms=1e-6)) == []
+    assert len(ranked(found, Limits())) == len(found)
+
+
+def test_the_front_holds_what_nothing_beats_and_the_least_loss() -> None:
+    found = choices(complementary(), truth(), RMSE, 1)
+    kept = front(found)
+    assert found[0] in kept
+    assert "linear" in {one.name for one in kept}  # the smallest
+    assert "forest" not in {one.name for one in kept}  # worse, larger and slower than `linear`
+
+
+def test_equal_settings_that_were_tried_twice_are_one_model() -> None:
+    wanted = truth()
+    wave = np.sin(np.arange(ROWS))
+    twice = [tried("process", wanted + wave, wanted, {"kernel": "rbf"}) for _ in range(3)]
+    other = tried("boosted", wanted - 0.9 * wave, wanted)
+    found = choices([*twice, other], wanted, RMSE, 1)
+    for one in found:
+        assert len({member.family for member in one.members}) == len(one.members)
+    assert ranked(found, Limits())[0].name == "mean of 2"
+
+
+def test_what_is_beyond_the_limits_is_told_with_the_nearest() -> None:
+    error = LimitsError(Limits(0.5, 500_000, None), "linear with 0.7 ms a row")
+    assert str(error) == (
+        "no model that was found is within 0.5 ms a row, 500 kB; the nearest: linear with 0.7 ms a row: "
+        "allow more, or search longer"
+    )

@@ -1,0 +1,101 @@
+"""The search in bad cases: no memory, no time, no lightgbm, an impatient person, failing families."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from simulators.inline_workers import FailingWorkers, InlineWorkers
+from simulators.materials import material_of, open_greedy_bench, truth_of
+
+from trainer.errors import SearchFailedError
+from trainer.families import FAMILIES
+from trainer.metrics import metric_named
+from trainer.search.journal import Journal
+from trainer.search.loop import Plan, Search, starts
+from trainer.search.material import Material, save_material
+from trainer.search.trial import Bench
+from trainer.workers import LocalWorkers, Workers
+
+
+@pytest.fixture(scope="module")
+def material(many_rows: pd.DataFrame) -> Material:
+    return material_of(many_rows.drop(columns="fault"), "yield")
+
+
+def search_of(material: Material, workers: Workers, folder: Path, plan: Plan) -> Search:
+    journal = Journal(folder / "trials", 0)
+    metric = metric_named("rmse")
+    return Search(workers, journal, material.shape, truth_of(material), metric, plan, lambda text, share: None)
+
+
+def passing(seconds: float) -> Callable[[], float]:
+    """What is left of so many looks at the clock."""
+    left = [seconds]
+
+    def left_s() -> float:
+        left[0] -= 1
+        return left[0]
+
+    return left_s
+
+
+def test_a_trial_that_allocates_too_much_is_a_failed_trial(material: Material, tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm", reason="the second family that is tried")
+    save_material(tmp_path, material)
+    with LocalWorkers(1, partial(open_greedy_bench, tmp_path), 512 * 1024 * 1024) as workers:
+        search = search_of(material, workers, tmp_path, Plan(None, 60.0, 2))
+        found = search.run()
+    assert [one.family for one in found] == ["linear"]
+    (failure,) = search.failures
+    assert "lightgbm: it needs more memory than a worker may have" in failure
+
+
+@pytest.mark.parametrize("trials", [None, 6])
+def test_a_person_who_wants_an_end_before_the_first_trial_still_gets_a_model(
+    material: Material, tmp_path: Path, trials: int | None
+) -> None:
+    first = starts(material.shape)[0][0]
+    workers = FailingWorkers(Bench(material), {first})
+    left = None if trials else lambda: 1000.0
+    found = search_of(material, workers, tmp_path, Plan(left, 60.0, trials, interrupted=lambda: True)).run()
+    assert found
+    assert first not in {one.family for one in found}
+
+
+def test_many_workers_and_no_time_still_give_a_model(material: Material, tmp_path: Path) -> None:
+    workers = FailingWorkers(Bench(material), set(), size=8, busy=30)
+    assert search_of(material, workers, tmp_path, Plan(passing(12.0), 60.0)).run()
+
+
+def test_where_every_family_fails_the_reasons_are_told(material: Material, tmp_path: Path) -> None:
+    workers = FailingWorkers(Bench(material), set(FAMILIES))
+    with pytest.raises(SearchFailedError, match="linear: it needs more memory than a worker may have"):
+        search_of(material, workers, tmp_path, Plan(passing(12.0), 60.0)).run()
+
+
+def test_without_lightgbm_the_portfolio_is_whole(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("lightgbm", "boosted"):
+        monkeypatch.setattr(f"trainer.families.{module}.find_spec", lambda name: None)
+    proposed = [family for family, _ in starts(material.shape)]
+    assert set(FAMILIES) - set(proposed) == {"lightgbm"}
+    assert proposed.count("boosted") == 4
+    journal = Journal(tmp_path, 0)
+    drawn = [journal.propose(starts(material.shape), material.shape).family for _ in range(len(proposed) + 6)]
+    assert "lightgbm" not in drawn
+
+
+def test_an_end_before_its_time_leaves_nothing_running(material: Material, tmp_path: Path) -> None:
+    workers = InlineWorkers(Bench(material), size=3)
+    asked = [0]
+
+    def interrupted() -> bool:
+        asked[0] += 1
+        return asked[0] > 6
+
+    found = search_of(material, workers, tmp_path, Plan(lambda: 1000.0, 60.0, interrupted=interrupted)).run()
+    assert found
+    assert workers.wait(0.0) == []

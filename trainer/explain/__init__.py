@@ -1,0 +1,1 @@
+"""Explanation from the graph alone: contributions of rows, counterfactuals, fairness, `genba explain`."""

@@ -1,0 +1,1 @@
+"""The Python side, as `import genba` shows it: verbs, a trained model, estimators, what a notebook sees."""

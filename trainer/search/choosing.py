@@ -1,0 +1,223 @@
+"""From what a search found to one proven model within the limits, and what could have been released instead."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from protocols.card import Front, Interpretable
+from protocols.recipe import Recipe
+from trainer.errors import ExportError, LimitsError, ParityError, SearchFailedError
+from trainer.footprint import measure_footprint
+from trainer.golden import golden_bytes
+from trainer.graph.blend import write_graph
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import feature_names
+from trainer.graphs import open_graph
+from trainer.limits import Limits, described
+from trainer.metrics import Metric
+from trainer.request import TrainRequest
+from trainer.search.boards import Boards
+from trainer.search.front import READABLE, Choice, choice_of, choices, front, ranked
+from trainer.search.preparation import Prepared
+from trainer.search.proving import Proven, Writer, fit_and_prove
+from trainer.search.selection import Selected, of_fitted, select
+from trainer.search.trial import Tried
+from trainer.workers import Workers
+
+#: Seconds that must be left for the fit and the proof of a model that is shown and not released.
+READABLE_S = 1.0
+#: Choices that are fitted and proven before a run gives up.
+PROOFS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What the last fits need: where they run, the seconds that are left for them, whom to tell, who writes graphs."""
+
+    workers: Workers
+    left_s: Callable[[], float] | None
+    progress: Callable[[str, float], None]
+    writer: Writer = write_graph
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        offered: every choice, the least loss first.
+        refused: why better ones were not taken.
+    """
+
+    trials: Sequence[Tried]
+    offered: Sequence[Choice]
+    choice: Choice
+    selected: Selected
+    proven: Proven
+    refused: tuple[str, ...]
+    metric: Metric
+
+    def front(self) -> list[Choice]:
+        """The choices that no other beats in everything, the one that is released among them."""
+        kept = front(self.offered)
+        return kept if any(one is self.choice for one in kept) else [self.choice, *kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What there is to choose from: finished trials, and what they were to predict.
+
+    Attributes:
+        members: release the mean of these trials with these weights; None: whatever is best.
+        bagged: as bags, where they can be.
+    """
+
+    trials: Sequence[Tried]
+    truth: Array
+    metric: Metric
+    members: tuple[Sequence[Tried], Sequence[float]] | None = None
+    bagged: bool = True
+
+
+def choose(
+    request: TrainRequest, prepared: Prepared, candidates: Candidates, fitting: Fitting, boards: Boards | None
+) -> Found:
+    """Fit and prove the best choice within the limits, or the next one.
+
+    Raises:
+        LimitsError: no choice is within the limits.
+        SearchFailedError: none could be fitted on all rows.
+        ParityError: none could be proven.
+    """
+    bags = len(prepared.material.bags) or 1
+    truth, metric = candidates.truth, candidates.metric
+    if candidates.members is not None:
+        offered = [choice_of(*candidates.members, bags if candidates.bagged else 1, truth, metric)]
+    else:
+        offered = choices(candidates.trials, truth, metric, bags)
+    allowed = ranked(offered, request.limits, request.prefer)
+    if not allowed:
+        raise LimitsError(request.limits, _nearest(offered, request.limits))
+    refused: list[str] = []
+    unfitted: list[SearchFailedError] = []
+    for choice in allowed if boards is not None else _in_turn(allowed):
+        if len(refused) == PROOFS:
+            break
+        if boards is not None and not boards.may_fit(choice):
+            continue
+        selected = _selected(request, prepared, choice, truth)
+        try:
+            proven = fit_recipe(prepared, selected.recipe, fitting)
+        except (ExportError, ParityError, SearchFailedError) as error:
+            refused.append(f"{choice.name}: {error}")
+            unfitted += [error] if isinstance(error, SearchFailedError) else []
+            continue
+        if why := _beyond(request.limits, choice, prepared, proven, fitting, boards):
+            refused.append(f"{choice.name}: {why}")
+            continue
+        selected = of_fitted(selected, choice, proven.recipe)
+        return Found(candidates.trials, offered, choice, selected, proven, tuple(refused), metric)
+    if unfitted and len(unfitted) == len(refused):
+        raise unfitted[-1]
+    if request.limits != Limits():
+        raise LimitsError(request.limits, "; ".join(refused) or _nearest(offered, request.limits))
+    raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
+
+
+def fit_recipe(prepared: Prepared, recipe: Recipe, fitting: Fitting) -> Proven:
+    """Fit a recipe and prove it. Raises what `fit_and_prove` raises."""
+
+    def told(done: int, of: int) -> None:
+        fitting.progress(f"fitting and proving the best model: {done} of {of} fits", 0.8 + 0.1 * done / of)
+
+    return fit_and_prove(
+        prepared.checked,
+        prepared.material,
+        prepared.cases,
+        recipe,
+        fitting.workers,
+        fitting.left_s,
+        told,
+        fitting.writer,
+    )
+
+
+def interpretable(found: Found) -> Interpretable | None:
+    """The best model that a person can read whole, and what its accuracy costs against the best."""
+    best = _readable(found)
+    if best is None:
+        return None
+    least = min(one.loss for one in found.offered)
+    return Interpretable(best.name, best.loss, least, (best.loss - least) / abs(least) if least else 0.0)
+
+
+def readable_graph(
+    request: TrainRequest, prepared: Prepared, candidates: Candidates, found: Found, fitting: Fitting
+) -> bytes | None:
+    """Return the graph of the best model that a person can read whole, for its shapes.
+
+    None where time lacks for it, or where the released model is readable itself: the card's curves are its shapes then.
+    """
+    best = _readable(found)
+    if best is None or found.choice.name in READABLE:
+        return None
+    if fitting.left_s is not None and fitting.left_s() < READABLE_S + best.fit_s():
+        return None
+    try:
+        return fit_recipe(prepared, _selected(request, prepared, best, candidates.truth).recipe, fitting).graph
+    except (ExportError, ParityError, SearchFailedError):
+        return None
+
+
+def _readable(found: Found) -> Choice | None:
+    return min((one for one in found.offered if one.name in READABLE), key=lambda one: one.loss, default=None)
+
+
+def shown_front(found: Found) -> tuple[Front, ...]:
+    """The front as a card shows it."""
+    return tuple(
+        Front(one.name, one.loss, one.latency_ms, one.size_bytes, one.memory_bytes, one is found.choice)
+        for one in found.front()
+    )
+
+
+def front_recipes(request: TrainRequest, prepared: Prepared, found: Found, truth: Array) -> tuple[Recipe, ...]:
+    """The recipe of each entry of the front, in its order."""
+    return tuple(_selected(request, prepared, one, truth).recipe for one in found.front())
+
+
+def _selected(request: TrainRequest, prepared: Prepared, choice: Choice, truth: Array) -> Selected:
+    division, classes = prepared.division, prepared.checked.target.classes
+    return select(choice, truth, classes, request.costs, division.bags, division.drawn)
+
+
+def _in_turn(allowed: Sequence[Choice]) -> list[Choice]:
+    """The best first, and the simplest last: what one family cannot do may be in each of the best."""
+    simplest = sorted(allowed[PROOFS - 1 :], key=lambda one: (one.simplicity, one.risk))[:1]
+    return [*allowed[: PROOFS - 1], *simplest]
+
+
+def _nearest(offered: Sequence[Choice], limits: Limits) -> str:
+    if not offered:
+        return "none was found"
+    nearest = min(
+        offered,
+        key=lambda one: (limits.times(one.latency_ms, one.size_bytes, one.memory_bytes), one.size_bytes),
+    )
+    return f"{nearest.name} with {described(nearest.latency_ms, nearest.size_bytes, nearest.memory_bytes)}"
+
+
+def _beyond(
+    limits: Limits, choice: Choice, prepared: Prepared, proven: Proven, fitting: Fitting, boards: Boards | None
+) -> str | None:
+    """Why the finished graph is beyond the limits, here or on a board; None where it is within."""
+    if limits == Limits() and boards is None:
+        return None
+    golden = golden_bytes(open_graph(proven.graph), feature_names(prepared.checked.features), prepared.cases)
+    if boards is not None:
+        fitting.progress("measuring on boards", 0.9)
+        return boards.judge(proven.graph, golden, choice.latency_ms)
+    here = measure_footprint(proven.graph, golden)
+    if limits.allow(here.latency_p50_ms, len(proven.graph), here.memory_bytes):
+        return None
+    took = described(here.latency_p50_ms, len(proven.graph), here.memory_bytes)
+    return f"takes {took}, and {limits} is allowed"

@@ -1,0 +1,104 @@
+"""The last fit: the members of a choice on all rows, in workers, and what is at hand when the time is over."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from protocols.recipe import Member
+from trainer.errors import SearchFailedError
+from trainer.families import FAMILIES, Parameters, Rows, Settled
+from trainer.graph.encoded import Array
+from trainer.pieces import Piece, bag
+from trainer.search.trial import Bench
+from trainer.workers import Workers
+
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model of all rows. `answers`: what it gives for each case, shape (rows, outputs)."""
+
+    piece: Piece
+    answers: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedMember:
+    """A member, its models as one piece, and the mean of what they give for each case."""
+
+    member: Member
+    piece: Piece
+    answers: tuple[Array, ...]
+
+
+def fit_one(bench: Bench, family_name: str, parameters: Parameters, settled: Settled, bag_place: int) -> Fitted:
+    """Fit one model; run in a worker.
+
+    Args:
+        bag_place: which bag of rows it learns from; -1: all that there are.
+    """
+    family, material = FAMILIES[family_name], bench.material
+    _, rows, cases = bench.matrices.final(family.matrix)
+    learn = rows
+    if bag_place >= 0:
+        places = np.searchsorted(material.final, material.bags[bag_place])
+        learn = Rows(rows.matrix[places], rows.target[places])
+    seed = material.seed + max(bag_place, 0)
+    (model,), _ = family.settle([family.fit(parameters, settled, learn, None, material.shape, seed)], settled)
+    return Fitted(model.piece(), tuple(model.predict(case).astype(np.float64) for case in cases))
+
+
+def fit_members(
+    workers: Workers,
+    members: Sequence[Member],
+    left_s: Callable[[], float] | None,
+    progress: Callable[[int, int], None] = lambda done, all_: None,
+) -> list[FittedMember]:
+    """Fit every member, the weightiest first; those that are not done in time are left out.
+
+    A bag of which some fits are done is a smaller bag.
+
+    Args:
+        left_s: asked for the seconds that are left; None: as long as it takes.
+        progress: told how many fits of how many are done.
+
+    Raises:
+        SearchFailedError: none could be fitted.
+    """
+    order = sorted(range(len(members)), key=lambda place: -members[place].weight)
+    jobs = [(place, bag_place) for place in order for bag_place in (members[place].bags or (-1,))]
+    tickets: dict[int, tuple[int, int]] = {}
+    for place, bag_place in jobs:
+        one = members[place]
+        tickets[workers.start(fit_one, one.family, one.parameters, one.settled, bag_place)] = (place, bag_place)
+    done: dict[tuple[int, int], Fitted] = {}
+    failures: list[str] = []
+    while tickets and (left_s is None or left_s() > 0 or not done):
+        for ended in workers.wait(LOOK_S):
+            job = tickets.pop(ended.ticket, None)
+            if job is None:
+                continue
+            if ended.failure is None:
+                done[job] = ended.value
+            else:
+                failures.append(f"{members[job[0]].family}: {ended.failure.text}")
+            progress(len(jobs) - len(tickets), len(jobs))
+    for ticket in tickets:
+        workers.stop(ticket)
+    fitted = []
+    for place, member in enumerate(members):
+        mine = [job for job in jobs if job[0] == place and job in done]
+        if mine:
+            kept = msgspec.structs.replace(member, bags=tuple(bag_place for _, bag_place in mine if bag_place >= 0))
+            fitted.append(_member(kept, [done[job] for job in mine]))
+    if not fitted:
+        raise SearchFailedError(failures)
+    return fitted
+
+
+def _member(member: Member, fits: Sequence[Fitted]) -> FittedMember:
+    answers = tuple(np.mean(each, axis=0) for each in zip(*(fit.answers for fit in fits), strict=True))
+    return FittedMember(member, bag([fit.piece for fit in fits]), answers)

@@ -1,0 +1,189 @@
+"""What a search may release: single models and means of several, what each costs on a device, and which is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.families import FAMILIES
+from trainer.graph.encoded import Array
+from trainer.limits import Limits, Prefer
+from trainer.metrics import Metric
+from trainer.search.ensembling import greedy_mean, mean_output
+from trainer.search.trial import Tried
+
+#: Families that a person can read whole.
+READABLE = ("linear", "additive")
+#: Trials that an ensemble is chosen from, and of one family at most.
+POOL, POOL_OF_FAMILY = 40, 12
+#: Sizes of ensembles that are offered.
+SIZES = (2, 3, 5, 8)
+#: A simpler choice wins where it loses no more than this share of the loss.
+TIE = 5e-4
+#: Milliseconds that inputs, featurizer and outputs take; their bytes are those that a trial's own graph has besides.
+GRAPH_MS = 0.01
+#: Bytes of memory that a byte of model takes in a session, about; measured exactly in the end.
+MEMORY_FACTOR = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Something that could be released.
+
+    Attributes:
+        members: the trials in it.
+        weights: of each; they add up to one.
+        bags: fits of each member that is bagged.
+        loss: on rows not learned from.
+        risk: the same on rows that had no say in the choice either, as far as that is known: what choices compete by.
+        latency_ms, size_bytes, memory_bytes: what it would take, from the trials' own graphs.
+    """
+
+    members: tuple[Tried, ...]
+    weights: tuple[float, ...]
+    bags: int
+    loss: float
+    risk: float
+    latency_ms: float
+    size_bytes: int
+    memory_bytes: int
+
+    @property
+    def simplicity(self) -> tuple[int, int]:
+        """Smaller is simpler."""
+        return len(self.members), sum(FAMILIES[member.family].simplicity for member in self.members)
+
+    @property
+    def name(self) -> str:
+        if len(self.members) == 1:
+            return self.members[0].family
+        return f"mean of {len(self.members)}"
+
+    def fit_s(self, bags: int | None = None) -> float:
+        """Seconds of one processor that fitting it takes, from what the trials took."""
+        return sum(
+            member.fit_s * ((bags or self.bags) if FAMILIES[member.family].bagged else 1) for member in self.members
+        )
+
+    def seen(self) -> Array:
+        return mean_output([member.seen for member in self.members], np.array(self.weights))
+
+    def held_out(self) -> Array:
+        return mean_output([member.held_out for member in self.members], np.array(self.weights))
+
+
+def choices(
+    tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, most: int = max(SIZES), *, quick: bool = False
+) -> list[Choice]:
+    """Return every choice, the least loss first.
+
+    Args:
+        tried: finished trials.
+        truth: of the rows that they predicted.
+        bags: fits of a bagged member; each is offered alone too, where that is less.
+        quick: for a first idea.
+    """
+    pool = _pool(tried)
+    found: list[Choice] = []
+    outputs = [one.seen for one in pool]
+    alone = greedy_mean(outputs, truth, metric, 1, quick=quick)
+    # The best of many is partly lucky: what it lost where it had no say is what any of them may be expected to.
+    luck = max(0.0, alone.risk - min(metric.loss(truth, output) for output in outputs))
+    for one in _best_of_families(pool):
+        found += [choice_of([one], [1.0], count, truth, metric, luck=luck) for count in _counts([one], bags)]
+    for size in SIZES:
+        if size > most or len(pool) < 2:
+            break
+        mean = greedy_mean(outputs, truth, metric, size, quick=quick)
+        places = [int(place) for place in np.flatnonzero(mean.weights)]
+        if len(places) > 1:
+            members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
+            found += [
+                choice_of(members, shares, count, truth, metric, risk=mean.risk) for count in _counts(members, bags)
+            ]
+    return sorted(found, key=lambda one: (one.loss, one.size_bytes))
+
+
+def front(found: Sequence[Choice]) -> list[Choice]:
+    """Return the choices that no other beats in loss, latency, size and memory alike."""
+
+    def figures(one: Choice) -> Array:
+        return np.array([one.loss, one.latency_ms, one.size_bytes, one.memory_bytes])
+
+    kept: list[Choice] = []
+    for one in found:
+        mine = figures(one)
+        if not any((figures(other) <= mine).all() and (figures(other) < mine).any() for other in found):
+            kept.append(one)
+    return kept
+
+
+def ranked(found: Sequence[Choice], limits: Limits, prefer: Prefer = "best") -> list[Choice]:
+    """Return the choices within the limits, that to be released first.
+
+    The least risk wins; a simpler choice wins a tie. Of one mean the bag is better than a single fit, which the loss,
+    measured with single fits, does not show.
+    """
+    allowed = [one for one in found if limits.allow(one.latency_ms, one.size_bytes, one.memory_bytes)]
+    if prefer == "readable":
+        allowed = [one for one in allowed if one.name in READABLE]
+    if not allowed:
+        return []
+    if prefer == "smallest":
+        return sorted(allowed, key=lambda one: (one.size_bytes, one.risk))
+    if prefer == "fastest":
+        return sorted(allowed, key=lambda one: (one.latency_ms, one.risk))
+    least = min(one.risk for one in allowed)
+    tied = [one for one in allowed if one.risk <= least + TIE * abs(least)]
+    tied.sort(key=lambda one: (one.simplicity, -one.bags, one.risk))
+    rest = sorted((one for one in allowed if one not in tied), key=lambda one: (one.risk, -one.bags))
+    return [*tied, *rest]
+
+
+def _counts(members: Sequence[Tried], bags: int) -> list[int]:
+    """Where a member can be a bag, it can be one fit as well."""
+    return sorted({1, bags}) if any(FAMILIES[member.family].bagged for member in members) else [bags]
+
+
+def choice_of(
+    members: Sequence[Tried],
+    weights: Sequence[float],
+    bags: int,
+    truth: Array,
+    metric: Metric,
+    *,
+    luck: float = 0.0,
+    risk: float | None = None,
+) -> Choice:
+    counts = [bags if FAMILIES[member.family].bagged else 1 for member in members]
+    size = sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
+    # Bags are one operator: the second and further ones cost less than the first.
+    latency = GRAPH_MS + sum(
+        member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
+    )
+    loss = metric.loss(truth, mean_output([member.seen for member in members], np.array(weights)))
+    risk = loss + luck if risk is None else risk
+    return Choice(tuple(members), tuple(weights), bags, loss, risk, latency, size, int(MEMORY_FACTOR * size))
+
+
+def _pool(tried: Sequence[Tried]) -> list[Tried]:
+    """The best trials, the simpler families first, so that they win ties; of equal settings one."""
+    taken: dict[str, int] = {}
+    pool: list[Tried] = []
+    known: set[tuple[str, str]] = set()
+    for one in sorted(tried, key=lambda one: (one.loss, one.size_bytes)):
+        settings = one.family, repr(sorted(one.parameters.items()))
+        if settings in known:
+            continue
+        known.add(settings)
+        if taken.get(one.family, 0) < POOL_OF_FAMILY and len(pool) < POOL:
+            taken[one.family] = taken.get(one.family, 0) + 1
+            pool.append(one)
+    return sorted(pool, key=lambda one: (FAMILIES[one.family].simplicity, one.loss))
+
+
+def _best_of_families(pool: Sequence[Tried]) -> list[Tried]:
+    best: dict[str, Tried] = {}
+    for one in sorted(pool, key=lambda one: one.loss or 0.0):
+        best.setdefault(one.family, one)
+    return list(best.values())

@@ -1,0 +1,98 @@
+"""From the front to a recipe: calibrated and with its threshold, and what it would do on the rows held out."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from protocols.recipe import Decision, Member, Recipe
+from trainer.families import FAMILIES
+from trainer.graph.encoded import Array
+from trainer.limits import Costs
+from trainer.search.calibration import apply_temperature, cheapest_threshold, fit_temperature
+from trainer.search.ensembling import mean_output
+from trainer.search.front import Choice
+from trainer.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A recipe, and what models that had not seen the rows held out give for them.
+
+    Attributes:
+        held_out: probabilities (rows, classes), or predictions (rows,).
+        cost: of mistakes per row on the rows to validate on, where they have one.
+    """
+
+    recipe: Recipe
+    held_out: Array
+    cost: float | None = None
+
+    def answers(self, target: Target) -> Array | None:
+        """Return the label of each row held out, shape (rows,), as the graph would; None for a regression."""
+        if not target.classes:
+            return None
+        decision = self.recipe.decision
+        places = self.held_out.argmax(axis=1)
+        if decision is not None:
+            positive = target.classes.index(decision.positive)
+            places = np.where(self.held_out[:, positive] >= decision.threshold, positive, 1 - positive)
+        return np.asarray(np.unique(target.values)[places])
+
+
+def select(
+    choice: Choice, truth: Array, classes: tuple[str, ...], costs: Costs | None, parts: int, drawn: int | None
+) -> Selected:
+    """Calibrate a choice and choose its threshold, both on rows not learned from.
+
+    Args:
+        truth: of the rows to validate on.
+        classes: empty for a regression.
+        parts: that the rows were divided into for bags.
+        drawn: rows that the search was limited to.
+    """
+    members = tuple(
+        Member(
+            one.family,
+            one.parameters,
+            one.settled,
+            float(f"{weight:.6g}"),
+            tuple(range(choice.bags)) if FAMILIES[one.family].bagged and choice.bags > 1 else (),
+        )
+        for one, weight in zip(choice.members, choice.weights, strict=True)
+    )
+    if not classes:
+        return Selected(Recipe(members, parts, drawn), choice.held_out()[:, 0])
+    seen = choice.seen()
+    temperature = fit_temperature(seen, truth)
+    held_out = apply_temperature(choice.held_out(), temperature) if temperature != 1.0 else choice.held_out()
+    if costs is None:
+        return Selected(Recipe(members, parts, drawn, temperature=temperature), held_out)
+    warm = apply_temperature(seen, temperature) if temperature != 1.0 else seen
+    place = int(np.bincount(truth.astype(np.int64), minlength=2).argmin())
+    if costs.positive is not None:
+        place = classes.index(costs.positive)
+    threshold, cost = cheapest_threshold(warm[:, place], np.asarray(truth) == place, costs.false_alarm, costs.miss)
+    decision = Decision(classes[place], threshold, costs.false_alarm, costs.miss)
+    return Selected(Recipe(members, parts, drawn, temperature=temperature, decision=decision), held_out, cost)
+
+
+def of_fitted(selected: Selected, choice: Choice, recipe: Recipe) -> Selected:
+    """Return what was selected as it came to be: where the time ended before some members were fitted, without them.
+
+    Args:
+        recipe: what was fitted; its members are some of the choice's, in their order.
+    """
+    if len(recipe.members) == len(choice.members):
+        return selected
+    left = list(zip(choice.members, choice.weights, strict=True))
+    kept = []
+    for member in recipe.members:
+        while (left[0][0].family, left[0][0].parameters) != (member.family, member.parameters):
+            left.pop(0)
+        kept.append(left.pop(0))
+    weights = np.array([weight for _, weight in kept])
+    held_out = mean_output([one.held_out for one, _ in kept], weights / weights.sum())
+    if held_out.shape[1] == 1:
+        return replace(selected, held_out=held_out[:, 0])
+    warm = held_out if recipe.temperature == 1.0 else apply_temperature(held_out, recipe.temperature)
+    return replace(selected, held_out=warm)
