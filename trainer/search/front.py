@@ -59,11 +59,9 @@ class Choice:
             return self.members[0].family
         return f"mean of {len(self.members)}"
 
-    def fit_s(self, bags: int | None = None) -> float:
+    def fit_s(self) -> float:
         """Seconds of one processor that fitting it takes, from what the trials took."""
-        return sum(
-            member.fit_s * ((bags or self.bags) if FAMILIES[member.family].bagged else 1) for member in self.members
-        )
+        return sum(member.fit_s * (self.bags if FAMILIES[member.family].bagged else 1) for member in self.members)
 
     def seen(self) -> Array:
         return mean_output([member.seen for member in self.members], np.array(self.weights))
@@ -72,9 +70,7 @@ class Choice:
         return mean_output([member.held_out for member in self.members], np.array(self.weights))
 
 
-def choices(
-    tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, most: int = max(SIZES), *, quick: bool = False
-) -> list[Choice]:
+def choices(tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, *, quick: bool = False) -> list[Choice]:
     """Return every choice, the least loss first.
 
     Args:
@@ -92,7 +88,7 @@ def choices(
     for one in _best_of_families(pool):
         found += [choice_of([one], [1.0], count, truth, metric, luck=luck) for count in _counts([one], bags)]
     for size in SIZES:
-        if size > most or len(pool) < 2:
+        if len(pool) < 2:
             break
         mean = greedy_mean(outputs, truth, metric, size, quick=quick)
         places = [int(place) for place in np.flatnonzero(mean.weights)]
@@ -155,6 +151,15 @@ def choice_of(
     luck: float = 0.0,
     risk: float | None = None,
 ) -> Choice:
+    """Return a mean with what it would lose and cost: latency in ms, size and memory in bytes.
+
+    Args:
+        weights: of the members; they sum to 1.
+        bags: fits of a bagged member.
+        truth: of the rows that the members predicted.
+        luck: what the loss of the best of many is too low by.
+        risk: expected loss, where it is known better than by `luck`.
+    """
     counts = [bags if FAMILIES[member.family].bagged else 1 for member in members]
     size = sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
     # Bags are one operator: the second and further ones cost less than the first.

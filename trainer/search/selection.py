@@ -20,12 +20,10 @@ class Selected:
 
     Attributes:
         held_out: probabilities (rows, classes), or predictions (rows,).
-        cost: of mistakes per row on the rows to validate on, where they have one.
     """
 
     recipe: Recipe
     held_out: Array
-    cost: float | None = None
 
     def answers(self, target: Target) -> Array | None:
         """Return the label of each row held out, shape (rows,), as the graph would; None for a regression."""
@@ -71,9 +69,9 @@ def select(
     place = int(np.bincount(truth.astype(np.int64), minlength=2).argmin())
     if costs.positive is not None:
         place = classes.index(costs.positive)
-    threshold, cost = cheapest_threshold(warm[:, place], np.asarray(truth) == place, costs.false_alarm, costs.miss)
+    threshold, _ = cheapest_threshold(warm[:, place], np.asarray(truth) == place, costs.false_alarm, costs.miss)
     decision = Decision(classes[place], threshold, costs.false_alarm, costs.miss)
-    return Selected(Recipe(members, parts, drawn, temperature=temperature, decision=decision), held_out, cost)
+    return Selected(Recipe(members, parts, drawn, temperature=temperature, decision=decision), held_out)
 
 
 def of_fitted(selected: Selected, choice: Choice, recipe: Recipe) -> Selected:
