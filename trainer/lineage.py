@@ -8,7 +8,10 @@ from pathlib import Path
 from protocols.manifest import Lineage
 from trainer.tables import file_digest
 
-PINNED = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "skl2onnx")
+PINNED = (
+    "catboost", "lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "pandas", "scikit-learn", "scipy", "skl2onnx",
+    "xgboost", "xgboost-cpu",
+)  # fmt: skip
 
 
 def code_version() -> str:

@@ -1,6 +1,6 @@
 """The summary of a run: what was searched for, from where on an alarm is raised, what a readable model costs."""
 
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import msgspec
@@ -79,6 +79,8 @@ def test_figures_of_answers_are_of_the_threshold(many_rows: pd.DataFrame) -> Non
     assert measure(target, truth, alarms, decision)["accuracy"] == pytest.approx(share)
 
 
-def test_the_lineage_names_the_version_of_lightgbm() -> None:
-    pytest.importorskip("lightgbm", reason="the extra `boosting` is not installed")
-    assert pins()["lightgbm"] == version("lightgbm")
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost", "catboost"])
+def test_the_lineage_names_the_version_of_each_boosting_library(library: str) -> None:
+    pytest.importorskip(library, reason="the extra `boosting` is not installed")
+    name = next(name for name in packages_distributions()[library])
+    assert pins()[name] == version(name)

@@ -6,6 +6,7 @@ their export is not faithful, or because they are better done otherwise: native 
 """
 
 from trainer.families.boosted import Additive, Boosted
+from trainer.families.catboost import Cat
 from trainer.families.family import Family, Model, Parameters, Rows, Settled, Shape
 from trainer.families.forest import Forest
 from trainer.families.kernel import Kernel
@@ -14,10 +15,23 @@ from trainer.families.linear import Linear
 from trainer.families.neighbours import Neighbours
 from trainer.families.network import Network
 from trainer.families.process import Process
+from trainer.families.xgboost import Extreme
 
 __all__ = ["FAMILIES", "Family", "Model", "Parameters", "Rows", "Settled", "Shape"]
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (Linear(), Light(), Process(), Kernel(), Network(), Additive(), Forest(), Boosted(), Neighbours())
+    for family in (
+        Linear(),
+        Light(),
+        Process(),
+        Kernel(),
+        Network(),
+        Cat(),
+        Additive(),
+        Forest(),
+        Extreme(),
+        Boosted(),
+        Neighbours(),
+    )
 }

@@ -1,7 +1,7 @@
 """Boosted trees by scikit-learn's histograms; the number of rounds is what does best on all folds together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,15 +11,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
+from trainer.families.rounds import MANY_CLASSES, ByRounds, most_rounds, patience
 from trainer.fitting import round_thresholds
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
-
-#: More rounds are never made, and after so many without gain it ends.
-MAX_ROUNDS, PATIENCE = 1000, 25
-#: Rounds of a model that has no rows to be validated on.
-UNTRIED_ROUNDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +23,7 @@ class BoostedModel:
     """Attributes:
     fitted: of scikit-learn.
     rounds: how many of its rounds count.
-    curve: loss on the validation rows after 0, 1, ... rounds; empty where none were given.
+    curve: loss on the validation rows after 1, 2, ... rounds; empty where none were given.
     """
 
     fitted: Any
@@ -48,7 +44,7 @@ class BoostedModel:
         return tree_piece(self.fitted, self.rounds, self.link)
 
 
-class Boosted:
+class Boosted(ByRounds):
     """Source: Friedman, "Greedy Function Approximation"; Ke et al., "LightGBM"."""
 
     name = "boosted"
@@ -59,6 +55,8 @@ class Boosted:
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if find_spec("lightgbm") is not None:  # the same, quicker: one that differs is enough
+            if shape.classes > MANY_CLASSES:
+                return []
             return [{"learning_rate": 0.06, "leaves": 16, "min_leaf": 10, "l2": 0.3, "share": 0.6}]
         return [
             {"learning_rate": 0.1, "leaves": 31, "min_leaf": 20, "l2": 1e-3, "share": 1.0},
@@ -76,9 +74,6 @@ class Boosted:
             "share": trial.suggest_float("share", 0.25, 1.0),
         }
 
-    def prepare(self, parameters: Parameters, learn: Rows, shape: Shape, seed: int) -> Settled:
-        return {}
-
     def fit(
         self, parameters: Parameters, settled: Settled, learn: Rows, validate: Rows | None, shape: Shape, seed: int
     ) -> BoostedModel:
@@ -86,7 +81,7 @@ class Boosted:
         share = float(parameters["share"] or 1.0)
         rate = float(parameters["learning_rate"] or 0.1)
         model = made(
-            max_iter=settled.get("rounds") or (MAX_ROUNDS if validate is not None else UNTRIED_ROUNDS),
+            max_iter=most_rounds(settled, validate),
             learning_rate=rate,
             max_leaf_nodes=parameters["leaves"],
             min_samples_leaf=parameters["min_leaf"],
@@ -95,7 +90,7 @@ class Boosted:
             interaction_cst=self.interactions,
             categorical_features=None,
             early_stopping=validate is not None,
-            n_iter_no_change=max(PATIENCE, int(2.0 / rate)) if validate is not None else 10,
+            n_iter_no_change=patience(rate) if validate is not None else 10,
             tol=0.0,
             random_state=seed,
         )
@@ -103,19 +98,9 @@ class Boosted:
         with quietly():
             model.fit(learn.matrix, learn.target, **against)
         round_thresholds(model)
-        curve = np.array([]) if validate is None else -np.asarray(model.validation_score_, dtype=np.float64)
+        curve = np.array([]) if validate is None else -np.asarray(model.validation_score_[1:], dtype=np.float64)
         link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
         return BoostedModel(model, model.n_iter_, curve, link)
-
-    def settle(self, models: Sequence[BoostedModel], settled: Settled) -> tuple[Sequence[BoostedModel], Settled]:
-        """Keep as many rounds as have the least loss in the mean of the folds; a curve that ended goes on level."""
-        longest = max(len(model.curve) for model in models)
-        if not longest:
-            return models, settled
-        told = [one.curve for one in models if len(one.curve)]
-        curves = [np.append(curve, np.full(longest - len(curve), curve.min())) for curve in told]
-        rounds = max(1, int(np.mean(curves, axis=0).argmin()))
-        return [replace(one, rounds=min(rounds, one.fitted.n_iter_)) for one in models], {**settled, "rounds": rounds}
 
 
 class Additive(Boosted):

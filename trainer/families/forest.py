@@ -46,7 +46,7 @@ class ForestModel:
             missing_left=np.concatenate([tree.missing_go_to_left for tree in trees]).astype(bool),
             leaf=left < 0,
             values=(values / len(trees)).astype(np.float32),
-            target=np.array([], dtype=np.int64),
+            target=np.zeros(len(trees), dtype=np.int64),
             base=np.zeros(values.shape[1]),
             link="none",
         )

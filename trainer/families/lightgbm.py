@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from trainer.families.boosted import MAX_ROUNDS, PATIENCE, UNTRIED_ROUNDS
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
+from trainer.families.rounds import ByRounds, most_rounds, patience
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
@@ -42,7 +42,7 @@ class LightModel:
         return _trees([_Tree.read(block) for block in text.split("\nTree=")[1:]], self.outputs, self.link)
 
 
-class Light:
+class Light(ByRounds):
     """Source: Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree" (2017)."""
 
     name = "lightgbm"
@@ -73,9 +73,6 @@ class Light:
             "extra": trial.suggest_categorical("extra", [False, True]),
         }
 
-    def prepare(self, parameters: Parameters, learn: Rows, shape: Shape, seed: int) -> Settled:
-        return {}
-
     def fit(
         self, parameters: Parameters, settled: Settled, learn: Rows, validate: Rows | None, shape: Shape, seed: int
     ) -> LightModel:
@@ -104,30 +101,19 @@ class Light:
         }
         if shape.classes > 2:
             options["num_class"] = shape.classes
-        rounds = settled.get("rounds") or (MAX_ROUNDS if validate is not None else UNTRIED_ROUNDS)
+        rounds = most_rounds(settled, validate)
         told: dict[str, Any] = {}
         data = lightgbm.Dataset(learn.matrix, learn.target)
         against, watch = [], []
         if validate is not None:
             against = [lightgbm.Dataset(validate.matrix, validate.target, reference=data)]
-            patience = max(PATIENCE, int(2.0 / rate))
-            watch = [lightgbm.early_stopping(patience, verbose=False), lightgbm.record_evaluation(told)]
+            watch = [lightgbm.early_stopping(patience(rate), verbose=False), lightgbm.record_evaluation(told)]
         with quietly():
             model = lightgbm.train(options, data, rounds, valid_sets=against, callbacks=watch)
         curve = np.array(next(iter(told["valid_0"].values()))) if told else np.array([])
         link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
         outputs = shape.classes if shape.classes > 2 else 1
         return LightModel(model, model.num_trees() // outputs, curve, link, outputs)
-
-    def settle(self, models: Sequence[LightModel], settled: Settled) -> tuple[Sequence[LightModel], Settled]:
-        """Keep as many rounds as have the least loss in the mean of the folds; a curve that ended goes on level."""
-        told = [one.curve for one in models if len(one.curve)]
-        if not told:
-            return models, settled
-        longest = max(len(curve) for curve in told)
-        curves = [np.append(curve, np.full(longest - len(curve), curve.min())) for curve in told]
-        rounds = int(np.mean(curves, axis=0).argmin()) + 1
-        return [replace(one, rounds=min(rounds, one.rounds)) for one in models], {**settled, "rounds": rounds}
 
 
 @dataclass(frozen=True, slots=True)

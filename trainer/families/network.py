@@ -14,6 +14,9 @@ from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import DensePiece, Link, Piece
 
+#: From so many rows on larger batches are tried first: a step takes as long with them.
+MANY_ROWS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkModel:
@@ -45,7 +48,9 @@ class Network(Plain):
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         return [
             {"width": 64, "depth": 2, "decay": 1e-3, "learning_rate": 3e-3, "batch": 64, "epochs": 60},
-            {"width": 128, "depth": 2, "decay": 1e-1, "learning_rate": 1e-3, "batch": 32, "epochs": 100},
+            {"width": 128, "depth": 2, "decay": 1e-1, "learning_rate": 1e-3, "batch": 32, "epochs": 100}
+            if shape.rows < MANY_ROWS
+            else {"width": 128, "depth": 2, "decay": 1e-1, "learning_rate": 2e-3, "batch": 128, "epochs": 100},
         ]
 
     def suggest(self, trial: Any, shape: Shape) -> Parameters:

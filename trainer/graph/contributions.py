@@ -127,7 +127,7 @@ def _of_weights(piece: DensePiece, origins: Array, width: int) -> tuple[Piece, A
 def _of_trees(piece: TreePiece, origins: Array, width: int) -> tuple[Piece, Array]:
     if piece.bags > 1:
         raise NotAdditiveError(_MEAN)
-    if piece.values.shape[1] > 1 or not len(piece.target):
+    if piece.values.shape[1] > 1:
         raise NotAdditiveError("a forest votes for all classes at once, and is no sum over columns")
     base, target, values = piece.base.astype(np.float64), piece.target.copy(), piece.values.copy()
     ends = [*piece.first[1:].tolist(), len(piece.feature)]

@@ -20,8 +20,8 @@ class TreePiece:
     Attributes:
         first: where each tree's nodes begin, shape (trees,).
         feature, threshold, left, right, missing_left, leaf: shape (nodes,).
-        values: what a leaf adds to each of the outputs, float32, shape (nodes, targets).
-        target: the output that each tree adds to where `targets` is 1, shape (trees,); empty: to all of them.
+        values: what a leaf adds to so many outputs, float32, shape (nodes, targets).
+        target: the first of the outputs that each tree adds to, shape (trees,).
         base: what the sum begins with, shape (outputs,).
         bags: how many models these are: the outputs of each follow one another, and the mean of what they give counts.
     """
@@ -71,13 +71,10 @@ class TreePiece:
     def _leaves(self, tree: Array, node: Array, outputs: int) -> dict[str, Any]:
         places = np.flatnonzero(self.leaf)
         width = self.values.shape[1]
-        targets = (
-            self.target[tree[places]] if width == 1 and len(self.target) else np.tile(np.arange(width), len(places))
-        )
         return {
             "target_treeids": np.repeat(tree[places], width).tolist(),
             "target_nodeids": np.repeat(node[places], width).tolist(),
-            "target_ids": targets.tolist(),
+            "target_ids": (self.target[tree[places]][:, None] + np.arange(width)).reshape(-1).tolist(),
             "target_weights": _floats(self.values[places].reshape(-1)),
         }
 

@@ -33,6 +33,8 @@ SKIPS = 12
 FIRST_TRIALS = 6
 #: Seconds between two looks at the clock.
 LOOK_S = 0.1
+#: Share of the search's time that one trial may take, once there is a model.
+TRIAL_SHARE = 0.25
 #: Room that fits get for taking longer with all rows and on a busy machine.
 SLOWER = 1.5
 
@@ -77,6 +79,7 @@ class Search:
     progress: Progress
     failures: list[str] = field(default_factory=list)
     _running: dict[int, Proposal] = field(default_factory=dict)
+    _ended_early: set[str] = field(default_factory=set)
     _made: int = 0
     _reserve_s: float = 0.0
 
@@ -144,7 +147,8 @@ class Search:
     def _start_if_time(self) -> bool:
         proposal = self.journal.propose(starts(self.shape), self.shape)
         spent = [one.fit_s * len(one.losses) for one in self.journal.finished if one.family == proposal.family]
-        if spent and float(np.median(spent)) > self._left_s():
+        too_slow = float(np.median(spent)) > self._left_s() if spent else proposal.family in self._ended_early
+        if too_slow:
             self.journal.fail(proposal)
             return False
         self._begin(proposal)
@@ -156,9 +160,11 @@ class Search:
     def _begin(self, proposal: Proposal) -> int:
         left = self._left_s()
         # The first must give something, however slow the machine is.
-        limit = None if not np.isfinite(left) or not self.journal.finished else max(left, 0.1)
+        bounded = np.isfinite(left) and bool(self.journal.finished)
+        limit = max(left, 0.1) if bounded else None
+        allowed = TRIAL_SHARE * self.plan.budget_s if bounded else np.inf
         ticket = self.workers.start(
-            try_out, proposal.family, proposal.parameters, self.metric.name, self._bar(proposal), limit_s=limit
+            try_out, proposal.family, proposal.parameters, self.metric.name, self._bar(proposal), allowed, limit_s=limit
         )
         self._running[ticket] = proposal
         self._made += 1
@@ -181,6 +187,8 @@ class Search:
             self.failures.append(f"{proposal.family}: {ended.failure.text}")
             return
         self.journal.finish(proposal, ended.value)
+        if ended.value.loss is None:
+            self._ended_early.add(proposal.family)
         if self.plan.left_s is not None:
             self._reserve_s = self._refit_s()
 

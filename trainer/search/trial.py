@@ -57,11 +57,14 @@ class Bench:
         self.matrices = Matrices(material)
 
 
-def try_out(bench: Bench, family_name: str, parameters: Parameters, metric_name: str, bar: float) -> Tried:
+def try_out(
+    bench: Bench, family_name: str, parameters: Parameters, metric_name: str, bar: float, allowed_s: float = np.inf
+) -> Tried:
     """Fit on each fold.
 
     Args:
         bar: a first fold with more loss than this ends the trial.
+        allowed_s: so does a first fold after which all of them would take longer than this.
     """
     material, family = bench.material, FAMILIES[family_name]
     metric = metric_named(metric_name)
@@ -84,11 +87,14 @@ def try_out(bench: Bench, family_name: str, parameters: Parameters, metric_name:
         fitted.append(family.fit(parameters, settled, fold.learn, fold.validate, fold.shape, material.seed))
         folds.append(fold)
         spent += time.perf_counter() - begun
-        if not index and len(material.folds) > 1 and np.isfinite(bar):
-            loss = metric.loss(validate.target, together()[0][0].predict(validate.matrix))
-            if not loss <= bar:
-                empty = np.empty((0, material.shape.outputs), np.float32)
-                return Tried(family_name, parameters, settled, (loss,), None, empty, empty, spent)
+        if index or len(material.folds) == 1:
+            continue
+        if not np.isfinite(bar) and spent * len(material.folds) <= allowed_s:
+            continue
+        loss = metric.loss(validate.target, together()[0][0].predict(validate.matrix))
+        if not loss <= bar or spent * len(material.folds) > allowed_s:
+            empty = np.empty((0, material.shape.outputs), np.float32)
+            return Tried(family_name, parameters, settled, (loss,), None, empty, empty, spent)
     models, settled = together()
     return _measured(bench, family_name, parameters, settled, models, metric, spent / len(models))
 

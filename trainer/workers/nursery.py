@@ -24,7 +24,9 @@ PRELOADED = (
     "sklearn.linear_model",
     "sklearn.neural_network",
     "sklearn.preprocessing",
+    "catboost",
     "lightgbm",
+    "xgboost",
     "trainer.families",
 )
 #: Seconds that the nursery is given to kill its workers and go, before it is killed itself.

@@ -52,7 +52,8 @@ def hard_rows(pieces: list[Piece], rows: Rows, *, missing: bool) -> Array:
         inner = np.flatnonzero(~piece.leaf)
         for node in inner[random.permutation(len(inner))[:60]]:
             edge = np.float32(piece.threshold[node])
-            near = [edge, np.nextafter(edge, np.float32(np.inf)), np.nextafter(edge, np.float32(-np.inf))]
+            with np.errstate(over="ignore"):  # CatBoost asks for missing values by the lowest number there is
+                near = [edge, np.nextafter(edge, np.float32(np.inf)), np.nextafter(edge, np.float32(-np.inf))]
             row = np.tile(rows.matrix[random.integers(ROWS)], (3, 1))
             row[:, piece.feature[node]] = near
             made.append(row)

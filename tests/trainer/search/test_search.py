@@ -1,8 +1,9 @@
-"""The search in bad cases: no memory, no time, no lightgbm, an impatient person, failing families."""
+"""The search in bad cases: no memory, no time, no extra, an impatient person, failing families."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,8 +16,11 @@ from trainer.metrics import metric_named
 from trainer.search.journal import Journal
 from trainer.search.loop import Plan, Search, starts
 from trainer.search.material import Material, save_material
-from trainer.search.trial import Bench
+from trainer.search.trial import Bench, try_out
 from trainer.workers import LocalWorkers, Workers
+
+#: Families of the extra `boosting`.
+EXTRA = {"lightgbm", "xgboost", "catboost"}
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +79,53 @@ def test_where_every_family_fails_the_reasons_are_told(material: Material, tmp_p
         search_of(material, workers, tmp_path, Plan(passing(12.0), 60.0)).run()
 
 
-def test_without_lightgbm_the_portfolio_is_whole(
+def test_without_the_extra_the_portfolio_is_whole(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("lightgbm", "boosted"):
+    for module in ("lightgbm", "xgboost", "catboost", "boosted"):
         monkeypatch.setattr(f"trainer.families.{module}.find_spec", lambda name: None)
     proposed = [family for family, _ in starts(material.shape)]
-    assert set(FAMILIES) - set(proposed) == {"lightgbm"}
+    assert set(FAMILIES) - set(proposed) == EXTRA
     assert proposed.count("boosted") == 4
     journal = Journal(tmp_path, 0)
     drawn = [journal.propose(starts(material.shape), material.shape).family for _ in range(len(proposed) + 6)]
-    assert "lightgbm" not in drawn
+    assert not EXTRA & set(drawn)
+
+
+class SlowWorkers(InlineWorkers):
+    """Workers for which one family would always take too long."""
+
+    def __init__(self, material: Bench, slow: str) -> None:
+        super().__init__(material)
+        self.slow = slow
+        self.tried: list[str] = []
+
+    def start(self, call: Callable[..., Any], *args: Any, limit_s: float | None = None) -> int:
+        self.tried.append(args[0])
+        return super().start(call, *args[:-1], -1.0 if args[0] == self.slow else args[-1], limit_s=limit_s)
+
+
+def test_a_trial_that_would_take_too_long_ends_after_its_first_fold(material: Material) -> None:
+    (parameters, *_) = FAMILIES["linear"].starts(material.shape)
+    bench = Bench(material)
+    ended = try_out(bench, "linear", parameters, "rmse", float("inf"), 1e-9)
+    assert ended.loss is None
+    assert len(ended.losses) == 1
+    assert len(try_out(bench, "linear", parameters, "rmse", float("inf"), 1e9).losses) == len(material.folds)
+
+
+def test_a_family_that_would_take_too_long_is_tried_once(material: Material, tmp_path: Path) -> None:
+    workers = SlowWorkers(Bench(material), "kernel")
+    found = search_of(material, workers, tmp_path, Plan(passing(90.0), 1e6)).run()
+    assert workers.tried.count("kernel") == 1
+    assert [family for family, _ in starts(material.shape)].count("kernel") > 1
+    assert "kernel" not in {one.family for one in found}
+    assert len(found) > len(FAMILIES)
+
+
+def test_the_first_model_may_take_as_long_as_it_needs(material: Material, tmp_path: Path) -> None:
+    workers = InlineWorkers(Bench(material))
+    assert search_of(material, workers, tmp_path, Plan(passing(9.0), 1e-6)).run()
 
 
 def test_an_end_before_its_time_leaves_nothing_running(material: Material, tmp_path: Path) -> None:

@@ -1,0 +1,165 @@
+"""Boosted trees by CatBoost, where the extra `boosting` is installed: each level of a tree asks one question of all."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.families.family import Parameters, Rows, Settled, Shape
+from trainer.families.linear import linked
+from trainer.families.quiet import quietly
+from trainer.families.rounds import MANY_CLASSES, ByRounds, most_rounds, patience
+from trainer.graph.encoded import Array
+from trainer.graph.featurizer import MatrixKind
+from trainer.pieces import Link, Piece, TreePiece
+from trainer.pieces.trees import round_down
+
+
+@dataclass(frozen=True, slots=True)
+class CatModel:
+    """A fitted model, how many of its rounds count, and the loss on the validation rows after 1, 2, ... rounds."""
+
+    fitted: Any
+    rounds: int
+    curve: Array
+    link: Link
+
+    def predict(self, matrix: Array) -> Array:
+        margin = self.fitted.predict(matrix, prediction_type="RawFormulaVal", ntree_end=self.rounds, thread_count=1)
+        return linked(np.asarray(margin, dtype=np.float64).reshape(len(matrix), -1), self.link)
+
+    def piece(self) -> Piece:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.json"
+            self.fitted.save_model(str(file), format="json")
+            return _piece(json.loads(file.read_bytes()), self.rounds, self.link)
+
+
+class Cat(ByRounds):
+    """Source: Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features" (2018)."""
+
+    name = "catboost"
+    matrix: MatrixKind = "raw"
+    simplicity = 3
+    bagged = True
+
+    def starts(self, shape: Shape) -> Sequence[Parameters]:
+        if find_spec("catboost") is None or shape.classes > MANY_CLASSES:
+            return []
+        return [{"learning_rate": 0.06, "depth": 6, "l2": 3.0, "noise": 1.0, "rows": 0.8, "share": 0.7}]
+
+    def suggest(self, trial: Any, shape: Shape) -> Parameters:
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True),
+            "depth": trial.suggest_int("depth", 2, 8),
+            "l2": trial.suggest_float("l2", 0.1, 30.0, log=True),
+            "noise": trial.suggest_float("noise", 0.1, 10.0, log=True),
+            "rows": trial.suggest_float("rows", 0.5, 1.0),
+            "share": trial.suggest_float("share", 0.3, 1.0),
+        }
+
+    def fit(
+        self, parameters: Parameters, settled: Settled, learn: Rows, validate: Rows | None, shape: Shape, seed: int
+    ) -> CatModel:
+        import catboost  # an extra
+
+        rate = float(parameters["learning_rate"] or 0.1)
+        regression, several = shape.task == "regression", shape.classes > 2
+        loss = "RMSE" if regression else "MultiClass" if several else "Logloss"
+        options = {
+            "loss_function": loss,
+            "iterations": most_rounds(settled, validate),
+            "learning_rate": rate,
+            "depth": parameters["depth"],
+            "l2_leaf_reg": parameters["l2"],
+            "random_strength": parameters["noise"],
+            "bootstrap_type": "Bernoulli",
+            "subsample": parameters["rows"],
+            "rsm": parameters["share"],
+            "random_seed": seed,
+            "thread_count": 1,
+            "allow_const_label": True,
+            "allow_writing_files": False,
+            "logging_level": "Silent",
+        }
+        data = catboost.Pool(learn.matrix, learn.target, thread_count=1)
+        against = None
+        if validate is not None:
+            against = catboost.Pool(validate.matrix, validate.target, thread_count=1)
+            options |= {"use_best_model": False, "od_type": "Iter", "od_wait": patience(rate)}
+        model = catboost.CatBoost(options)
+        with quietly():
+            model.fit(data, eval_set=against)
+        told = model.get_evals_result().get("validation", {})
+        curve = np.array(told[loss]) if told else np.array([])
+        link: Link = "none" if regression else "softmax" if several else "sigmoid"
+        return CatModel(model, model.tree_count_, curve, link)
+
+
+def _piece(document: Any, rounds: int, link: Link) -> TreePiece:
+    """Write each level's question out for all nodes of the level, as an operator of trees wants it."""
+    columns = document["features_info"]["float_features"]
+    missing_right = np.array([one["nan_value_treatment"] == "AsTrue" for one in columns])
+    place = np.array([one["flat_feature_index"] for one in columns])
+    scale, base = document["scale_and_bias"]
+    trees = [_Tree.read(tree, len(base)) for tree in document["oblivious_trees"][:rounds]]
+    sizes = [len(tree.leaf) for tree in trees]
+
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(tree, name) for tree in trees])
+
+    column = joined("column")
+    values = np.concatenate([tree.values for tree in trees]) * scale
+    return TreePiece(
+        first=np.cumsum([0, *sizes[:-1]]),
+        feature=place[column],
+        threshold=round_down(joined("threshold")),
+        left=joined("left"),
+        right=joined("right"),
+        missing_left=~missing_right[column],
+        leaf=joined("leaf"),
+        values=values.astype(np.float32),
+        target=np.zeros(len(trees), dtype=np.int64),
+        base=np.asarray(base, dtype=np.float64),
+        link=link,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """One tree, its nodes level by level: those of level k are 2^k - 1 to 2^(k+1) - 2, the leaves come last."""
+
+    column: Array
+    threshold: Array
+    left: Array
+    right: Array
+    leaf: Array
+    values: Array
+
+    @classmethod
+    def read(cls, tree: Any, outputs: int) -> "_Tree":
+        # Bit i of a leaf's place is the answer to question i: the last question is asked first here.
+        asked = list(reversed(tree["splits"] or []))
+        depth = len(asked)
+        inner, leaves = 2**depth - 1, 2**depth
+        level = np.repeat(np.arange(depth), 2 ** np.arange(depth))
+        node = np.arange(inner)
+        ends = np.zeros(leaves, dtype=np.int64)
+
+        def padded(values: Array) -> Array:
+            return np.concatenate([values, np.zeros(leaves, dtype=values.dtype)])
+
+        found = np.asarray(tree["leaf_values"], dtype=np.float64).reshape(leaves, outputs)
+        return cls(
+            column=padded(np.array([one["float_feature_index"] for one in asked], dtype=np.int64)[level]),
+            threshold=padded(np.array([one["border"] for one in asked], dtype=np.float64)[level]),
+            left=np.concatenate([2 * node + 1, ends]),
+            right=np.concatenate([2 * node + 2, ends]),
+            leaf=np.arange(inner + leaves) >= inner,
+            values=np.concatenate([np.zeros((inner, outputs)), found]),
+        )
