@@ -19,6 +19,8 @@ Task = Literal["classification", "regression"]
 Dtype = Literal["float32", "string", "int64"]
 #: The output that says what each input adds.
 CONTRIBUTIONS = "contributions"
+#: Which model within the limits of a device is released.
+Prefer = Literal["best", "readable", "smallest", "fastest"]
 #: Of a variant; model.onnx itself counts as float32, whatever is inside.
 Precision = Literal["float16", "int8"]
 
@@ -106,11 +108,19 @@ class Contributions(msgspec.Struct, frozen=True, omit_defaults=True):
     of: str | None = None
 
 
+class LimitsAsked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the device was said to allow when the release was searched for."""
+
+    latency_ms: float | None = None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+
+
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the release comes from: enough to train it again and get the same model digest.
 
-    `keep`, `drop`, `group`, `validate`, `trials_asked`, `metric_asked` and `fairness` are what the user asked for
-    beyond target, seed and budget.
+    `keep`, `drop`, `group`, `validate`, `trials_asked`, `metric_asked`, `fairness`, `limits_asked` and
+    `prefer_asked` are what the user asked for beyond target, seed and budget.
     `recipe` is what the search found: with it the model is fitted again without another search.
     """
 
@@ -134,6 +144,8 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     trials_asked: int | None = None
     metric_asked: str | None = None
     fairness: tuple[str, ...] = ()
+    limits_asked: LimitsAsked | None = None
+    prefer_asked: Prefer = "best"
     recipe: Recipe | None = None
 
 

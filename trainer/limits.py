@@ -1,10 +1,10 @@
 """What a device allows a model, and what mistakes cost: wishes of a run, without a library."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-#: What is released of all that is within the limits.
-Prefer = Literal["best", "readable", "smallest", "fastest"]
+from protocols.manifest import Prefer
+
+__all__ = ["Costs", "Limits", "Prefer", "described"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 import msgspec
 
 from protocols.manifest import Manifest
+from protocols.wishes import wishes_of
 from trainer.candidate import read_candidate
 from trainer.errors import CandidateError, NotReproducedError
-from trainer.limits import Costs
+from trainer.limits import Limits
 from trainer.lineage import code_version, pins
 from trainer.report import decode_report
-from trainer.request import TrainRequest
+from trainer.request import TrainRequest, wished
 from trainer.tables import file_digest, read_table, table_digest
 from trainer.train import refit, train
 
@@ -94,19 +95,14 @@ def choose_again(
         raise CandidateError(f"{folder} has no entry {entry} on its front: give 1 to {len(recipes)}")
     if problem := _other_data(manifest, data):
         raise NotReproducedError(f"the candidate of {manifest.model!r}", [problem])
-    recipe = recipes[entry - 1]
-    decision = recipe.decision
-    costs = None
-    if decision is not None:
-        costs = Costs(decision.false_alarm_cost, decision.miss_cost, decision.positive)
     request = replace(
         _request(manifest, data),
-        recipe=recipe,
-        costs=costs,
+        recipe=recipes[entry - 1],
+        limits=Limits(),  # who chooses an entry has seen what it takes
+        prefer="best",
         licence=manifest.licence,
         author=manifest.author,
         latency_limit_ms=manifest.latency_limit_ms,
-        quantise=tuple(manifest.variants),
     )
     return train(request, out, progress, force=force)
 
@@ -122,13 +118,7 @@ def _request(manifest: Manifest, data: Path) -> TrainRequest:
         seed=lineage.seed,
         data_name=lineage.data_name if Path(lineage.data_name).suffix == data.suffix else "",
         data_sha256=lineage.data_sha256,
-        keep=lineage.keep,
-        drop=lineage.drop,
-        trials=lineage.trials_asked,
-        group=lineage.group,
-        validate=lineage.validate,
-        metric=lineage.metric_asked,
-        fairness=lineage.fairness,
+        **wished(wishes_of(manifest)),
     )
 
 

@@ -3,11 +3,12 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protocols.manifest import Precision, Task
 from protocols.names import check_name
 from protocols.recipe import Recipe
+from protocols.wishes import TrainingWishes
 from trainer.errors import RequestError
 from trainer.limits import Costs, Limits, Prefer
 
@@ -92,6 +93,32 @@ class TrainRequest:
     def timed(self) -> bool:
         """Whether the clock has a say in what comes out."""
         return self.trials is None and self.recipe is None
+
+
+def wished(wishes: TrainingWishes) -> dict[str, Any]:
+    """Return the keywords of a request for what a person wishes.
+
+    Raises:
+        RequestError: of false_alarm_cost and miss_cost one is missing.
+    """
+    costs = None
+    if wishes.false_alarm_cost is not None and wishes.miss_cost is not None:
+        costs = Costs(wishes.false_alarm_cost, wishes.miss_cost, wishes.positive)
+    elif (wishes.false_alarm_cost, wishes.miss_cost, wishes.positive) != (None, None, None):
+        raise RequestError("false_alarm_cost and miss_cost belong together, and positive to both: give both or neither")
+    return {
+        "metric": wishes.metric,
+        "keep": wishes.keep,
+        "drop": wishes.drop,
+        "group": wishes.group,
+        "validate": wishes.validate,
+        "costs": costs,
+        "limits": Limits(wishes.max_latency_ms, wishes.max_size_bytes, wishes.max_memory_bytes),
+        "prefer": wishes.prefer,
+        "fairness": wishes.fairness,
+        "quantise": wishes.quantise,
+        "trials": wishes.trials,
+    }
 
 
 def check_request(request: TrainRequest) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from protocols.card import Card
-from protocols.manifest import Lineage, Manifest
+from protocols.manifest import LimitsAsked, Lineage, Manifest
 from protocols.measuring import MeasureGraph
 from protocols.recipe import Recipe
 from trainer.assembly import Subject, assemble
@@ -28,6 +28,7 @@ from trainer.graph.blend import write_graph
 from trainer.graph.featurizer import feature_names
 from trainer.graphs import open_graph
 from trainer.guardrails.rail import Guardrail
+from trainer.limits import Limits
 from trainer.lineage import code_version, pins
 from trainer.metrics import METRIC, METRICS, Metric, metric_named
 from trainer.precision.offers import VARIANT_S, offer_variants
@@ -355,5 +356,13 @@ def _lineage(request: TrainRequest, prepared: Prepared, found: Found) -> Lineage
         trials_asked=request.trials,
         metric_asked=request.metric,
         fairness=request.fairness,
+        limits_asked=_limits_asked(request.limits),
+        prefer_asked=request.prefer,
         recipe=recipe,
     )
+
+
+def _limits_asked(limits: Limits) -> LimitsAsked | None:
+    if limits == Limits():
+        return None
+    return LimitsAsked(limits.latency_ms, limits.size_bytes, limits.memory_bytes)

@@ -19,6 +19,7 @@ import msgspec
 from protocols.errors import GenbaError
 from protocols.manifest import Manifest, encode_manifest
 from protocols.names import ReleaseRef
+from protocols.wishes import TrainingWishes, wishes_of
 from registry.blobs import Blobs
 from registry.catalogue import Catalogue
 from registry.catalogue.jobs import Job
@@ -35,7 +36,7 @@ from trainer.challenge import evaluate
 from trainer.columns import Column
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.reference_profile import reference_bytes
-from trainer.request import TrainRequest
+from trainer.request import TrainRequest, wished
 from trainer.tables import read_table
 from trainer.train import train
 
@@ -111,6 +112,7 @@ class Task:
     def _train(self) -> dict[str, Any]:
         given = self._job.parameters
         data = self._catalogue.datasets.describe(given["dataset"])
+        wishes = msgspec.convert(given.get("wishes", {}), TrainingWishes)
         request = TrainRequest(
             table=self._dataset(data.sha256, data.name),
             target=given["target"],
@@ -120,6 +122,8 @@ class Task:
             seed=int(given.get("seed", 0)),
             data_name=data.name,
             data_sha256=data.sha256,
+            latency_limit_ms=wishes.max_latency_ms,
+            **wished(wishes),
         )
         manifest = self._fit(request)
         with self._timed("publish", 0.95, "signing and cataloguing"):
@@ -191,9 +195,22 @@ class Task:
             seed=int(self._job.parameters.get("seed", manifest.lineage.seed)),
             data_name=name,
             data_sha256=sha256,
-            keep=tuple(spec.name for spec in manifest.inputs),
             parent=str(champion),
             latency_limit_ms=manifest.latency_limit_ms,
+            **wished(self._wishes(manifest)),
+        )
+
+    def _wishes(self, manifest: Manifest) -> TrainingWishes:
+        """What was wished of the champion, as far as the labelled rows have the columns for it: its inputs alone."""
+        inputs = tuple(spec.name for spec in manifest.inputs)
+        wishes = wishes_of(manifest)
+        return msgspec.structs.replace(
+            wishes,
+            keep=inputs,
+            drop=(),
+            group=wishes.group if wishes.group in inputs else None,
+            fairness=tuple(name for name in wishes.fairness if name in inputs),
+            trials=None,
         )
 
     def _original(self, manifest: Manifest) -> Any:

@@ -10,6 +10,7 @@ from protocols.manifest import Manifest, Task
 from protocols.messages import Fault, Status
 from protocols.sketches import CategorySketch, NumericSketch
 from protocols.summaries import CategorySummary, NumericSummary
+from protocols.wishes import TrainingWishes
 from registry.catalogue.devices import Device
 from registry.catalogue.models import Model
 from registry.catalogue.releases import Release
@@ -89,8 +90,12 @@ class ChampionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
 
 
-class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A training, or a retraining on the newest labelled rows. A training names its dataset and target."""
+class JobBody(TrainingWishes, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A training, or a retraining on the newest labelled rows.
+
+    A training names its dataset and target, and what else is wished of it; a retraining keeps what its champion's user
+    wished.
+    """
 
     kind: Literal["train", "retrain"]
     model: str

@@ -1,8 +1,10 @@
 """Jobs: long work in the background."""
 
+import msgspec
 from flask import Blueprint, url_for
 
 from protocols.names import check_name
+from protocols.wishes import TrainingWishes
 from registry.catalogue.jobs import Job
 from registry.errors import RequestRefusedError
 from registry.promotion import release_waiting
@@ -62,9 +64,24 @@ def _training(body: JobBody) -> dict[str, object]:
         "task": body.task,
         "budget_s": body.budget_s,
         "seed": body.seed,
+        "wishes": msgspec.to_builtins(wishes(body)),
     }
 
 
+def wishes(body: JobBody) -> TrainingWishes:
+    """Return what is wished of the training alone. Raises RequestRefusedError where a cost lacks the other."""
+    found = TrainingWishes(**{name: getattr(body, name) for name in TrainingWishes.__struct_fields__})
+    given = found.false_alarm_cost, found.miss_cost
+    if (None in given) and (given, found.positive) != ((None, None), None):
+        missing = "false_alarm_cost" if found.false_alarm_cost is None else "miss_cost"
+        both = "false_alarm_cost and miss_cost belong together, and positive to both"
+        raise RequestRefusedError(missing, f"is missing; {both}")
+    return found
+
+
 def _retraining(body: JobBody) -> dict[str, object]:
+    if wishes(body) != TrainingWishes():
+        named = next(name for name, value in msgspec.to_builtins(wishes(body)).items() if value)
+        raise RequestRefusedError(named, "is not for a retraining, which keeps what its champion's user wished")
     model = context().catalogue.models.get(body.model)
     return {"model": model.name, "budget_s": body.budget_s, "seed": body.seed}

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 
@@ -17,6 +18,7 @@ from protocols.feeding import Window
 from protocols.manifest import TensorSpec
 from protocols.names import ReleaseRef
 from protocols.reference import decode_reference
+from protocols.wishes import TrainingWishes, wishes_of
 from registry.assigning import assign
 from registry.blobs import Blobs
 from registry.errors import NothingWaitsError, RequestRefusedError
@@ -27,6 +29,7 @@ from registry.publication import publish
 
 ROOT = Path(__file__).parents[3]
 CCPP = ROOT.parent / "shared" / "data" / "ccpp" / "ccpp.csv.gz"
+WISHES = TrainingWishes(metric="mae", max_size_bytes=20_000_000, prefer="smallest")
 
 
 @pytest.fixture(scope="module")
@@ -110,18 +113,17 @@ def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, p
     cool, warm = plant.iloc[:4000].sample(800, random_state=7), plant.iloc[7000:].sample(800, random_state=7)
     data = catalogue.datasets.add("ccpp.csv", csv(cool))
 
-    last, progress = run_process("train", model="ccpp", dataset=data, target="PE", budget_s=3, seed=7)
+    sent = {"budget_s": 3, "seed": 7, "wishes": msgspec.to_builtins(WISHES)}
+    last, progress = run_process("train", model="ccpp", dataset=data, target="PE", **sent)
     assert isinstance(last, Result), last
-    assert last.result["release"] == "ccpp@1"
-    assert last.result["metric"] == "rmse"
+    assert (last.result["release"], last.result["metric"]) == ("ccpp@1", "rmse")
     assert {"train", "publish", "all"} <= set(last.result["seconds"])
     fractions = [report.fraction for report in progress if isinstance(report, Progress)]
     assert fractions == sorted(fractions)
     first = catalogue.releases.get(ReleaseRef("ccpp", 1))
-    assert first.digest == last.result["digest"]
-    assert first.manifest.lineage.data_sha256 == data
+    assert (first.digest, first.manifest.lineage.data_sha256) == (last.result["digest"], data)
+    assert wishes_of(first.manifest) == WISHES
     assert catalogue.models.champion("ccpp") == first.ref
-
     catalogue.devices.add("press-7", "osaka", "x86", "certificate", "1")
     stream = StreamBinding("main", "ccpp", "line/1", "line/1/out", {"AT": "$.at"})
     assign(home, catalogue, Assignment("press-7", 0, (AssignedRelease("ccpp", 1),), (stream,), 3.0), time.time)
@@ -139,8 +141,8 @@ def test_the_loop_of_training_and_challenge(home, catalogue, run_process, run, p
     assert found["challenger"] < found["champion"] * 0.8
     assert (found["holdout_rows"], found["devices"]) == (240, ["press-7"])
     second = catalogue.releases.get(ReleaseRef("ccpp", 2)).manifest
-    assert second.lineage.parent == "ccpp@1"
-    assert second.lineage.rows == 800 + 560
+    assert (second.lineage.parent, second.lineage.rows) == ("ccpp@1", 800 + 560)
+    assert wishes_of(second) == msgspec.structs.replace(WISHES, keep=("AT", "V", "AP", "RH"))
     assert catalogue.datasets.get(second.lineage.data_sha256).exists()
     assert [spec.name for spec in second.inputs] == [spec.name for spec in first.manifest.inputs]
     assert catalogue.models.champion("ccpp") == second.release

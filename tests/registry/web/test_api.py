@@ -146,6 +146,35 @@ def test_a_training_is_queued(api):
     assert (job["state"], job["parameters"]["target"], job["reason"]) == ("waiting", "b", "asked for by operator")
 
 
+def test_a_training_takes_what_the_command_line_takes(api):
+    sha256 = api("POST", "/datasets?name=line4.csv", b"a,b\n1,2\n", content_type="text/csv").json["sha256"]
+    wishes = {
+        "metric": "roc_auc", "miss_cost": 20.0, "false_alarm_cost": 1.0, "positive": "yes", "max_size_bytes": 500_000,
+        "prefer": "smallest", "drop": ["id"], "group": "batch", "quantise": ["int8"],
+    }  # fmt: skip
+    queued = api("POST", "/jobs", {"kind": "train", "model": "line4", "dataset": sha256, "target": "b"} | wishes)
+    assert api("GET", f"/jobs/{queued.json['id']}").json["parameters"]["wishes"] == wishes
+
+
+@pytest.mark.parametrize(
+    ("wishes", "field", "says"),
+    [
+        ({"metric": "accurate"}, "metric", "accurate"),
+        ({"max_size_bytes": 0}, "max_size_bytes", "which is 0"),
+        ({"miss_cost": 3}, "false_alarm_cost", "belong together"),
+        ({"positive": "yes"}, "false_alarm_cost", "belong together"),
+        ({"kind": "retrain", "group": "batch"}, "group", "keeps what its champion's user wished"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused_before_the_training_is_queued(api, wishes, field, says):
+    sha256 = api("POST", "/datasets?name=line4.csv", b"a,b\n1,2\n", content_type="text/csv").json["sha256"]
+    refused = api("POST", "/jobs", {"kind": "train", "model": "line4", "dataset": sha256, "target": "b"} | wishes)
+    assert refused.status_code in {400, 422}
+    assert refused.json["field"] == field
+    assert says in refused.json["detail"]
+    assert not api("GET", "/jobs").json
+
+
 def test_a_training_on_an_unknown_dataset_is_refused(api):
     answer = api("POST", "/jobs", {"kind": "train", "model": "line4", "dataset": "0" * 64, "target": "b"})
     assert answer.status_code == 404
