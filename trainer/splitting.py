@@ -19,6 +19,8 @@ Rows = np.ndarray[Any, Any]
 
 #: The model never learns from one row in so many: they measure it and prove its export.
 HELD_OUT_PARTS = 5
+#: Different rows without which nothing can be divided.
+LEAST_DIFFERENT = 3
 #: Folds where nobody says how many, and the parts that rows in order are cut into for them.
 FOLDS, VALIDATED_PARTS = 3, 4
 
@@ -35,7 +37,8 @@ def divide(checked: CheckedTable, seed: int) -> tuple[Rows, Rows]:
     """Return the positions of the rows to learn from and of those held out.
 
     Raises:
-        TargetError: no division leaves every class among the rows to learn from.
+        TargetError: there are too few different rows, or no division leaves every class among the rows to
+            learn from.
     """
     target = checked.target
     classes = target.values if target.task == "classification" else None
@@ -52,6 +55,12 @@ def divide(checked: CheckedTable, seed: int) -> tuple[Rows, Rows]:
     if checked.groups is None:
         learn, held_out = train_test_split(rows, test_size=1 / HELD_OUT_PARTS, random_state=seed, stratify=classes)
         return learn, held_out
+    different = len(np.unique(checked.groups))
+    if different < LEAST_DIFFERENT:
+        raise TargetError(
+            f"target {target.name!r}: the table holds {different} different rows over and over, and at least "
+            f"{LEAST_DIFFERENT} are needed, to learn from, to validate on and to hold out: add other rows"
+        )
     hands = _deal(checked.groups, classes, HELD_OUT_PARTS, seed)
     for hand in range(HELD_OUT_PARTS):
         learn, held_out = rows[hands != hand], rows[hands == hand]
@@ -68,14 +77,22 @@ def draw(learn: Rows, checked: CheckedTable, limit: int, seed: int) -> Rows:
     if limit >= len(learn):
         return learn
     if checked.target.task == "classification":
-        classes = checked.target.values[learn]
-        drawn: Rows = train_test_split(learn, train_size=limit, random_state=seed, stratify=classes)[0]
+        drawn = _drawn_by_class(learn, checked.target.values[learn], limit, seed)
         return np.sort(drawn) if checked.ordered else drawn
     if checked.ordered:
         return learn[len(learn) - limit :]
     if checked.groups is None:
         return learn[:limit]  # shuffled already
     return np.sort(np.random.default_rng(seed).permutation(learn)[:limit])
+
+
+def _drawn_by_class(rows: Rows, classes: Rows, limit: int, seed: int) -> Rows:
+    """Draw from each class in its share; a class with one row, of which there is no share, keeps it."""
+    _, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    alone = counts[members] == 1
+    wanted = limit - int(alone.sum())
+    drawn = train_test_split(rows[~alone], train_size=wanted, random_state=seed, stratify=classes[~alone])[0]
+    return np.concatenate([drawn, rows[alone]])
 
 
 def folds(codes: Rows, layout: Layout, seed: int, parts: int = FOLDS) -> Iterator[tuple[Rows, Rows]]:

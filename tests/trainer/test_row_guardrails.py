@@ -1,5 +1,7 @@
 """Checks of the rows: duplicates, time, groups, drift, and what they mean for the split."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,10 +74,11 @@ def test_each_class_is_held_out_in_its_share_though_rows_repeat() -> None:
     assert (checked.target.values[held_out] == "bad").mean() == pytest.approx(everywhere, abs=0.03)
 
 
-def test_two_rows_over_and_over_cannot_be_divided() -> None:
-    table = pd.DataFrame({"a": [0, 1] * 50, "y": ["u", "v"] * 50})
-    checked = check_table(table, "y", None, Wishes(keep=["a"]))
-    with pytest.raises(TargetError, match="both learned and held out"):
+@pytest.mark.parametrize("values", [["u", "v"], [10.0, 11.0]])
+def test_two_rows_over_and_over_cannot_be_divided(values: list[Any]) -> None:
+    table = pd.DataFrame({"a": [0, 1] * 50, "y": values * 50})
+    checked = check_table(table, "y", "classification" if values[0] == "u" else "regression", Wishes(keep=["a"]))
+    with pytest.raises(TargetError, match="holds 2 different rows over and over, and at least 3 are needed"):
         divide(checked, 0)
 
 
@@ -177,3 +180,15 @@ def test_rows_drawn_for_a_short_budget_are_the_newest_of_a_series() -> None:
     checked = check_table(moving(), "y", None, Wishes(validate="newest"))
     learn, _ = divide(checked, 0)
     assert draw(learn, checked, 100, 0).tolist() == list(range(380, 480))
+
+
+def test_a_class_of_one_row_is_in_every_draw() -> None:
+    table = still().assign(kind=[*["rare"] * 12, *["often", "seldom", "often"] * ROWS][:ROWS]).drop(columns="y")
+    checked = check_table(table, "kind", None)
+    learn = np.delete(np.arange(ROWS), np.arange(1, 12))
+    for limit in (100, 300):
+        drawn = draw(learn, checked, limit, 0)
+        assert len(drawn) == len(set(drawn.tolist())) == limit
+        told = checked.target.values[drawn]
+        assert 0 in drawn
+        assert (told == checked.target.values[13]).mean() == pytest.approx(1 / 3, abs=0.02)
