@@ -114,11 +114,16 @@ def cautious_log_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any])
     Without a mistake in the few rows that there are, the most certain model would always be best; so certainty is paid
     for as much as the number of rows asks. Of thousands of rows it is the log loss itself.
     """
-    exact = np.clip(output.astype(np.float64), 1e-7, 1.0)
-    total = exact.sum(axis=1)
-    given = -np.log(exact[np.arange(len(truth)), truth.astype(np.int64)] / total)
-    doubt = np.clip((1.0 - exact.max(axis=1) / total) / (exact.shape[1] - 1), 1e-7, 1.0)
-    return float((given.sum() - np.log(doubt).mean()) / (len(truth) + 1))
+    return float(cautious_log_losses(truth, output[None])[0])
+
+
+def cautious_log_losses(truth: np.ndarray[Any, Any], outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """As `cautious_log_loss`, of several models: outputs of shape (models, rows, classes)."""
+    exact = np.clip(outputs.astype(np.float64), 1e-7, 1.0)
+    total = exact.sum(axis=2)
+    given = -np.log(exact[:, np.arange(len(truth)), truth.astype(np.int64)] / total)
+    doubt = np.clip((1.0 - exact.max(axis=2) / total) / (exact.shape[2] - 1), 1e-7, 1.0)
+    return np.asarray((given.sum(axis=1) - np.log(doubt).mean(axis=1)) / (len(truth) + 1))
 
 
 def _brier(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:

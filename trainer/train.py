@@ -60,6 +60,8 @@ Progress = Callable[[str, float], None]
 
 #: Seconds of the budget for proof, explanation and writing; at most this share of it.
 FINISH_S, FINISH_SHARE = 4.0, 0.4
+#: Share of that which the last fits may use as well.
+LATE_SHARE = 0.4
 #: Seconds that an explanation gets in any case.
 EXPLAIN_S = 0.3
 
@@ -91,8 +93,12 @@ class Stopwatch:
         return self._budget_s
 
     def fitting_left_s(self) -> float:
-        """Seconds until every model must be fitted."""
+        """Seconds until every model should be fitted."""
         return self.budget_s - self.finish_s - self.elapsed_s
+
+    def late_s(self) -> float:
+        """Seconds that fits may take longer than that: what is left is enough for a short description."""
+        return LATE_SHARE * self.finish_s
 
     def explaining_over(self, share: float) -> Callable[[], bool]:
         """A question that turns true when this share of the time that is left is gone, but not at once."""
@@ -157,7 +163,7 @@ def train(
             return watch.fitting_left_s() if request.timed or interrupted() else math.inf
 
         fitting = Fitting(workers, left_s, progress, writer)
-        found = choose(request, prepared, candidates, fitting, boards)
+        found = choose(request, prepared, candidates, fitting.sooner(-watch.late_s()), boards)
         readable = None if interrupted() else readable_graph(request, prepared, candidates, found, fitting)
         workers.close()
         guardrails = (*prepared.guardrails, *alerts)

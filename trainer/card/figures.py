@@ -123,9 +123,11 @@ def _curves(
             break
         if column.cycles is not None:  # no moment stands for another
             continue
-        curve, effect = dependence(session, material.features, column, material.held_out, shown)
-        curves.append(curve)
-        effects.append(effect)
+        found = dependence(session, material.features, column, material.held_out, shown, over)
+        if found is None:
+            break
+        curves.append(found[0])
+        effects.append(found[1])
     return tuple(curves), tuple(effects)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
-from trainer.families.rounds import MANY_CLASSES, ByRounds, most_rounds, patience
+from trainer.families.rounds import MANY_CLASSES, ByRounds, Stall, most_rounds, patience
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
@@ -51,7 +51,7 @@ class Cat(ByRounds):
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if find_spec("catboost") is None or shape.classes > MANY_CLASSES:
             return []
-        return [{"learning_rate": 0.06, "depth": 6, "l2": 3.0, "noise": 1.0, "rows": 0.8, "share": 0.7}]
+        return [{"learning_rate": 0.1, "depth": 6, "l2": 3.0, "noise": 1.0, "rows": 0.8, "share": 0.7}]
 
     def suggest(self, trial: Any, shape: Shape) -> Parameters:
         return {
@@ -91,14 +91,23 @@ class Cat(ByRounds):
         against = None
         if validate is not None:
             against = catboost.Pool(validate.matrix, validate.target, thread_count=1)
-            options |= {"use_best_model": False, "od_type": "Iter", "od_wait": patience(rate)}
+            options["use_best_model"] = False
         model = catboost.CatBoost(options)
         with quietly():
-            model.fit(data, eval_set=against)
+            model.fit(data, eval_set=against, callbacks=[_UntilItStalls(rate, loss)] if against else None)
         told = model.get_evals_result().get("validation", {})
         curve = np.array(told[loss]) if told else np.array([])
         link: Link = "none" if regression else "softmax" if several else "sigmoid"
         return CatModel(model, model.tree_count_, curve, link)
+
+
+class _UntilItStalls:
+    def __init__(self, rate: float, loss: str) -> None:
+        self._stall, self._loss = Stall(patience(rate)), loss
+
+    def after_iteration(self, info: Any) -> bool:
+        """Whether to go on."""
+        return not self._stall.after(info.metrics["validation"][self._loss][-1])
 
 
 def _piece(document: Any, rounds: int, link: Link) -> TreePiece:

@@ -1,7 +1,7 @@
 """Boosted trees by LightGBM, where the extra `boosting` is installed: what `boosted` does, some times quicker."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
-from trainer.families.rounds import ByRounds, most_rounds, patience
+from trainer.families.rounds import ByRounds, Stall, most_rounds, patience
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
@@ -56,6 +56,7 @@ class Light(ByRounds):
         few: Parameters = {"learning_rate": 0.05, "leaves": 8, "min_leaf": 5, "l2": 1.0, "share": 0.5, "rows": 0.8}
         return [
             few,
+            {"learning_rate": 0.06, "leaves": 16, "min_leaf": 10, "l2": 0.3, "share": 0.6, "rows": 1.0},
             {"learning_rate": 0.1, "leaves": 31, "min_leaf": 20, "l2": 1e-3, "share": 1.0, "rows": 1.0},
             {"learning_rate": 0.03, "leaves": 24, "min_leaf": 4, "l2": 0.1, "share": 0.7, "rows": 0.7, "extra": True},
             {"learning_rate": 0.03, "leaves": 63, "min_leaf": 30, "l2": 5.0, "share": 0.5, "rows": 0.7},
@@ -107,13 +108,24 @@ class Light(ByRounds):
         against, watch = [], []
         if validate is not None:
             against = [lightgbm.Dataset(validate.matrix, validate.target, reference=data)]
-            watch = [lightgbm.early_stopping(patience(rate), verbose=False), lightgbm.record_evaluation(told)]
+            watch = [lightgbm.record_evaluation(told), _until_it_stalls(Stall(patience(rate)))]
         with quietly():
             model = lightgbm.train(options, data, rounds, valid_sets=against, callbacks=watch)
         curve = np.array(next(iter(told["valid_0"].values()))) if told else np.array([])
         link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
         outputs = shape.classes if shape.classes > 2 else 1
         return LightModel(model, model.num_trees() // outputs, curve, link, outputs)
+
+
+def _until_it_stalls(stall: Stall) -> Callable[[Any], None]:
+    from lightgbm.callback import EarlyStopException  # an extra
+
+    def after_a_round(told: Any) -> None:
+        if stall.after(told.evaluation_result_list[0][2]):
+            raise EarlyStopException(told.iteration, told.evaluation_result_list)
+
+    after_a_round.order = 30  # type: ignore[attr-defined]  # after it is recorded
+    return after_a_round
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,11 @@ class Network(Plain):
     bagged = True
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
+        if shape.rows >= MANY_ROWS:
+            return [{"width": 64, "depth": 2, "decay": 3e-1, "learning_rate": 3e-3, "batch": 128, "epochs": 60}]
         return [
             {"width": 64, "depth": 2, "decay": 1e-3, "learning_rate": 3e-3, "batch": 64, "epochs": 60},
-            {"width": 128, "depth": 2, "decay": 1e-1, "learning_rate": 1e-3, "batch": 32, "epochs": 100}
-            if shape.rows < MANY_ROWS
-            else {"width": 64, "depth": 2, "decay": 3e-1, "learning_rate": 3e-3, "batch": 128, "epochs": 60},
+            {"width": 128, "depth": 2, "decay": 1e-1, "learning_rate": 1e-3, "batch": 32, "epochs": 100},
         ]
 
     def suggest(self, trial: Any, shape: Shape) -> Parameters:

@@ -12,8 +12,26 @@ from trainer.families.family import Parameters, Rows, Settled, Shape
 MAX_ROUNDS, PATIENCE = 1000, 25
 #: Rounds of a model that has no rows to be validated on.
 UNTRIED_ROUNDS = 100
+#: Share of the loss that the rounds of the patience must gain together.
+GAIN = 2e-3
 #: With more classes the slower libraries take too long for what they add to LightGBM.
 MANY_CLASSES = 5
+
+
+class Stall:
+    """Told the loss on the validation rows round by round, it knows when going on is not worth its time."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._best: list[float] = []
+
+    def after(self, loss: float) -> bool:
+        """Take in one round's loss; whether so many rounds bettered the best by hardly anything."""
+        self._best.append(min(loss, self._best[-1]) if self._best else loss)
+        if len(self._best) <= self._patience:
+            return False
+        before = self._best[-1 - self._patience]
+        return self._best[-1] > before - GAIN * abs(before)
 
 
 class ByRounds:

@@ -11,7 +11,7 @@ import numpy as np
 from trainer.families.family import Parameters, Rows, Settled, Shape
 from trainer.families.linear import linked
 from trainer.families.quiet import quietly
-from trainer.families.rounds import ByRounds, most_rounds, patience
+from trainer.families.rounds import ByRounds, Stall, most_rounds, patience
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
 from trainer.pieces import Link, Piece, TreePiece
@@ -99,13 +99,26 @@ class Extreme(ByRounds):
         told: dict[str, Any] = {}
         if validate is not None:
             against = xgboost.QuantileDMatrix(validate.matrix, (validate.target - middle) / spread, ref=data, nthread=1)
-            watch = {"evals": [(against, "unseen")], "early_stopping_rounds": patience(rate), "evals_result": told}
+            watch = {"evals": [(against, "unseen")], "evals_result": told, "callbacks": [_until_it_stalls(rate)]}
         with quietly():
             model = xgboost.train(options, data, most_rounds(settled, validate), verbose_eval=False, **watch)
         curve = np.array(next(iter(told["unseen"].values()))) if told else np.array([])
         link: Link = "none" if regression else "softmax" if several else "sigmoid"
         outputs = shape.classes if several else 1
         return ExtremeModel(model, model.num_boosted_rounds(), curve, link, outputs, middle, spread)
+
+
+def _until_it_stalls(rate: float) -> Any:
+    from xgboost.callback import TrainingCallback  # an extra
+
+    class UntilItStalls(TrainingCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._stall = Stall(patience(rate))
+
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            return self._stall.after(next(iter(evals_log["unseen"].values()))[-1])
+
+    return UntilItStalls()
 
 
 def _piece(booster: Any, model: ExtremeModel) -> TreePiece:

@@ -1,7 +1,7 @@
 """From what a search found to one proven model within the limits, and what could have been released instead."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocols.card import Front, Interpretable
 from protocols.recipe import Recipe
@@ -37,6 +37,11 @@ class Fitting:
     left_s: Callable[[], float] | None
     progress: Callable[[str, float], None]
     writer: Writer = write_graph
+
+    def sooner(self, seconds: float) -> "Fitting":
+        """Return the same with less time."""
+        left_s = self.left_s
+        return self if left_s is None else replace(self, left_s=lambda: left_s() - seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ def choose(
             continue
         selected = _selected(request, prepared, choice, truth)
         try:
-            proven = fit_recipe(prepared, selected.recipe, fitting)
+            proven = fit_recipe(prepared, selected.recipe, fitting.sooner(choice.write_s()))
         except (ExportError, ParityError, SearchFailedError) as error:
             refused.append(f"{choice.name}: {error}")
             unfitted += [error] if isinstance(error, SearchFailedError) else []

@@ -9,7 +9,7 @@ from trainer.families import FAMILIES
 from trainer.graph.encoded import Array
 from trainer.limits import Limits, Prefer
 from trainer.metrics import Metric
-from trainer.search.ensembling import greedy_mean, mean_output
+from trainer.search.ensembling import best_means, mean_output
 from trainer.search.trial import Tried
 
 #: Families that a person can read whole.
@@ -22,6 +22,8 @@ SIZES = (2, 3, 5, 8)
 TIE = 5e-4
 #: Milliseconds that inputs, featurizer and outputs take; their bytes are those that a trial's own graph has besides.
 GRAPH_MS = 0.01
+#: Seconds that a byte of a graph takes to be written, proven and measured, about; of small graphs that is nothing.
+WRITE_S = 1.5e-7
 #: Bytes of memory that a byte of model takes in a session, about; measured exactly in the end.
 MEMORY_FACTOR = 3.0
 
@@ -59,9 +61,14 @@ class Choice:
             return self.members[0].family
         return f"mean of {len(self.members)}"
 
-    def fit_s(self) -> float:
-        """Seconds of one processor that fitting it takes, from what the trials took."""
-        return sum(member.fit_s * (self.bags if FAMILIES[member.family].bagged else 1) for member in self.members)
+    def fit_s(self, processors: int = 1) -> float:
+        """Seconds that fitting it takes at the least, from what the trials took: one fit is on one processor."""
+        every = sum(member.fit_s * (self.bags if FAMILIES[member.family].bagged else 1) for member in self.members)
+        return max([every / processors, *(member.fit_s for member in self.members)])
+
+    def write_s(self) -> float:
+        """Seconds that its graph takes longer than a small one to be written and proven."""
+        return self.size_bytes * WRITE_S
 
     def seen(self) -> Array:
         return mean_output([member.seen for member in self.members], np.array(self.weights))
@@ -82,20 +89,17 @@ def choices(tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, *, 
     pool = _pool(tried)
     found: list[Choice] = []
     outputs = [one.seen for one in pool]
-    alone = greedy_mean(outputs, truth, metric, 1, quick=quick)
-    # The best of many is partly lucky: what it lost where it had no say is what any of them may be expected to.
-    luck = max(0.0, alone.risk - min(metric.loss(truth, output) for output in outputs))
+    (alone,) = best_means(outputs, truth, metric, [1], quick=quick)
     for one in _best_of_families(pool):
-        found += [choice_of([one], [1.0], count, truth, metric, luck=luck) for count in _counts([one], bags)]
-    for size in SIZES:
-        if len(pool) < 2:
-            break
-        mean = greedy_mean(outputs, truth, metric, size, quick=quick)
+        found += [choice_of([one], [1.0], count, truth, metric, luck=alone.luck) for count in _counts([one], bags)]
+    known: set[tuple[int, ...]] = set()
+    for mean in best_means(outputs, truth, metric, SIZES, quick=quick) if len(pool) > 1 else ():
         places = [int(place) for place in np.flatnonzero(mean.weights)]
-        if len(places) > 1:
+        if len(places) > 1 and tuple(places) not in known:
+            known.add(tuple(places))
             members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
             found += [
-                choice_of(members, shares, count, truth, metric, risk=mean.risk) for count in _counts(members, bags)
+                choice_of(members, shares, count, truth, metric, luck=mean.luck) for count in _counts(members, bags)
             ]
     return sorted(found, key=lambda one: (one.loss, one.size_bytes))
 
@@ -149,7 +153,6 @@ def choice_of(
     metric: Metric,
     *,
     luck: float = 0.0,
-    risk: float | None = None,
 ) -> Choice:
     """Return a mean with what it would lose and cost: latency in ms, size and memory in bytes.
 
@@ -158,7 +161,6 @@ def choice_of(
         bags: fits of a bagged member.
         truth: of the rows that the members predicted.
         luck: what the loss of the best of many is too low by.
-        risk: expected loss, where it is known better than by `luck`.
     """
     counts = [bags if FAMILIES[member.family].bagged else 1 for member in members]
     size = sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
@@ -167,8 +169,7 @@ def choice_of(
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
     )
     loss = metric.loss(truth, mean_output([member.seen for member in members], np.array(weights)))
-    risk = loss + luck if risk is None else risk
-    return Choice(tuple(members), tuple(weights), bags, loss, risk, latency, size, int(MEMORY_FACTOR * size))
+    return Choice(tuple(members), tuple(weights), bags, loss, loss + luck, latency, size, int(MEMORY_FACTOR * size))
 
 
 def _pool(tried: Sequence[Tried]) -> list[Tried]:

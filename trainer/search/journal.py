@@ -20,6 +20,7 @@ from trainer.families import FAMILIES, Parameters, Shape
 from trainer.search.trial import Tried
 
 _STUDY = "search"
+_PRUNED = optuna.trial.TrialState.PRUNED
 _ARRAYS = ("seen", "held_out")
 #: Settings that TPE draws again although they were tried are drawn anew, at most so often.
 REDRAWS = 8
@@ -105,7 +106,7 @@ class Journal:
         """Note what a trial found: on disk before Optuna hears of it."""
         trial = self._running.pop(proposal.trial)
         if tried.loss is None:
-            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self._study.tell(trial, state=_PRUNED)
             return
         _save(self._folder, proposal.trial, tried)
         self._study.tell(trial, tried.loss)
@@ -114,6 +115,10 @@ class Journal:
     def _keep(self, tried: Tried) -> None:
         self.finished.append(tried)
         self._losses[_key_of(tried.family, tried.parameters)] = tried.loss or 0.0
+
+    def prune(self, proposal: Proposal) -> None:
+        """Note that a trial was not worth its time."""
+        self._study.tell(self._running.pop(proposal.trial), state=_PRUNED)
 
     def fail(self, proposal: Proposal) -> None:
         """Note that a trial gave nothing."""

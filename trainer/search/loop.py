@@ -8,6 +8,7 @@ Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimi
 """
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES, Parameters, Shape
 from trainer.graph.encoded import Array
 from trainer.metrics import Metric
+from trainer.search.ensembling import DRAWS
 from trainer.search.front import choices
 from trainer.search.journal import Journal, Proposal
 from trainer.search.trial import Tried, try_out
@@ -27,6 +29,8 @@ from trainer.workers import Ended, Workers
 BATCH = 4
 #: Trials of a family from which on a new one must do better on its first fold than half of them did.
 PRUNED_FROM = 3
+#: How many times the median loss of all trials another start of a family may lose on its first fold.
+STARTS_WORSE = 1.5
 #: Drawn settings in a row that would take longer than is left, before the search ends.
 SKIPS = 12
 #: Trials that may fail before a run whose time is over gives up.
@@ -37,6 +41,8 @@ LOOK_S = 0.1
 TRIAL_SHARE = 0.25
 #: Room that fits get for taking longer with all rows and on a busy machine.
 SLOWER = 1.5
+#: What loses so much more than the best may be released as well, and the share of the time that the last fits may take.
+NEAR, REFIT_SHARE = 0.02, 0.3
 
 #: Told what is being tried, and the share that is done, 0 to 1.
 Progress = Callable[[str, float], None]
@@ -145,17 +151,27 @@ class Search:
         return np.inf if self.plan.left_s is None else self.plan.left_s() - self._reserve_s
 
     def _start_if_time(self) -> bool:
-        proposal = self.journal.propose(starts(self.shape), self.shape)
+        proposal = self.journal.propose(self._starts(), self.shape)
         spent = [one.fit_s * len(one.losses) for one in self.journal.finished if one.family == proposal.family]
-        too_slow = float(np.median(spent)) > self._left_s() if spent else proposal.family in self._ended_early
-        if too_slow:
+        if not spent and proposal.family in self._ended_early:
+            self.journal.prune(proposal)  # TPE is to look elsewhere
+            return False
+        if spent and float(np.median(spent)) > self._left_s():
             self.journal.fail(proposal)
             return False
         self._begin(proposal)
         return True
 
     def _start(self) -> int:
-        return self._begin(self.journal.propose(starts(self.shape), self.shape))
+        return self._begin(self.journal.propose(self._starts(), self.shape))
+
+    def _starts(self) -> list[tuple[str, Parameters]]:
+        """What is tried first: after the first of each family, the families that did well come before the others."""
+        best: dict[str, float] = {}
+        for one in self.journal.finished:
+            best[one.family] = min(one.loss or 0.0, best.get(one.family, np.inf))
+        first, *later = waves(self.shape)
+        return [*first, *(one for wave in later for one in sorted(wave, key=lambda one: best.get(one[0], np.inf)))]
 
     def _begin(self, proposal: Proposal) -> int:
         left = self._left_s()
@@ -172,11 +188,20 @@ class Search:
         return ticket
 
     def _bar(self, proposal: Proposal) -> float:
-        """The first fold's loss beyond which a drawn trial is not worth the other folds."""
-        if (proposal.family, proposal.parameters) in starts(self.shape):
+        """The first fold's loss beyond which a trial is not worth the other folds.
+
+        The first of a family may lose what it will, another start somewhat more than half of all trials did, and a
+        drawn one as much as half of its family.
+        """
+        started = (proposal.family, proposal.parameters)
+        first, *later = waves(self.shape)
+        if started in first:
             return float(np.inf)
-        known = [one.losses[0] for one in self.journal.finished if one.family == proposal.family]
-        return float(np.median(known)) if len(known) >= PRUNED_FROM else float(np.inf)
+        every = any(started in wave for wave in later)
+        known = [one.losses[0] for one in self.journal.finished if every or one.family == proposal.family]
+        if len(known) < PRUNED_FROM:
+            return float(np.inf)
+        return float(np.median(known)) * (STARTS_WORSE if every else 1.0)
 
     def _take(self, ended: Ended) -> None:
         proposal = self._running.pop(ended.ticket, None)
@@ -197,13 +222,15 @@ class Search:
         self.journal.fail(self._running.pop(ticket))
 
     def _refit_s(self) -> float:
-        """Seconds that fitting the best mean so far takes; of the cheapest model at the least."""
+        """Seconds that fitting and writing what may be released takes, as far as the trials so far tell."""
         if len(self.journal.finished) % 4 and self._reserve_s:
             return self._reserve_s
-        best = choices(self.journal.finished, self.truth, self.metric, self.plan.bags, quick=True)
-        seconds = [one.fit_s() for one in best if one.bags == self.plan.bags][:1] or [best[0].fit_s()]
-        allowed = self.plan.budget_s * 0.3
-        return min(SLOWER * seconds[0] / self.workers.size, allowed)
+        begun = time.monotonic()
+        found = choices(self.journal.finished, self.truth, self.metric, self.plan.bags, quick=True)
+        choosing_s = DRAWS * (time.monotonic() - begun)
+        near = [one for one in found if one.loss <= found[0].loss + NEAR * abs(found[0].loss)]
+        longest = max(SLOWER * one.fit_s(self.workers.size) + one.write_s() for one in near)
+        return min(longest + choosing_s, self.plan.budget_s * REFIT_SHARE)
 
     def _tell(self, proposal: Proposal) -> None:
         done = self._made / self.plan.trials if self.plan.trials else 1 - self._left_s() / self.plan.budget_s
@@ -245,6 +272,10 @@ def _any_value(ended: dict[int, Ended]) -> bool:
 
 def starts(shape: Shape) -> Sequence[tuple[str, Parameters]]:
     """What is tried first: the best-known settings of each family, then the second of each, and so on."""
+    return [one for wave in waves(shape) for one in wave]
+
+
+def waves(shape: Shape) -> list[list[tuple[str, Parameters]]]:
+    """The best-known settings of each family, the second of each, and so on."""
     by_family = [[(name, one) for one in family.starts(shape)] for name, family in FAMILIES.items()]
-    waves = itertools.zip_longest(*by_family)
-    return [one for wave in waves for one in wave if one is not None]
+    return [[one for one in wave if one is not None] for wave in itertools.zip_longest(*by_family)]
