@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from simulators.first_settings import first_settings
 
 from trainer.families import FAMILIES, Rows, Shape
+from trainer.families.rounds import GAIN, ByRounds, Stall
 from trainer.fitting import one_thread
 from trainer.graph.builder import FLOAT, GraphBuilder
 from trainer.graph.encoded import Array
@@ -71,9 +73,10 @@ def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: in
     shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
     missing = family.matrix == "raw"
     models: list[Any] = []
-    if not family.starts(shape):
+    settings = first_settings(name, shape)
+    if not settings:
         pytest.skip(f"{name} is no family for this task, or is not installed")
-    parameters = family.starts(shape)[0]
+    parameters = settings[0]
     for seed in range(3):
         rows = table(classes, seed, missing=missing)
         settled = {**family.prepare(parameters, rows, shape, seed), "rounds": 20}
@@ -86,6 +89,30 @@ def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: in
         found = result_of(bag(pieces[:many]), hard)
         assert found.shape == (len(hard), shape.outputs)
         np.testing.assert_allclose(found, np.mean(wanted[:many], axis=0), atol=2e-5, rtol=1e-4)
+
+
+def test_boosting_ends_where_the_patience_gains_hardly_anything() -> None:
+    stall = Stall(10)
+    steady = [0.99**number for number in range(40)]
+    assert not any(stall.after(loss) for loss in steady)
+    slow = [steady[-1] * (1 - GAIN / 20) ** number for number in range(1, 40)]
+    ended = [stall.after(loss) for loss in slow]
+    assert ended.index(True) == pytest.approx(10, abs=2)
+    assert not Stall(10).after(1.0)
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if isinstance(family, ByRounds)])
+def test_boosted_families_stop_when_the_validation_rows_say_so(name: str) -> None:
+    family, rows = FAMILIES[name], table(0, 1, missing=False)
+    shape = Shape("regression", ROWS, WIDTH, 0)
+    settings = first_settings(name, shape)
+    if not settings:
+        pytest.skip(f"{name} is not installed")
+    noise = Rows(rows.matrix, np.random.default_rng(5).normal(0, 1, ROWS))
+    model = family.fit({**settings[0], "learning_rate": 0.3}, {}, rows, noise, shape, 0)
+    assert 1 <= len(model.curve) < 200
+    (settled,), found = family.settle([model], {})
+    assert settled.rounds == found["rounds"] == int(model.curve.argmin()) + 1
 
 
 def test_a_temperature_takes_back_what_is_too_certain_and_leaves_what_is_right() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from simulators.first_settings import first_settings
 
 from protocols.recipe import Member, Recipe
 from trainer.cases import UNSEEN
@@ -56,7 +57,7 @@ def fitted(family: str, classes: int, seed: int = 0) -> tuple[Any, Featurizer, A
     featurizer, matrix = fit_featurizer(one.matrix, encode(FEATURES), truth, classes, 0)
     shape = Shape(wanted.task, 400, matrix.shape[1], classes)
     rows = Rows(matrix, truth)
-    parameters = one.starts(shape)[0]
+    parameters = first_settings(family, shape)[0]
     settled = one.prepare(parameters, rows, shape, seed)
     model = one.fit(parameters, settled, rows, None, shape, seed)
     (settled_model,), _ = one.settle([model], settled)

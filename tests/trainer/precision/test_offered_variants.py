@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from simulators.first_settings import first_settings
 
 import genba
 from protocols.manifest import Footprint, Manifest
 from protocols.recipe import Member, Recipe
 from trainer.candidate import read_candidate
 from trainer.cases import make_cases
-from trainer.families import FAMILIES, Shape
+from trainer.families import Shape
 from trainer.guardrails.check import check_table
 from trainer.precision import offers as offered_variants
 from trainer.report import Report, decode_report, describe
@@ -32,7 +33,7 @@ def sensors(rows: int = 600) -> pd.DataFrame:
 
 def released(out: Path, family: str, **options: Any) -> tuple[Report, Manifest]:
     """A model of one family, whose report says in words what it lists."""
-    member = Member(family, FAMILIES[family].starts(Shape("regression", 600, 12, 0))[0], {}, 1.0)
+    member = Member(family, first_settings(family, Shape("regression", 600, 12, 0))[0], {}, 1.0)
     request = TrainRequest(sensors(), "y", "line", budget_s=60, recipe=Recipe((member,), 5), **options)
     train(request, out)
     manifest, report = read_candidate(out), decode_report((out / "report.json").read_bytes())

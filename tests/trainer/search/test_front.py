@@ -8,8 +8,8 @@ from trainer.errors import LimitsError
 from trainer.graph.encoded import Array
 from trainer.limits import Limits
 from trainer.metrics import METRICS, metric_named
-from trainer.search.ensembling import greedy_mean
-from trainer.search.front import TIE, choices, front, ranked
+from trainer.search.ensembling import best_means
+from trainer.search.front import TIE, choice_of, choices, front, ranked
 from trainer.search.trial import Tried
 
 ROWS = 400
@@ -62,10 +62,36 @@ def test_a_mean_is_found_by_every_metric_also_where_rows_of_a_class_are_few(name
     for _ in range(4):
         noisy = right + random.uniform(0, 1.1, right.shape)
         outputs.append((noisy / noisy.sum(axis=1, keepdims=True)).astype(np.float32))
-    mean = greedy_mean(outputs, wanted, metric, 3)
-    assert np.isfinite(mean.risk)
-    assert mean.weights.sum() == pytest.approx(1.0)
-    assert np.count_nonzero(mean.weights) <= 3
+    pair, three = best_means(outputs, wanted, metric, [2, 3])
+    assert np.isfinite(pair.luck)
+    assert pair.weights.sum() == pytest.approx(three.weights.sum()) == pytest.approx(1.0)
+    assert np.count_nonzero(pair.weights) <= 2
+    assert np.count_nonzero(three.weights) <= 3
+
+
+def test_a_smaller_mean_keeps_what_the_others_cannot_replace() -> None:
+    random, wanted = np.random.default_rng(4), truth()
+    wave, noise = np.sin(np.arange(ROWS)), random.normal(0, 0.3, (3, ROWS))
+    outputs = [
+        (wanted + wave + noise[0])[:, None],
+        (wanted + wave + noise[1])[:, None],  # as good as the first, and as the first is wrong
+        (wanted - 1.1 * wave + noise[2])[:, None],
+    ]
+    pair, three = best_means(outputs, wanted, RMSE, [2, 3])
+    assert np.count_nonzero(three.weights) == 3
+    assert pair.weights[2] > 0.3
+    assert np.count_nonzero(pair.weights) == 2
+
+
+def test_the_luck_of_a_choice_is_more_on_few_rows() -> None:
+    random = np.random.default_rng(5)
+
+    def luck(rows: int) -> float:
+        wanted = random.normal(0, 1, rows)
+        outputs = [(wanted + random.normal(0, 1, rows))[:, None] for _ in range(12)]
+        return best_means(outputs, wanted, RMSE, [8])[0].luck
+
+    assert luck(30) > 2 * luck(1500) >= 0.0
 
 
 def test_the_simpler_model_wins_a_tie() -> None:
@@ -76,6 +102,15 @@ def test_the_simpler_model_wins_a_tie() -> None:
     assert ranked(choices([boosted, linear], wanted, RMSE, 1), Limits())[0].name == "linear"
     clearly = tried("linear", wanted + error * 1.1, wanted)
     assert ranked(choices([boosted, clearly], wanted, RMSE, 1), Limits())[0].name == "boosted"
+
+
+def test_one_fit_is_on_one_processor() -> None:
+    wanted = truth()
+    slow, quick = tried("kernel", wanted, wanted, fit_s=4.0), tried("network", wanted, wanted, fit_s=0.5)
+    both = choice_of([slow, quick], [0.5, 0.5], 5, wanted, RMSE)
+    assert both.fit_s() == pytest.approx(4.0 + 5 * 0.5)
+    assert both.fit_s(2) == pytest.approx(4.0)
+    assert choice_of([quick], [1.0], 5, wanted, RMSE).fit_s(2) == pytest.approx(1.25)
 
 
 def test_limits_exclude_what_is_beyond_any_of_them() -> None:

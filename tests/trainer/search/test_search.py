@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from simulators.inline_workers import FailingWorkers, InlineWorkers
@@ -13,8 +14,8 @@ from simulators.materials import material_of, open_greedy_bench, truth_of
 from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES
 from trainer.metrics import metric_named
-from trainer.search.journal import Journal
-from trainer.search.loop import Plan, Search, starts
+from trainer.search.journal import Journal, Proposal
+from trainer.search.loop import BATCH, Plan, Search, starts, waves
 from trainer.search.material import Material, save_material
 from trainer.search.trial import Bench, try_out
 from trainer.workers import LocalWorkers, Workers
@@ -121,6 +122,30 @@ def test_a_family_that_would_take_too_long_is_tried_once(material: Material, tmp
     assert [family for family, _ in starts(material.shape)].count("kernel") > 1
     assert "kernel" not in {one.family for one in found}
     assert len(found) > len(FAMILIES)
+
+
+def test_later_starts_come_in_the_order_of_how_good_the_first_were(material: Material, tmp_path: Path) -> None:
+    first, second, *_ = waves(material.shape)
+    workers = SlowWorkers(Bench(material), "")
+    found = search_of(material, workers, tmp_path, Plan(None, 60.0, len(first) + len(second))).run()
+    begun = workers.tried
+    assert begun[: len(first)] == [family for family, _ in first]
+    best = {one.family: one.loss for one in found if (one.family, one.parameters) in first}
+    # A batch is proposed before the last ones have ended, so that the first of the second wave may not know of them.
+    later = begun[len(first) + BATCH : len(first) + len(second)]
+    assert later == sorted(later, key=lambda family: best[family])
+    assert set(begun[len(first) :]) == {family for family, _ in second}
+
+
+def test_another_start_that_begins_badly_ends_there(material: Material, tmp_path: Path) -> None:
+    search = search_of(material, InlineWorkers(Bench(material)), tmp_path, Plan(None, 60.0, 6))
+    first, second = (dict(wave)["linear"] for wave in waves(material.shape)[:2])
+    assert search._bar(Proposal(0, "linear", first)) == float("inf")
+    assert search._bar(Proposal(0, "linear", second)) == float("inf"), "nothing is known yet"
+    search.run()
+    losses = [one.losses[0] for one in search.journal.finished]
+    assert search._bar(Proposal(0, "linear", first)) == float("inf")
+    assert search._bar(Proposal(0, "linear", second)) == pytest.approx(1.5 * np.median(losses))
 
 
 def test_the_first_model_may_take_as_long_as_it_needs(material: Material, tmp_path: Path) -> None:
