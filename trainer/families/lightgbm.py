@@ -56,9 +56,9 @@ class Light(ByRounds):
         few: Parameters = {"learning_rate": 0.05, "leaves": 8, "min_leaf": 5, "l2": 1.0, "share": 0.5, "rows": 0.8}
         return [
             few,
+            {"learning_rate": 0.03, "leaves": 24, "min_leaf": 4, "l2": 0.1, "share": 0.7, "rows": 0.7, "extra": True},
             {"learning_rate": 0.06, "leaves": 16, "min_leaf": 10, "l2": 0.3, "share": 0.6, "rows": 1.0},
             {"learning_rate": 0.1, "leaves": 31, "min_leaf": 20, "l2": 1e-3, "share": 1.0, "rows": 1.0},
-            {"learning_rate": 0.03, "leaves": 24, "min_leaf": 4, "l2": 0.1, "share": 0.7, "rows": 0.7, "extra": True},
             {"learning_rate": 0.03, "leaves": 63, "min_leaf": 30, "l2": 5.0, "share": 0.5, "rows": 0.7},
             {"learning_rate": 0.03, "leaves": 4, "min_leaf": 3, "l2": 0.1, "share": 0.4, "rows": 0.6},
         ]
