@@ -141,7 +141,7 @@ def _piece(document: Any, rounds: int, link: Link) -> TreePiece:
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """One tree, its nodes level by level: those of level k are 2^k - 1 to 2^(k+1) - 2, the leaves come last."""
+    """One tree, its nodes level by level; where all that a node leads to is one value, it is a leaf."""
 
     column: Array
     threshold: Array
@@ -154,21 +154,40 @@ class _Tree:
     def read(cls, tree: Any, outputs: int) -> "_Tree":
         # Bit i of a leaf's place is the answer to question i: the last question is asked first here.
         asked = list(reversed(tree["splits"] or []))
-        depth = len(asked)
-        inner, leaves = 2**depth - 1, 2**depth
-        level = np.repeat(np.arange(depth), 2 ** np.arange(depth))
-        node = np.arange(inner)
-        ends = np.zeros(leaves, dtype=np.int64)
-
-        def padded(values: Array) -> Array:
-            return np.concatenate([values, np.zeros(leaves, dtype=values.dtype)])
-
-        found = np.asarray(tree["leaf_values"], dtype=np.float64).reshape(leaves, outputs)
+        values, ends = _levels(np.asarray(tree["leaf_values"], dtype=np.float64).reshape(-1, outputs))
+        level = np.repeat(np.arange(len(values)), [len(one) for one in values])
+        leaf = np.concatenate(ends)
+        reached = _reached(ends)
+        number = np.cumsum(reached) - 1
+        first = 2 * np.arange(len(leaf)) + 1  # of a node's children, were there all of them
+        inner = ~leaf & reached
+        columns = np.array([*(one["float_feature_index"] for one in asked), 0], dtype=np.int64)
+        borders = np.array([*(one["border"] for one in asked), 0.0])
+        left, right = np.zeros((2, len(leaf)), dtype=np.int64)
+        left[inner], right[inner] = number[first[inner]], number[first[inner] + 1]
         return cls(
-            column=padded(np.array([one["float_feature_index"] for one in asked], dtype=np.int64)[level]),
-            threshold=padded(np.array([one["border"] for one in asked], dtype=np.float64)[level]),
-            left=np.concatenate([2 * node + 1, ends]),
-            right=np.concatenate([2 * node + 2, ends]),
-            leaf=np.arange(inner + leaves) >= inner,
-            values=np.concatenate([np.zeros((inner, outputs)), found]),
+            column=np.where(leaf, 0, columns[level])[reached],
+            threshold=np.where(leaf, 0.0, borders[level])[reached],
+            left=left[reached],
+            right=right[reached],
+            leaf=leaf[reached],
+            values=np.where(leaf[:, None], np.concatenate(values), 0.0)[reached],
         )
+
+
+def _levels(found: Array) -> tuple[list[Array], list[Array]]:
+    """Return for each level, from the root on, the nodes' values, and which of them are leaves."""
+    values, ends = [found], [np.ones(len(found), dtype=bool)]
+    while len(values[0]) > 1:
+        below, over = values[0], ends[0]
+        values.insert(0, below[0::2])
+        ends.insert(0, over[0::2] & over[1::2] & (below[0::2] == below[1::2]).all(axis=1))
+    return values, ends
+
+
+def _reached(ends: list[Array]) -> Array:
+    """Whether each node, level by level, has no leaf above it."""
+    levels = [np.ones(1, dtype=bool)]
+    for leaf in ends[:-1]:
+        levels.append(np.repeat(levels[-1] & ~leaf, 2))
+    return np.concatenate(levels)
