@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
+from simulators.first_settings import first_settings
 from simulators.inline_workers import InlineWorkers
 
 from protocols.manifest import Task
 from protocols.recipe import Member, Recipe
 from trainer.cases import make_cases
-from trainer.families import FAMILIES
 from trainer.fitting import one_thread
 from trainer.guardrails.check import Wishes, check_table
 from trainer.search.division import divide_rows, make_material
@@ -38,7 +38,7 @@ def trained(family: str, task: Task = "regression", seed: int = 3) -> onnx.Model
     division, _ = divide_rows(checked, 60.0, seed)
     cases = make_cases(checked.features, division.held_out)
     material = make_material(checked, division, cases, seed)
-    parameters = dict(FAMILIES[family].starts(material.shape)[0])
+    parameters = dict(first_settings(family, material.shape)[0])
     settled = {"rounds": 100} if family == "boosted" else {}
     recipe = Recipe((Member(family, parameters, settled, 1.0),), division.bags)
     with one_thread():
