@@ -100,7 +100,9 @@ def test_figures_are_of_the_members_that_were_fitted_in_time(
 ) -> None:
     ticks = itertools.count()
     fitting = Fitting(InlineWorkers(bench), lambda: -1.0 if next(ticks) else 1.0, silent)
-    found = choose(request_, prepared, candidates, fitting, None)
+    trials = list(candidates.trials)
+    mean = dataclasses.replace(candidates, members=(trials, [1 / len(trials)] * len(trials)), bagged=False)
+    found = choose(request_, prepared, mean, fitting, None)
     assert len(found.choice.members) > len(found.proven.recipe.members) == 1
     family = found.proven.recipe.members[0].family
     (alone,) = [one for one in candidates.trials if one.family == family]
