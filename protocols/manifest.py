@@ -119,8 +119,8 @@ class LimitsAsked(msgspec.Struct, frozen=True, omit_defaults=True):
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the release comes from: enough to train it again and get the same model digest.
 
-    `keep`, `drop`, `group`, `validate`, `trials_asked`, `metric_asked`, `fairness`, `limits_asked` and
-    `prefer_asked` are what the user asked for beyond target, seed and budget.
+    `keep`, `drop`, `group`, `validate`, `trials_asked`, `metric_asked`, `fairness`, `limits_asked`,
+    `prefer_asked` and `quantise_asked` are what the user asked for beyond target, seed and budget.
     `recipe` is what the search found: with it the model is fitted again without another search.
     """
 
@@ -146,6 +146,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     fairness: tuple[str, ...] = ()
     limits_asked: LimitsAsked | None = None
     prefer_asked: Prefer = "best"
+    quantise_asked: tuple[Precision, ...] = ()
     recipe: Recipe | None = None
 
 

@@ -9,7 +9,7 @@ from protocols.manifest import Manifest, Precision, Prefer
 Metric = Literal[
     "log_loss", "brier", "accuracy", "balanced_accuracy", "f1", "roc_auc", "average_precision", "rmse", "mae"
 ]
-Cost = Annotated[float, msgspec.Meta(ge=0)]
+Cost = Annotated[float, msgspec.Meta(gt=0)]
 Milliseconds = Annotated[float, msgspec.Meta(gt=0)]
 Bytes = Annotated[int, msgspec.Meta(gt=0)]
 
@@ -45,7 +45,7 @@ class TrainingWishes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     prefer: Prefer = "best"
     fairness: tuple[str, ...] = ()
     quantise: tuple[Precision, ...] = ()
-    trials: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    trials: Annotated[int, msgspec.Meta(ge=1, le=2000)] | None = None
 
 
 def wishes_of(manifest: Manifest) -> TrainingWishes:
@@ -67,6 +67,6 @@ def wishes_of(manifest: Manifest) -> TrainingWishes:
         max_memory_bytes=None if limits is None else limits.memory_bytes,
         prefer=lineage.prefer_asked,
         fairness=lineage.fairness,
-        quantise=tuple(manifest.variants),
+        quantise=lineage.quantise_asked or tuple(manifest.variants),
         trials=lineage.trials_asked,
     )

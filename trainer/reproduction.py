@@ -12,7 +12,6 @@ from protocols.manifest import Manifest
 from protocols.wishes import wishes_of
 from trainer.candidate import read_candidate
 from trainer.errors import CandidateError, NotReproducedError
-from trainer.limits import Limits
 from trainer.lineage import code_version, pins
 from trainer.report import decode_report
 from trainer.request import TrainRequest, wished
@@ -98,8 +97,6 @@ def choose_again(
     request = replace(
         _request(manifest, data),
         recipe=recipes[entry - 1],
-        limits=Limits(),  # who chooses an entry has seen what it takes
-        prefer="best",
         licence=manifest.licence,
         author=manifest.author,
         latency_limit_ms=manifest.latency_limit_ms,

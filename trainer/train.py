@@ -46,6 +46,7 @@ from trainer.search.choosing import (
     readable_graph,
     shown_front,
 )
+from trainer.search.division import TRIAL_SHARE
 from trainer.search.journal import Journal
 from trainer.search.loop import Plan, Search, try_members
 from trainer.search.material import save_material
@@ -98,7 +99,7 @@ class Stopwatch:
 
     def late_s(self) -> float:
         """Seconds that fits may take longer than that: what is left is enough for a short description."""
-        return LATE_SHARE * self.finish_s
+        return LATE_SHARE * min(FINISH_S, self.finish_s)
 
     def explaining_over(self, share: float) -> Callable[[], bool]:
         """A question that turns true when this share of the time that is left is gone, but not at once."""
@@ -260,7 +261,14 @@ def _candidates(
         # A run that goes on has at least a fifth of the time for itself.
         return watch.fitting_left_s() - min(spent, 0.8 * search_s)
 
-    plan = Plan(left_s if request.timed else None, search_s, request.trials, prepared.division.bags, interrupted)
+    plan = Plan(
+        left_s if request.timed else None,
+        search_s,
+        request.trials,
+        prepared.division.bags,
+        TRIAL_SHARE * request.budget_s,
+        interrupted,
+    )
     journal = Journal(folder.journal, request.seed)
     if journal.finished:
         seen = f"{len(journal.finished)} trials of this request were there from a run that was stopped or killed"
@@ -364,6 +372,7 @@ def _lineage(request: TrainRequest, prepared: Prepared, found: Found) -> Lineage
         fairness=request.fairness,
         limits_asked=_limits_asked(request.limits),
         prefer_asked=request.prefer,
+        quantise_asked=request.quantise,
         recipe=recipe,
     )
 

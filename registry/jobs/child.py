@@ -57,6 +57,31 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
+def _wishes(manifest: Manifest, table: Any) -> TrainingWishes:
+    """What was wished of the champion, as far as it can be for these rows, on this machine.
+
+    The rows have its inputs and its target alone, and their order is not one of time. Latency and memory were judged
+    elsewhere: the release carries its latency limit to the device, whose preflight judges it.
+    """
+    inputs = tuple(spec.name for spec in manifest.inputs)
+    wishes = wishes_of(manifest)
+    two = table[manifest.target].dropna().nunique() == 2
+    return msgspec.structs.replace(
+        wishes,
+        keep=inputs,
+        drop=(),
+        group=wishes.group if wishes.group in inputs else None,
+        validate="random" if wishes.validate == "random" else None,
+        false_alarm_cost=wishes.false_alarm_cost if two else None,
+        miss_cost=wishes.miss_cost if two else None,
+        positive=wishes.positive if two else None,
+        max_latency_ms=None,
+        max_memory_bytes=None,
+        fairness=tuple(name for name in wishes.fairness if name in inputs),
+        trials=None,
+    )
+
+
 class Task:
     """One job at work. `seconds` says how long each step took."""
 
@@ -197,20 +222,7 @@ class Task:
             data_sha256=sha256,
             parent=str(champion),
             latency_limit_ms=manifest.latency_limit_ms,
-            **wished(self._wishes(manifest)),
-        )
-
-    def _wishes(self, manifest: Manifest) -> TrainingWishes:
-        """What was wished of the champion, as far as the labelled rows have the columns for it: its inputs alone."""
-        inputs = tuple(spec.name for spec in manifest.inputs)
-        wishes = wishes_of(manifest)
-        return msgspec.structs.replace(
-            wishes,
-            keep=inputs,
-            drop=(),
-            group=wishes.group if wishes.group in inputs else None,
-            fairness=tuple(name for name in wishes.fairness if name in inputs),
-            trials=None,
+            **wished(_wishes(manifest, table)),
         )
 
     def _original(self, manifest: Manifest) -> Any:

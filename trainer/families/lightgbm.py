@@ -83,7 +83,7 @@ class Light(ByRounds):
         objective = "regression" if shape.task == "regression" else "binary" if shape.classes == 2 else "multiclass"
         options = {
             "objective": objective,
-            "metric": {"regression": "l2", "binary": "binary_logloss", "multiclass": "multi_logloss"}[objective],
+            "metric": {"regression": "rmse", "binary": "binary_logloss", "multiclass": "multi_logloss"}[objective],
             "learning_rate": rate,
             "num_leaves": parameters["leaves"],
             "min_data_in_leaf": parameters["min_leaf"],

@@ -14,7 +14,7 @@ MAX_ROUNDS, PATIENCE = 1000, 25
 UNTRIED_ROUNDS = 100
 #: Share of the loss that the rounds of the patience must gain together.
 GAIN = 2e-3
-#: With more classes the slower libraries take too long for what they add to LightGBM.
+#: With more classes CatBoost takes too long for what it adds to LightGBM.
 MANY_CLASSES = 5
 
 
@@ -31,7 +31,7 @@ class Stall:
         if len(self._best) <= self._patience:
             return False
         before = self._best[-1 - self._patience]
-        return self._best[-1] > before - GAIN * abs(before)
+        return self._best[-1] >= before - GAIN * abs(before)
 
 
 class ByRounds:

@@ -95,13 +95,15 @@ def choose(
     """
     bags = len(prepared.material.bags) or 1
     truth, metric = candidates.truth, candidates.metric
+    limits, prefer = request.limits, request.prefer
     if candidates.members is not None:
+        limits, prefer = Limits(), "best"  # who names the members has seen what they take
         offered = [choice_of(*candidates.members, bags if candidates.bagged else 1, truth, metric)]
     else:
         offered = choices(candidates.trials, truth, metric, bags)
-    allowed = ranked(offered, request.limits, request.prefer)
+    allowed = ranked(offered, limits, prefer)
     if not allowed:
-        raise LimitsError(request.limits, _nearest(offered, request.limits))
+        raise LimitsError(limits, _nearest(offered, limits))
     refused: list[str] = []
     unfitted: list[SearchFailedError] = []
     for choice in allowed if boards is not None else _in_turn(allowed):
@@ -116,15 +118,15 @@ def choose(
             refused.append(f"{choice.name}: {error}")
             unfitted += [error] if isinstance(error, SearchFailedError) else []
             continue
-        if why := _beyond(request.limits, choice, prepared, proven, fitting, boards):
+        if why := _beyond(limits, choice, prepared, proven, fitting, boards):
             refused.append(f"{choice.name}: {why}")
             continue
         selected = of_fitted(selected, choice, proven.recipe)
         return Found(candidates.trials, offered, choice, selected, proven, tuple(refused), metric)
     if unfitted and len(unfitted) == len(refused):
         raise unfitted[-1]
-    if request.limits != Limits():
-        raise LimitsError(request.limits, "; ".join(refused) or _nearest(offered, request.limits))
+    if limits != Limits():
+        raise LimitsError(limits, "; ".join(refused) or _nearest(offered, limits))
     raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
 
 

@@ -20,6 +20,8 @@ Rows = np.ndarray[Any, Any]
 FIT_SHARE = 0.1
 #: Share of the budget, and the processors that it is reckoned for, that all folds of such a fit may cost.
 FOLDS_SHARE, PROCESSORS = 0.12, 2
+#: Share of the budget that one trial may take once there is a model: a little more than those folds.
+TRIAL_SHARE = 0.25
 #: Folds of tables with at most so many rows, of larger ones, and where time is short; one is a part held back.
 FOLDS, LARGE_FOLDS, SHORT_FOLDS = ((300, 10), (1000, 8)), 5, (3, 1)
 #: Fits of a bag, at most, and rows from which one fit is as good.

@@ -31,14 +31,12 @@ BATCH = 4
 PRUNED_FROM = 3
 #: How many times the median loss of all trials another start of a family may lose on its first fold.
 STARTS_WORSE = 1.5
-#: Drawn settings in a row that would take longer than is left, before the search ends.
-SKIPS = 12
+#: Settings in a row that would take too long, before the search ends.
+SKIPS = 30
 #: Trials that may fail before a run whose time is over gives up.
 FIRST_TRIALS = 6
 #: Seconds between two looks at the clock.
 LOOK_S = 0.1
-#: Share of the search's time that one trial may take, once there is a model.
-TRIAL_SHARE = 0.25
 #: Room that fits get for taking longer with all rows and on a busy machine.
 SLOWER = 1.5
 #: What loses so much more than the best may be released as well, and the share of the time that the last fits may take.
@@ -56,6 +54,7 @@ class Plan:
         left_s: asked for the seconds until the last model must be fitted; None: as long as it takes.
         budget_s: of the search, for the share that is done.
         trials: exactly so many, if given.
+        trial_s: seconds that one trial may take once there is a model, where the clock decides.
         bags: fits of each bagged member in the end.
         interrupted: asked whether a person wants it to end.
     """
@@ -64,6 +63,7 @@ class Plan:
     budget_s: float
     trials: int | None = None
     bags: int = 1
+    trial_s: float = float("inf")
     interrupted: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -85,6 +85,7 @@ class Search:
     progress: Progress
     failures: list[str] = field(default_factory=list)
     _running: dict[int, Proposal] = field(default_factory=dict)
+    #: Families of which a trial ended after its first fold; where none ever finished, they are left alone.
     _ended_early: set[str] = field(default_factory=set)
     _made: int = 0
     _reserve_s: float = 0.0
@@ -178,7 +179,7 @@ class Search:
         # The first must give something, however slow the machine is.
         bounded = np.isfinite(left) and bool(self.journal.finished)
         limit = max(left, 0.1) if bounded else None
-        allowed = TRIAL_SHARE * self.plan.budget_s if bounded else np.inf
+        allowed = self.plan.trial_s if bounded else np.inf
         ticket = self.workers.start(
             try_out, proposal.family, proposal.parameters, self.metric.name, self._bar(proposal), allowed, limit_s=limit
         )
@@ -268,11 +269,6 @@ MAX_TRIALS = 2000
 
 def _any_value(ended: dict[int, Ended]) -> bool:
     return any(one.failure is None for one in ended.values())
-
-
-def starts(shape: Shape) -> Sequence[tuple[str, Parameters]]:
-    """What is tried first: the best-known settings of each family, then the second of each, and so on."""
-    return [one for wave in waves(shape) for one in wave]
 
 
 def waves(shape: Shape) -> list[list[tuple[str, Parameters]]]:

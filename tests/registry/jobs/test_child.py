@@ -15,8 +15,9 @@ import pytest
 from protocols.assignment import AssignedRelease, Assignment, StreamBinding
 from protocols.errors import GenbaError
 from protocols.feeding import Window
-from protocols.manifest import TensorSpec
+from protocols.manifest import LimitsAsked, TensorSpec
 from protocols.names import ReleaseRef
+from protocols.recipe import Decision, Member, Recipe
 from protocols.reference import decode_reference
 from protocols.wishes import TrainingWishes, wishes_of
 from registry.assigning import assign
@@ -202,3 +203,35 @@ def test_a_job_process_that_fails_says_why(run_process):
     last, _ = run_process("retrain", model="ccpp")
     assert isinstance(last, Failure)
     assert "has no champion to challenge" in last.reason
+
+
+def test_a_retraining_keeps_what_still_can_be_wished(make_candidate, tmp_path):
+    child = pytest.importorskip("registry.jobs.child")
+    manifest = child.read_candidate(make_candidate())
+    lineage = msgspec.structs.replace(
+        manifest.lineage,
+        metric_asked="roc_auc",
+        group="batch",
+        validate="newest",
+        fairness=("AT", "line"),
+        trials_asked=9,
+        limits_asked=LimitsAsked(2.0, 500_000, 64_000_000),
+        quantise_asked=("int8",),
+        recipe=Recipe((Member("linear", {}, {}, 1.0),), 1, decision=Decision("yes", 0.2, 1.0, 20.0)),
+    )
+    champion = msgspec.structs.replace(manifest, lineage=lineage)
+    two = pd.DataFrame({manifest.target: ["yes", "no", None, "no"]})
+    kept = child._wishes(champion, two)
+    assert kept == TrainingWishes(
+        metric="roc_auc",
+        keep=tuple(spec.name for spec in manifest.inputs),
+        false_alarm_cost=1.0,
+        miss_cost=20.0,
+        positive="yes",
+        max_size_bytes=500_000,
+        fairness=("AT",),
+        quantise=("int8",),
+    )
+    three = pd.DataFrame({manifest.target: ["yes", "no", "perhaps"]})
+    without = msgspec.structs.replace(kept, false_alarm_cost=None, miss_cost=None, positive=None)
+    assert child._wishes(champion, three) == without

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from simulators.first_settings import starts
 from simulators.inline_workers import FailingWorkers, InlineWorkers, train_inline
 
 from protocols.recipe import Member, Recipe
@@ -18,7 +19,6 @@ from trainer.report import decode_report
 from trainer.request import TrainRequest
 from trainer.search.choosing import PROOFS, Candidates, Fitting, choose
 from trainer.search.front import choices
-from trainer.search.loop import starts
 from trainer.search.preparation import Prepared, prepare
 from trainer.search.selection import of_fitted, select
 from trainer.search.trial import Bench, try_out

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simulators.first_settings import starts
 from simulators.tried import tried
 
 from trainer.families import FAMILIES, Shape
 from trainer.search.journal import Journal, Proposal
-from trainer.search.loop import starts
 from trainer.search.trial import Tried
 
 SHAPE = Shape("regression", 200, 3, 0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from simulators.first_settings import starts
 from simulators.inline_workers import FailingWorkers, InlineWorkers
 from simulators.materials import material_of, open_greedy_bench, truth_of
 
@@ -15,7 +16,7 @@ from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES
 from trainer.metrics import metric_named
 from trainer.search.journal import Journal, Proposal
-from trainer.search.loop import BATCH, Plan, Search, starts, waves
+from trainer.search.loop import BATCH, Plan, Search, waves
 from trainer.search.material import Material, save_material
 from trainer.search.trial import Bench, try_out
 from trainer.workers import LocalWorkers, Workers
