@@ -69,8 +69,12 @@ def done(results: Iterable[Result], most_load: float = math.inf) -> set[tuple[st
     return {key for key, result in last.items() if not result.error and result.load <= most_load}
 
 
-def current(results: Iterable[Result]) -> list[Result]:
-    """Return each tool's results at the version of its last line; the last of each split."""
-    lines = list(results)
+def current(results: Iterable[Result], ours: str | None = None) -> list[Result]:
+    """Return each tool's results at the version of its last line; the last of each split.
+
+    Args:
+        ours: version of genba whose results are wanted instead.
+    """
+    lines = [line for line in results if ours is None or line.tool != "genba" or line.version == ours]
     versions = {line.tool: line.version for line in lines}
     return list({line.key: line for line in lines if line.version == versions[line.tool]}.values())

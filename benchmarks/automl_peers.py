@@ -94,7 +94,8 @@ def prepare(cores: int) -> None:
 
 
 def show(results: Sequence[Result], tools: Sequence[str], sets: Sequence[str], seeds: Sequence[int]) -> None:
-    chosen = [one for one in current(results) if one.set in sets and one.seed in seeds and one.tool in tools]
+    """Print the tables of results that `current` returned."""
+    chosen = [one for one in results if one.set in sets and one.seed in seeds and one.tool in tools]
     chosen.sort(key=lambda one: sets.index(one.set))
     for group in ("scikit-learn", "factory"):
         mine = [one for one in chosen if one.set in names_of(group)]
@@ -139,9 +140,12 @@ if __name__ == "__main__":
         help="run again what began at a higher load average (a tool at work is 2 by itself)",
     )  # fmt: skip
     parser.add_argument("--show", action="store_true", help="run nothing, print what the results file holds")
+    parser.add_argument("--ours", metavar="COMMIT", help="with --show: genba's runs at this commit, not the newest")
     options = parser.parse_args()
+    if options.ours and not options.show:
+        parser.error("--ours chooses among the runs that there are: it goes with --show")
     choose_sets(parser, options)
     options.seeds = options.seeds or ([1, 2, 3, 4, 5] if options.full else [1])
     if not options.show:
         run_all(options)
-    show(read(options.results), options.tools, options.sets, options.seeds)
+    show(current(read(options.results), options.ours), options.tools, options.sets, options.seeds)

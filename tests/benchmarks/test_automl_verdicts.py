@@ -106,3 +106,5 @@ def test_versions_of_a_tool_are_not_mixed_and_days_of_several_tools_are() -> Non
         result("genba", seed=1, value=0.3, version="2"),
     ]
     assert [(one.tool, one.value) for one in current(lines)] == [("flaml", 0.4), ("genba", 0.3)]
+    first = lines[1].version
+    assert [(one.tool, one.value) for one in current(lines, first)] == [("flaml", 0.4), ("genba", 0.9), ("genba", 0.9)]
