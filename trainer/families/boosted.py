@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from trainer.families.family import Parameters, Rows, Settled, Shape
-from trainer.families.linear import linked
+from trainer.families.linear import link_of, linked
 from trainer.families.quiet import quietly
 from trainer.families.rounds import ByRounds, most_rounds, patience
 from trainer.fitting import round_thresholds
@@ -100,8 +100,7 @@ class Boosted(ByRounds):
             model.fit(learn.matrix, learn.target, **against)
         round_thresholds(model)
         curve = np.array([]) if validate is None else -np.asarray(model.validation_score_[1:], dtype=np.float64)
-        link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
-        return BoostedModel(model, model.n_iter_, curve, link)
+        return BoostedModel(model, model.n_iter_, curve, link_of(shape))
 
 
 class Additive(Boosted):

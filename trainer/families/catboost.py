@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.families.family import Parameters, Rows, Settled, Shape
-from trainer.families.linear import linked
+from trainer.families.linear import link_of, linked
 from trainer.families.quiet import quietly
 from trainer.families.rounds import MANY_CLASSES, ByRounds, Stall, most_rounds, patience
 from trainer.graph.encoded import Array
@@ -97,8 +97,7 @@ class Cat(ByRounds):
             model.fit(data, eval_set=against, callbacks=[_UntilItStalls(rate, loss)] if against else None)
         told = model.get_evals_result().get("validation", {})
         curve = np.array(told[loss]) if told else np.array([])
-        link: Link = "none" if regression else "softmax" if several else "sigmoid"
-        return CatModel(model, model.tree_count_, curve, link)
+        return CatModel(model, model.tree_count_, curve, link_of(shape))
 
 
 class _UntilItStalls:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.families.family import Parameters, Rows, Settled, Shape
-from trainer.families.linear import linked
+from trainer.families.linear import link_of, linked
 from trainer.families.quiet import quietly
 from trainer.families.rounds import ByRounds, Stall, most_rounds, patience
 from trainer.graph.encoded import Array
@@ -112,9 +112,8 @@ class Light(ByRounds):
         with quietly():
             model = lightgbm.train(options, data, rounds, valid_sets=against, callbacks=watch)
         curve = np.array(next(iter(told["valid_0"].values()))) if told else np.array([])
-        link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
         outputs = shape.classes if shape.classes > 2 else 1
-        return LightModel(model, model.num_trees() // outputs, curve, link, outputs)
+        return LightModel(model, model.num_trees() // outputs, curve, link_of(shape), outputs)
 
 
 def _until_it_stalls(stall: Stall) -> Callable[[Any], None]:

@@ -29,6 +29,11 @@ class LinearModel:
         return DensePiece(((self.weights, self.bias),), self.link)
 
 
+def link_of(shape: Shape) -> Link:
+    """Return what makes probabilities of the margins of a model that was fitted for a table of this shape."""
+    return "none" if shape.task == "regression" else "softmax" if shape.classes > 2 else "sigmoid"
+
+
 def linked(margin: Array, link: Link) -> Array:
     """Return probabilities of margins, or predictions, as `write_link` does in a graph."""
     if link == "none":

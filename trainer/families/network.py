@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from trainer.families.family import Parameters, Plain, Rows, Settled, Shape
-from trainer.families.linear import linked
+from trainer.families.linear import link_of, linked
 from trainer.families.quiet import quietly
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import MatrixKind
@@ -94,5 +94,4 @@ class Network(Plain):
         if shape.task == "regression":
             weights, bias = layers[-1]
             layers[-1] = (weights * spread, bias * spread + middle)
-        link: Link = "none" if shape.task == "regression" else "sigmoid" if shape.classes == 2 else "softmax"
-        return NetworkModel(tuple(layers), link)
+        return NetworkModel(tuple(layers), link_of(shape))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.families.family import Parameters, Rows, Settled, Shape
-from trainer.families.linear import linked
+from trainer.families.linear import link_of, linked
 from trainer.families.quiet import quietly
 from trainer.families.rounds import ByRounds, Stall, most_rounds, patience
 from trainer.graph.encoded import Array
@@ -103,9 +103,8 @@ class Extreme(ByRounds):
         with quietly():
             model = xgboost.train(options, data, most_rounds(settled, validate), verbose_eval=False, **watch)
         curve = np.array(next(iter(told["unseen"].values()))) if told else np.array([])
-        link: Link = "none" if regression else "softmax" if several else "sigmoid"
         outputs = shape.classes if several else 1
-        return ExtremeModel(model, model.num_boosted_rounds(), curve, link, outputs, middle, spread)
+        return ExtremeModel(model, model.num_boosted_rounds(), curve, link_of(shape), outputs, middle, spread)
 
 
 def _until_it_stalls(rate: float) -> Any:

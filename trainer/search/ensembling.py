@@ -81,7 +81,7 @@ def _drawn(table: "_Table", most: int, *, quick: bool) -> tuple[Array, float]:
         others = np.setdiff1d(every, drawn)
         if len(others):
             seeming.append(table.loss(weights, others) - table.loss(weights, every))
-    return total / total.sum(), max(0.0, float(np.mean(seeming)))
+    return total / total.sum(), max(0.0, float(np.mean(seeming))) if seeming else 0.0
 
 
 def _reduced(table: "_Table", weights: Array, most: int, rows: Array) -> Array:

@@ -91,6 +91,25 @@ def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: in
         np.testing.assert_allclose(found, np.mean(wanted[:many], axis=0), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_settings_and_rows_give_the_same_piece(name: str, classes: int) -> None:
+    family, rows = FAMILIES[name], table(classes, 1, missing=False)
+    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
+    settings = first_settings(name, shape)
+    if not settings:
+        pytest.skip(f"{name} is no family for this task, or is not installed")
+
+    def graph() -> bytes:
+        settled = {**family.prepare(settings[0], rows, shape, 5), "rounds": 20}
+        (model,), _ = family.settle([family.fit(settings[0], settled, rows, None, shape, 5)], settled)
+        builder = GraphBuilder([("matrix", FLOAT)], width=WIDTH)
+        builder.output(model.piece().write(builder, "matrix"), "result", FLOAT, ["rows", "outputs"])
+        return builder.finish()
+
+    assert graph() == graph()
+
+
 def test_boosting_ends_where_the_patience_gains_hardly_anything() -> None:
     stall = Stall(10)
     steady = [0.99**number for number in range(40)]
