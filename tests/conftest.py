@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import MQTTErrorCode
 from simulators.broker_process import Broker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +20,19 @@ os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sb
 # Two slow cores say nothing of a property; the number of examples keeps the suite short.
 hypothesis.settings.register_profile("genba", deadline=None, max_examples=60, database=None)
 hypothesis.settings.load_profile("genba")
+
+_loop_stop = mqtt.Client.loop_stop
+
+
+def _loop_stop_and_close(client: mqtt.Client) -> MQTTErrorCode:
+    """paho leaves its thread's own pair of sockets to the garbage collector, which may warn of them as not closed."""
+    code = _loop_stop(client)
+    if client._thread is None:
+        client._reset_sockets(sockpair_only=True)
+    return code
+
+
+mqtt.Client.loop_stop = _loop_stop_and_close  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

@@ -153,7 +153,6 @@ class RegistrySide:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-        self._client._reset_sockets()  # paho leaves its own pair of sockets to the garbage collector
 
     def nudge(self, site: str, device: str, revision: int) -> None:
         topic = DeviceTopics(site, device).down("assignment")

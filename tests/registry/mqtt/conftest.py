@@ -173,7 +173,6 @@ class Client:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
-        self.client._reset_sockets()  # paho leaves its own pair of sockets to the garbage collector
 
     def vanish(self) -> None:
         """Go without a word, as a device without power does."""
