@@ -1,11 +1,14 @@
 """A session is made as its plan says, on real ONNX Runtime."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import pytest
-from simulators.small_models import CPU, write_release
+from simulators.small_models import CPU, wooded_regression, write_release
 
 from edge_agent.session_plan import SessionPlan
 from edge_agent.sessions import configure, graph_path, one_line, session_providers
@@ -74,3 +77,18 @@ def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
     assert text.startswith("/onnxruntime/a.cc:1 ")
     assert text.endswith("Invalid option: nonsense")
     assert len(text) < 300
+
+
+def test_loading_keeps_no_memory_that_serving_does_not_need(tmp_path: Path) -> None:
+    write_release(tmp_path, model=wooded_regression())
+    script = (
+        "import ctypes, json, sys; from pathlib import Path; import onnxruntime, psutil\n"
+        "from edge_agent.releases import read_release; from edge_agent.session_plan import SessionPlan\n"
+        "from edge_agent.sessions import open_session\n"
+        "folder = Path(sys.argv[1]); rss = lambda: psutil.Process().memory_info().rss; before = rss()\n"
+        "session = open_session(folder, read_release(folder), SessionPlan()); kept = rss()\n"
+        "ctypes.CDLL(None).malloc_trim(0); print(json.dumps([kept - before, kept - rss()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    kept, unneeded = json.loads(done.stdout)
+    assert unneeded < kept / 10

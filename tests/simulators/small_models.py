@@ -128,6 +128,22 @@ def crashing_regression(depth: int = 100_000) -> onnx.ModelProto:
     return _graph("crashing", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [])
 
 
+def wooded_regression(trees: int = 100_000) -> onnx.ModelProto:
+    """prediction = V + the sum of so many trees with one question each: reading it takes more than having it."""
+    branch = [1, 0, 0] * trees
+    forest = helper.make_node(
+        "TreeEnsembleRegressor", ["AT"], ["forest"], domain="ai.onnx.ml", n_targets=1,
+        nodes_treeids=[tree for tree in range(trees) for _ in range(3)], nodes_nodeids=[0, 1, 2] * trees,
+        nodes_featureids=[0] * 3 * trees, nodes_values=[0.5, 0.0, 0.0] * trees,
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"] * trees, nodes_truenodeids=branch,
+        nodes_falsenodeids=[2 * asks for asks in branch], nodes_missing_value_tracks_true=[0] * 3 * trees,
+        target_treeids=[tree for tree in range(trees) for _ in range(2)],
+        target_nodeids=[1, 2] * trees, target_ids=[0] * 2 * trees, target_weights=[1.0 / trees, 2.0 / trees] * trees,
+    )  # fmt: skip
+    nodes = [forest, helper.make_node("Add", ["forest", "V"], ["prediction"])]
+    return _graph("wooded", nodes, [_number(name) for name in NUMBERS], [_number("prediction")], [])
+
+
 def hungry_regression() -> onnx.ModelProto:
     """prediction = AT + the sum of max(V) ones: takes four bytes for each."""
     nodes = [

@@ -7,7 +7,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.graph.form import ROWS, TARGET_OPSET, TEXT_OPERATORS, TEXT_OPSET, serialize
+from trainer.graph.form import (
+    ROWS,
+    TARGET_OPSET,
+    TEXT_OPERATORS,
+    TEXT_OPSET,
+    TREE_OPERATOR,
+    TREE_OPSET,
+    serialize,
+)
 
 #: The oldest format that has the operator sets we write, so that old runtimes read it.
 IR_VERSION, TEXT_IR_VERSION = 8, 9
@@ -68,7 +76,11 @@ class GraphBuilder:
             self._move_axes()
         graph = helper.make_graph(self._nodes, "genba", self._inputs, self._outputs, self._constants)
         used = {node.domain for node in self._nodes} | {""}
-        versions = {**TARGET_OPSET, "": TEXT_OPSET if texts else TARGET_OPSET[""]}
+        trees = any(node.op_type == TREE_OPERATOR for node in self._nodes)
+        versions = {
+            "": TEXT_OPSET if texts else TARGET_OPSET[""],
+            "ai.onnx.ml": TREE_OPSET if trees else TARGET_OPSET["ai.onnx.ml"],
+        }
         opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items() if domain in used]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="genba")
         model.ir_version = TEXT_IR_VERSION if texts else IR_VERSION

@@ -9,6 +9,8 @@ TARGET_OPSET = {"": 17, "ai.onnx.ml": 3}
 #: That of graphs which take texts apart: such operators are no older.
 TEXT_OPSET = 20
 TEXT_OPERATORS = ("RegexFullMatch", "StringSplit")
+#: That of graphs with trees, of ai.onnx.ml: the operator before it takes more than twice the bytes.
+TREE_OPSET, TREE_OPERATOR = 5, "TreeEnsemble"
 ROWS = "rows"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from simulators.first_settings import first_settings
 
@@ -89,6 +90,45 @@ def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: in
         found = result_of(bag(pieces[:many]), hard)
         assert found.shape == (len(hard), shape.outputs)
         np.testing.assert_allclose(found, np.mean(wanted[:many], axis=0), atol=2e-5, rtol=1e-4)
+
+
+def lone_leaf(values: list[float]) -> TreePiece:
+    """A tree without a question."""
+    none, width = np.zeros(1, dtype=np.int64), len(values)
+    return TreePiece(
+        none, none, np.zeros(1, np.float32), none, none, none == 1, none == 0, np.array([values], np.float32), none,
+        np.arange(width, dtype=np.float64), "none",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("name", ["lightgbm", "catboost", "forest"])
+def test_trees_are_the_same_in_one_operator_and_in_several(
+    name: str, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = FAMILIES[name]
+    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
+    settings = first_settings(name, shape)
+    if not settings:
+        pytest.skip(f"{name} is not installed")
+    rows = table(classes, 1, missing=True)
+    model = family.fit(settings[0], {"rounds": 20}, rows, None, shape, 1)
+    piece = bag([model.piece(), model.piece()])
+    whole = result_of(piece, rows.matrix)
+    monkeypatch.setattr("trainer.pieces.trees.LOADED_AT_ONCE", 5000)
+    builder = GraphBuilder([("matrix", FLOAT)], width=WIDTH)
+    builder.output(piece.write(builder, "matrix"), "result", FLOAT, ["rows", "outputs"])
+    graph = onnx.load_from_string(builder.finish())
+    assert sum(node.op_type == "TreeEnsemble" for node in graph.graph.node) >= 3
+    np.testing.assert_allclose(result_of(piece, rows.matrix), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("values", [[3.0], [1.0, 2.0, 5.0]])
+def test_a_tree_may_be_a_lone_leaf(values: list[float]) -> None:
+    matrix = table(0, 1, missing=True).matrix
+    wanted = np.tile(np.array(values) + np.arange(len(values)), (ROWS, 1))
+    np.testing.assert_allclose(result_of(lone_leaf(values), matrix), wanted)
+    np.testing.assert_allclose(result_of(bag([lone_leaf(values)] * 2), matrix), wanted)
 
 
 @pytest.mark.parametrize("classes", [0, 3])
