@@ -11,14 +11,14 @@ class Member(msgspec.Struct, frozen=True):
     Attributes:
         settled: what it found out while it was tried, such as the number of rounds.
         weight: its share of the mean; those of all members add up to one.
-        bags: the parts of the rows that a fit of its own each learned from, whose mean it is; none: all rows, one fit.
+        seeds: of each fit, what is added to the run's seed; of several fits the mean counts.
     """
 
     family: str
     parameters: dict[str, str | int | float | bool | None]
     settled: dict[str, Any]
     weight: float
-    bags: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -34,12 +34,10 @@ class Recipe(msgspec.Struct, frozen=True):
     """A weighted mean of models, its temperature, and the rows that it learned from.
 
     Attributes:
-        bags: into how many parts the rows were divided; a fit of a bag learned from all but one.
         rows: rows drawn to learn from, None: all.
     """
 
     members: tuple[Member, ...]
-    bags: int
     rows: int | None = None
     temperature: float = 1.0
     decision: Decision | None = None

@@ -252,8 +252,7 @@ def _candidates(
         progress("trying the members of the recipe", 0.1)
         members = request.recipe.members
         tried = try_members(workers, members, metric)
-        bagged = any(member.bags for member in members)
-        return Candidates(tried, truth, metric, (tried, [member.weight for member in members]), bagged)
+        return Candidates(tried, truth, metric, members)
     spent, search_s = folder.spent_s, request.budget_s - watch.finish_s
 
     def left_s() -> float:
@@ -265,8 +264,10 @@ def _candidates(
         left_s if request.timed else None,
         search_s,
         request.trials,
-        prepared.division.bags,
+        prepared.division.fits,
         TRIAL_SHARE * request.budget_s,
+        request.limits,
+        request.prefer,
         interrupted,
     )
     journal = Journal(folder.journal, request.seed)

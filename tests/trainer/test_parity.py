@@ -68,7 +68,7 @@ def matrix() -> list[tuple[str, int, str]]:
 @pytest.mark.parametrize(("family", "start", "target"), matrix())
 def test_every_family_is_proven(plant: pd.DataFrame, family: str, start: int, target: str, bagged: bool) -> None:
     checked = check_table(plant.drop(columns=["yield", "fault"]).assign(y=targets(plant)[target]), "y", None)
-    division = dataclasses.replace(divide_rows(checked, 60.0, 0)[0], parts=1, bags=3)
+    division = dataclasses.replace(divide_rows(checked, 60.0, 0)[0], parts=1)
     cases = make_cases(checked.features, division.held_out)
     material = make_material(checked, division, cases, 0)
     parameters = dict(first_settings(family, material.shape)[start])
@@ -76,8 +76,8 @@ def test_every_family_is_proven(plant: pd.DataFrame, family: str, start: int, ta
     metric = metric_named(METRIC[material.shape.task])
     with one_thread():
         tried = try_out(bench, family, parameters, metric.name, np.inf)
-    member = Member(family, tried.parameters, tried.settled, 1.0, (0, 1) if bagged else ())
-    recipe = Recipe((member,), division.bags, temperature=1.2)
+    member = Member(family, tried.parameters, tried.settled, 1.0, (0, 1) if bagged else (0,))
+    recipe = Recipe((member,), temperature=1.2)
     with one_thread():
         proven = fit_and_prove(checked, material, cases, recipe, InlineWorkers(bench), None, lambda done, of: None)
     assert [case.name for case in proven.certificate.cases] == ["held-out", "missing", "unseen", "edges"]

@@ -89,7 +89,7 @@ def test_another_entry_of_the_front_is_made_without_a_search(
     chosen = read_candidate(tmp_path / "o")
     assert chosen.lineage.recipe is not None
     assert (chosen.lineage.metric_asked, read_candidate(made[0]).lineage.metric_asked) == ("mae", "mae")
-    told = [[(one.family, one.bags) for one in recipe.members] for recipe in (chosen.lineage.recipe, front[-1])]
+    told = [[(one.family, one.seeds) for one in recipe.members] for recipe in (chosen.lineage.recipe, front[-1])]
     assert told[0] == told[1]
     assert genba.main(["reproduce", str(tmp_path / "o"), "--data", str(made[1])]) == 0
     wrong = ["choose", str(made[0]), "99", "--data", str(made[1]), "--out", str(tmp_path / "none")]

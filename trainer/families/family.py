@@ -61,7 +61,7 @@ class Family(Protocol):
         name: as reports call it.
         matrix: what it learns from.
         simplicity: how hard it is to see through, and how much there is of it; the lesser wins ties.
-        bagged: several, each fitted on another part of the rows, are better than one fitted on all.
+        bagged: the mean of several fits, each from another seed, is better than one.
     """
 
     name: str

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from protocols.card import Front, Interpretable
-from protocols.recipe import Recipe
+from protocols.recipe import Member, Recipe
 from trainer.errors import ExportError, LimitsError, ParityError, SearchFailedError
 from trainer.footprint import measure_footprint
 from trainer.golden import golden_bytes
@@ -72,15 +74,13 @@ class Candidates:
     """What there is to choose from: finished trials, and what they were to predict.
 
     Attributes:
-        members: release the mean of these trials with these weights; None: whatever is best.
-        bagged: as bags, where they can be.
+        members: release the mean of these, in the order of the trials; None: whatever is best.
     """
 
     trials: Sequence[Tried]
     truth: Array
     metric: Metric
-    members: tuple[Sequence[Tried], Sequence[float]] | None = None
-    bagged: bool = True
+    members: tuple[Member, ...] | None = None
 
 
 def choose(
@@ -93,14 +93,15 @@ def choose(
         SearchFailedError: none could be fitted on all rows.
         ParityError: none could be proven.
     """
-    bags = len(prepared.material.bags) or 1
     truth, metric = candidates.truth, candidates.metric
     limits, prefer = request.limits, request.prefer
     if candidates.members is not None:
         limits, prefer = Limits(), "best"  # who names the members has seen what they take
-        offered = [choice_of(*candidates.members, bags if candidates.bagged else 1, truth, metric)]
+        weights = [member.weight for member in candidates.members]
+        fits = max(len(member.seeds) for member in candidates.members)
+        offered = [choice_of(candidates.trials, weights, fits, truth, metric)]
     else:
-        offered = choices(candidates.trials, truth, metric, bags)
+        offered = choices(candidates.trials, truth, metric, prepared.division.fits)
     allowed = ranked(offered, limits, prefer)
     if not allowed:
         raise LimitsError(limits, _nearest(offered, limits))
@@ -112,6 +113,8 @@ def choose(
         if boards is not None and not boards.may_fit(choice):
             continue
         selected = _selected(request, prepared, choice, truth)
+        if candidates.members is not None:  # some fits of theirs may be missing
+            selected = replace(selected, recipe=msgspec.structs.replace(selected.recipe, members=candidates.members))
         try:
             proven = fit_recipe(prepared, selected.recipe, fitting.sooner(choice.write_s()))
         except (ExportError, ParityError, SearchFailedError) as error:
@@ -194,7 +197,7 @@ def front_recipes(request: TrainRequest, prepared: Prepared, found: Found, truth
 
 def _selected(request: TrainRequest, prepared: Prepared, choice: Choice, truth: Array) -> Selected:
     division, classes = prepared.division, prepared.checked.target.classes
-    return select(choice, truth, classes, request.costs, division.bags, division.drawn)
+    return select(choice, truth, classes, request.costs, division.drawn)
 
 
 def _in_turn(allowed: Sequence[Choice]) -> list[Choice]:

@@ -12,7 +12,7 @@ from trainer.graph.encoded import encode, encode_case
 from trainer.guardrails.check import CheckedTable
 from trainer.guardrails.rail import Guardrail
 from trainer.search.material import Material
-from trainer.splitting import Layout, divide, draw, folds, usable_folds
+from trainer.splitting import Layout, divide, draw, usable_folds
 
 Rows = np.ndarray[Any, Any]
 
@@ -24,8 +24,8 @@ FOLDS_SHARE, PROCESSORS = 0.12, 2
 TRIAL_SHARE = 0.25
 #: Folds of tables with at most so many rows, of larger ones, and where time is short; one is a part held back.
 FOLDS, LARGE_FOLDS, SHORT_FOLDS = ((300, 10), (1000, 8)), 5, (3, 1)
-#: Fits of a bag, at most, and rows from which one fit is as good.
-BAGS, BAG_ROWS = 5, 60_000
+#: Fits of a model whose seed matters, and rows from which one fit is as good.
+FITS, ONE_FIT_ROWS = 3, 60_000
 #: Fewer rows than this are never left out.
 LEAST_ROWS = 2000
 
@@ -36,14 +36,14 @@ class Division:
 
     Attributes:
         parts: folds of the search.
-        bags: fits of a bagged model in the end.
+        fits: of a model whose seed matters, in the end.
         drawn: how many rows the search was limited to, None: all.
     """
 
     learn: Rows
     held_out: Rows
     parts: int
-    bags: int
+    fits: int
     drawn: int | None
 
 
@@ -69,23 +69,23 @@ def divide_rows(
     allowed = [next((folds for rows, folds in FOLDS if limit <= rows), LARGE_FOLDS), *SHORT_FOLDS]
     fit_s = slow * nominal_fit_s(limit, shape)
     parts = next((one for one in allowed if one * fit_s <= FOLDS_SHARE * budget_s * PROCESSORS), 1)
-    bags = 1 if parts == 1 or limit > BAG_ROWS else min(max(parts, 3), BAGS)
+    fits = 1 if parts == 1 or limit > ONE_FIT_ROWS else FITS
     if limit == len(learn):
-        return Division(learn, held_out, parts, bags, None), []
+        return Division(learn, held_out, parts, fits, None), []
     seen = f"{len(learn)} rows to learn from are too many for a budget of {budget_s:g} s"
     newest = checked.ordered and checked.target.task == "regression"
     done = f"learned from {limit} of them, " + ("the newest" if newest else "drawn by the seed")
     override = f"--budget {math.ceil(budget_s * len(learn) / limit)}s"
     rail = Guardrail("budget", "alerted", (seen,), done, override)
-    return Division(draw(learn, checked, limit, seed), held_out, parts, bags, limit), [rail]
+    return Division(draw(learn, checked, limit, seed), held_out, parts, fits, limit), [rail]
 
 
-def divided_again(checked: CheckedTable, seed: int, bags: int, drawn: int | None) -> Division:
+def divided_again(checked: CheckedTable, seed: int, drawn: int | None) -> Division:
     """Return the division that a recipe was made with, for fitting it once more."""
     learn, held_out = divide(checked, seed)
     if drawn is not None:
         learn = draw(learn, checked, drawn, seed)
-    return Division(learn, held_out, 1, bags, drawn)
+    return Division(learn, held_out, 1, 1, drawn)
 
 
 def make_material(checked: CheckedTable, division: Division, cases: tuple[Case, ...], seed: int) -> Material:
@@ -96,7 +96,6 @@ def make_material(checked: CheckedTable, division: Division, cases: tuple[Case, 
     learn = division.learn
     layout = Layout(task, None if groups is None else groups[learn], checked.ordered)
     found = [(learn[seen], learn[unseen]) for seen, unseen in usable_folds(codes[learn], layout, seed, division.parts)]
-    final = np.sort(np.concatenate([learn, division.held_out]))
     rows = encode(checked.features)
     return Material(
         rows=rows,
@@ -104,21 +103,10 @@ def make_material(checked: CheckedTable, division: Division, cases: tuple[Case, 
         shape=shape_of(checked),
         folds=tuple(found),
         held_out=division.held_out,
-        bags=_bags(codes, final, Layout(task, None if groups is None else groups[final]), seed, division.bags),
-        final=final,
+        final=np.sort(np.concatenate([learn, division.held_out])),
         cases=tuple(encode_case(case, rows) for case in cases),
         seed=seed,
     )
-
-
-def _bags(codes: Rows, final: Rows, layout: Layout, seed: int, bags: int) -> tuple[Rows, ...]:
-    """All rows but one part in each; every class is in each."""
-    if bags == 1:
-        return ()
-    made = [np.sort(final[seen]) for seen, _ in folds(codes[final], layout, seed, bags)]
-    classes = len(np.unique(codes[final])) if layout.task == "classification" else 0
-    whole = [bag for bag in made if not classes or len(np.unique(codes[bag])) == classes]
-    return tuple(whole[:bags]) if len(whole) > 1 else ()
 
 
 def nominal_fit_s(rows: int, shape: Shape) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from protocols.recipe import Member
 from trainer.errors import SearchFailedError
-from trainer.families import FAMILIES, Parameters, Rows, Settled
+from trainer.families import FAMILIES, Parameters, Settled
 from trainer.graph.encoded import Array
 from trainer.pieces import Piece, bag
 from trainer.search.trial import Bench
@@ -34,20 +34,16 @@ class FittedMember:
     answers: tuple[Array, ...]
 
 
-def fit_one(bench: Bench, family_name: str, parameters: Parameters, settled: Settled, bag_place: int) -> Fitted:
-    """Fit one model; run in a worker.
+def fit_one(bench: Bench, family_name: str, parameters: Parameters, settled: Settled, seed: int) -> Fitted:
+    """Fit one model on all rows; run in a worker.
 
     Args:
-        bag_place: which bag of rows it learns from; -1: all that there are.
+        seed: added to the run's.
     """
     family, material = FAMILIES[family_name], bench.material
     _, rows, cases = bench.matrices.final(family.matrix)
-    learn = rows
-    if bag_place >= 0:
-        places = np.searchsorted(material.final, material.bags[bag_place])
-        learn = Rows(rows.matrix[places], rows.target[places])
-    seed = material.seed + max(bag_place, 0)
-    (model,), _ = family.settle([family.fit(parameters, settled, learn, None, material.shape, seed)], settled)
+    fitted = family.fit(parameters, settled, rows, None, material.shape, material.seed + seed)
+    (model,), _ = family.settle([fitted], settled)
     return Fitted(model.piece(), tuple(model.predict(case).astype(np.float64) for case in cases))
 
 
@@ -59,7 +55,7 @@ def fit_members(
 ) -> list[FittedMember]:
     """Fit every member, the weightiest first; those that are not done in time are left out.
 
-    A bag of which some fits are done is a smaller bag.
+    Of several fits those count that are done.
 
     Args:
         left_s: asked for the seconds that are left; None: as long as it takes.
@@ -69,11 +65,11 @@ def fit_members(
         SearchFailedError: none could be fitted.
     """
     order = sorted(range(len(members)), key=lambda place: -members[place].weight)
-    jobs = [(place, bag_place) for place in order for bag_place in (members[place].bags or (-1,))]
+    jobs = [(place, seed) for place in order for seed in members[place].seeds]
     tickets: dict[int, tuple[int, int]] = {}
-    for place, bag_place in jobs:
+    for place, seed in jobs:
         one = members[place]
-        tickets[workers.start(fit_one, one.family, one.parameters, one.settled, bag_place)] = (place, bag_place)
+        tickets[workers.start(fit_one, one.family, one.parameters, one.settled, seed)] = (place, seed)
     done: dict[tuple[int, int], Fitted] = {}
     failures: list[str] = []
     while tickets and (left_s is None or left_s() > 0 or not done):
@@ -92,7 +88,7 @@ def fit_members(
     for place, member in enumerate(members):
         mine = [job for job in jobs if job[0] == place and job in done]
         if mine:
-            kept = msgspec.structs.replace(member, bags=tuple(bag_place for _, bag_place in mine if bag_place >= 0))
+            kept = msgspec.structs.replace(member, seeds=tuple(seed for _, seed in mine))
             fitted.append(_member(kept, [done[job] for job in mine]))
     if not fitted:
         raise SearchFailedError(failures)

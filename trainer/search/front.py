@@ -1,5 +1,6 @@
 """What a search may release: single models and means of several, what each costs on a device, and which is chosen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,10 @@ from trainer.metrics import Metric
 from trainer.search.ensembling import best_means, mean_output
 from trainer.search.trial import Tried
 
+#: What a choice must lose less to be worth twice the bytes, as a share of the loss, and bytes that nobody minds.
+DOUBLING, FREE_BYTES = 3e-3, 250_000
+#: What the mean of several fits loses less than one fit does, about, as a share of the loss; trials are single fits.
+FITS_GAIN = 3e-3
 #: Families that a person can read whole.
 READABLE = ("linear", "additive")
 #: Trials that an ensemble is chosen from, and of one family at most.
@@ -35,7 +40,7 @@ class Choice:
     Attributes:
         members: the trials in it.
         weights: of each; they add up to one.
-        bags: fits of each member that is bagged.
+        fits: of each member that is bagged.
         loss: on rows not learned from.
         risk: the same on rows that had no say in the choice either, as far as that is known: what choices compete by.
         latency_ms, size_bytes, memory_bytes: what it would take, from the trials' own graphs.
@@ -43,7 +48,7 @@ class Choice:
 
     members: tuple[Tried, ...]
     weights: tuple[float, ...]
-    bags: int
+    fits: int
     loss: float
     risk: float
     latency_ms: float
@@ -63,7 +68,7 @@ class Choice:
 
     def fit_s(self, processors: int = 1) -> float:
         """Seconds that fitting it takes at the least, from what the trials took: one fit is on one processor."""
-        every = sum(member.fit_s * (self.bags if FAMILIES[member.family].bagged else 1) for member in self.members)
+        every = sum(member.fit_s * (self.fits if FAMILIES[member.family].bagged else 1) for member in self.members)
         return max([every / processors, *(member.fit_s for member in self.members)])
 
     def write_s(self) -> float:
@@ -77,13 +82,13 @@ class Choice:
         return mean_output([member.held_out for member in self.members], np.array(self.weights))
 
 
-def choices(tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, *, quick: bool = False) -> list[Choice]:
+def choices(tried: Sequence[Tried], truth: Array, metric: Metric, fits: int, *, quick: bool = False) -> list[Choice]:
     """Return every choice, the least loss first.
 
     Args:
         tried: finished trials.
         truth: of the rows that they predicted.
-        bags: fits of a bagged member; each is offered alone too, where that is less.
+        fits: of a bagged member; one fit of each is offered, too.
         quick: for a first idea.
     """
     pool = _pool(tried)
@@ -91,7 +96,7 @@ def choices(tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, *, 
     outputs = [one.seen for one in pool]
     (alone,) = best_means(outputs, truth, metric, [1], quick=quick)
     for one in _best_of_families(pool):
-        found += [choice_of([one], [1.0], count, truth, metric, luck=alone.luck) for count in _counts([one], bags)]
+        found += [choice_of([one], [1.0], count, truth, metric, luck=alone.luck) for count in _counts([one], fits)]
     known: set[tuple[int, ...]] = set()
     for mean in best_means(outputs, truth, metric, SIZES, quick=quick) if len(pool) > 1 else ():
         places = [int(place) for place in np.flatnonzero(mean.weights)]
@@ -99,7 +104,7 @@ def choices(tried: Sequence[Tried], truth: Array, metric: Metric, bags: int, *, 
             known.add(tuple(places))
             members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
             found += [
-                choice_of(members, shares, count, truth, metric, luck=mean.luck) for count in _counts(members, bags)
+                choice_of(members, shares, count, truth, metric, luck=mean.luck) for count in _counts(members, fits)
             ]
     return sorted(found, key=lambda one: (one.loss, one.size_bytes))
 
@@ -121,8 +126,7 @@ def front(found: Sequence[Choice]) -> list[Choice]:
 def ranked(found: Sequence[Choice], limits: Limits, prefer: Prefer = "best") -> list[Choice]:
     """Return the choices within the limits, that to be released first.
 
-    The least risk wins; a simpler choice wins a tie. Of one mean the bag is better than a single fit, which the loss,
-    measured with single fits, does not show.
+    The least risk wins, where what is larger must be worth its bytes; a simpler choice wins a tie.
     """
     allowed = [one for one in found if limits.allow(one.latency_ms, one.size_bytes, one.memory_bytes)]
     if prefer == "readable":
@@ -133,22 +137,25 @@ def ranked(found: Sequence[Choice], limits: Limits, prefer: Prefer = "best") -> 
         return sorted(allowed, key=lambda one: (one.size_bytes, one.risk))
     if prefer == "fastest":
         return sorted(allowed, key=lambda one: (one.latency_ms, one.risk))
-    least = min(one.risk for one in allowed)
-    tied = [one for one in allowed if one.risk <= least + TIE * abs(least)]
-    tied.sort(key=lambda one: (one.simplicity, -one.bags, one.risk))
-    rest = sorted((one for one in allowed if one not in tied), key=lambda one: (one.risk, -one.bags))
-    return [*tied, *rest]
+    share = abs(min(one.risk for one in allowed))
+
+    def price(one: Choice) -> float:
+        return one.risk + DOUBLING * share * math.log2(1 + one.size_bytes / FREE_BYTES)
+
+    least = min(map(price, allowed))
+    tied = [one for one in allowed if price(one) <= least + TIE * share]
+    rest = [one for one in allowed if one not in tied]
+    return [*sorted(tied, key=lambda one: (one.simplicity, price(one))), *sorted(rest, key=price)]
 
 
-def _counts(members: Sequence[Tried], bags: int) -> list[int]:
-    """Where a member can be a bag, it can be one fit as well."""
-    return sorted({1, bags}) if any(FAMILIES[member.family].bagged for member in members) else [bags]
+def _counts(members: Sequence[Tried], fits: int) -> list[int]:
+    return sorted({1, fits}) if any(FAMILIES[member.family].bagged for member in members) else [1]
 
 
 def choice_of(
     members: Sequence[Tried],
     weights: Sequence[float],
-    bags: int,
+    fits: int,
     truth: Array,
     metric: Metric,
     *,
@@ -158,18 +165,19 @@ def choice_of(
 
     Args:
         weights: of the members; they sum to 1.
-        bags: fits of a bagged member.
+        fits: of a bagged member.
         truth: of the rows that the members predicted.
         luck: what the loss of the best of many is too low by.
     """
-    counts = [bags if FAMILIES[member.family].bagged else 1 for member in members]
+    counts = [fits if FAMILIES[member.family].bagged else 1 for member in members]
     size = sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
-    # Bags are one operator: the second and further ones cost less than the first.
+    # Several fits are one operator: the second and further ones cost less than the first.
     latency = GRAPH_MS + sum(
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
     )
     loss = metric.loss(truth, mean_output([member.seen for member in members], np.array(weights)))
-    return Choice(tuple(members), tuple(weights), bags, loss, loss + luck, latency, size, int(MEMORY_FACTOR * size))
+    risk = loss + luck - (FITS_GAIN * abs(loss) if max(counts) > 1 else 0.0)
+    return Choice(tuple(members), tuple(weights), fits, loss, risk, latency, size, int(MEMORY_FACTOR * size))
 
 
 def _pool(tried: Sequence[Tried]) -> list[Tried]:

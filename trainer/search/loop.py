@@ -18,9 +18,10 @@ from protocols.recipe import Member
 from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES, Parameters, Shape
 from trainer.graph.encoded import Array
+from trainer.limits import Limits, Prefer
 from trainer.metrics import Metric
 from trainer.search.ensembling import DRAWS
-from trainer.search.front import choices
+from trainer.search.front import choices, ranked
 from trainer.search.journal import Journal, Proposal
 from trainer.search.trial import Tried, try_out
 from trainer.workers import Ended, Workers
@@ -39,8 +40,8 @@ FIRST_TRIALS = 6
 LOOK_S = 0.1
 #: Room that fits get for taking longer with all rows and on a busy machine.
 SLOWER = 1.5
-#: What loses so much more than the best may be released as well, and the share of the time that the last fits may take.
-NEAR, REFIT_SHARE = 0.02, 0.3
+#: Any of so many may be the best when all is known, and the share of the time that the last fits may take.
+NEAR, REFIT_SHARE = 4, 0.3
 
 #: Told what is being tried, and the share that is done, 0 to 1.
 Progress = Callable[[str, float], None]
@@ -55,15 +56,18 @@ class Plan:
         budget_s: of the search, for the share that is done.
         trials: exactly so many, if given.
         trial_s: seconds that one trial may take once there is a model, where the clock decides.
-        bags: fits of each bagged member in the end.
+        fits: of each bagged member in the end.
+        limits, prefer: of what is released, for the time that its fits will take.
         interrupted: asked whether a person wants it to end.
     """
 
     left_s: Callable[[], float] | None
     budget_s: float
     trials: int | None = None
-    bags: int = 1
+    fits: int = 1
     trial_s: float = float("inf")
+    limits: Limits = field(default_factory=Limits)
+    prefer: Prefer = "best"
     interrupted: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -227,9 +231,9 @@ class Search:
         if len(self.journal.finished) % 4 and self._reserve_s:
             return self._reserve_s
         begun = time.monotonic()
-        found = choices(self.journal.finished, self.truth, self.metric, self.plan.bags, quick=True)
+        found = choices(self.journal.finished, self.truth, self.metric, self.plan.fits, quick=True)
         choosing_s = DRAWS * (time.monotonic() - begun)
-        near = [one for one in found if one.loss <= found[0].loss + NEAR * abs(found[0].loss)]
+        near = ranked(found, self.plan.limits, self.plan.prefer)[:NEAR] or found[:NEAR]
         longest = max(SLOWER * one.fit_s(self.workers.size) + one.write_s() for one in near)
         return min(longest + choosing_s, self.plan.budget_s * REFIT_SHARE)
 

@@ -26,8 +26,7 @@ class Material:
         target: float64, or places among the classes, shape (rows,).
         folds: positions to learn from and to validate on.
         held_out: positions that measure what the search chose.
-        bags: positions that one member of a bag learns from, for each member.
-        final: positions that a model learns from in the end where it is not bagged.
+        final: positions that a model learns from in the end.
         cases: rows of the proof.
         seed: of all models.
     """
@@ -37,7 +36,6 @@ class Material:
     shape: Shape
     folds: tuple[tuple[Array, Array], ...]
     held_out: Array
-    bags: tuple[Array, ...]
     final: Array
     cases: tuple[Encoded, ...]
     seed: int
@@ -50,12 +48,11 @@ def save_material(folder: Path, material: Material) -> None:
         save_encoded(folder / name, rows)
     np.save(folder / "target.npy", material.target)
     parts: dict[str, Any] = {"held_out": material.held_out, "final": material.final}
-    parts |= {f"bag{index}": bag for index, bag in enumerate(material.bags)}
     for index, (learn, validate) in enumerate(material.folds):
         parts |= {f"learn{index}": learn, f"validate{index}": validate}
     np.savez(folder / "parts.npz", **parts)
     shape = msgspec.to_builtins(material.shape)
-    about = {"shape": shape, "seed": material.seed, "folds": len(material.folds), "bags": len(material.bags)}
+    about = {"shape": shape, "seed": material.seed, "folds": len(material.folds)}
     (folder / "about.json").write_text(json.dumps({**about, "cases": len(material.cases)}))
 
 
@@ -69,7 +66,6 @@ def load_material(folder: Path) -> Material:
             shape=msgspec.convert(about["shape"], Shape),
             folds=tuple((parts[f"learn{i}"], parts[f"validate{i}"]) for i in range(about["folds"])),
             held_out=parts["held_out"],
-            bags=tuple(parts[f"bag{i}"] for i in range(about["bags"])),
             final=parts["final"],
             cases=tuple(load_encoded(folder / f"case{i}") for i in range(about["cases"])),
             seed=about["seed"],

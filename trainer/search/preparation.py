@@ -55,7 +55,7 @@ def prepare(request: TrainRequest, recipe: Recipe | None = None, pace: float | N
     # Where the number of trials is given, nothing depends on the clock.
     slow = (pace or slowness()) if request.timed and recipe is None else 1.0
     if recipe is not None:
-        division = divided_again(checked, request.seed, recipe.bags, recipe.rows)
+        division = divided_again(checked, request.seed, recipe.rows)
     else:
         division, rails = divide_rows(checked, request.budget_s, request.seed, slow)
     cases = make_cases(checked.features, division.held_out)

@@ -37,15 +37,12 @@ class Selected:
         return np.asarray(np.unique(target.values)[places])
 
 
-def select(
-    choice: Choice, truth: Array, classes: tuple[str, ...], costs: Costs | None, parts: int, drawn: int | None
-) -> Selected:
+def select(choice: Choice, truth: Array, classes: tuple[str, ...], costs: Costs | None, drawn: int | None) -> Selected:
     """Calibrate a choice and choose its threshold, both on rows not learned from.
 
     Args:
         truth: of the rows to validate on.
         classes: empty for a regression.
-        parts: that the rows were divided into for bags.
         drawn: rows that the search was limited to.
     """
     members = tuple(
@@ -54,24 +51,24 @@ def select(
             one.parameters,
             one.settled,
             float(f"{weight:.6g}"),
-            tuple(range(choice.bags)) if FAMILIES[one.family].bagged and choice.bags > 1 else (),
+            tuple(range(choice.fits if FAMILIES[one.family].bagged else 1)),
         )
         for one, weight in zip(choice.members, choice.weights, strict=True)
     )
     if not classes:
-        return Selected(Recipe(members, parts, drawn), choice.held_out()[:, 0])
+        return Selected(Recipe(members, drawn), choice.held_out()[:, 0])
     seen = choice.seen()
     temperature = fit_temperature(seen, truth)
     held_out = apply_temperature(choice.held_out(), temperature) if temperature != 1.0 else choice.held_out()
     if costs is None:
-        return Selected(Recipe(members, parts, drawn, temperature=temperature), held_out)
+        return Selected(Recipe(members, drawn, temperature=temperature), held_out)
     warm = apply_temperature(seen, temperature) if temperature != 1.0 else seen
     place = int(np.bincount(truth.astype(np.int64), minlength=2).argmin())
     if costs.positive is not None:
         place = classes.index(costs.positive)
     threshold, _ = cheapest_threshold(warm[:, place], np.asarray(truth) == place, costs.false_alarm, costs.miss)
     decision = Decision(classes[place], threshold, costs.false_alarm, costs.miss)
-    return Selected(Recipe(members, parts, drawn, temperature=temperature, decision=decision), held_out)
+    return Selected(Recipe(members, drawn, temperature=temperature, decision=decision), held_out)
 
 
 def of_fitted(selected: Selected, choice: Choice, recipe: Recipe) -> Selected:

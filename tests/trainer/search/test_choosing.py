@@ -81,7 +81,7 @@ def test_the_simplest_is_the_last_resort(
 ) -> None:
     linear, *others = candidates.trials
     poor = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0)
-    offered = choices([poor, *others], candidates.truth, candidates.metric, prepared.division.bags)
+    offered = choices([poor, *others], candidates.truth, candidates.metric, prepared.division.fits)
     assert "linear" not in {one.name for one in offered[:PROOFS]}
 
     def only_linear(blend: Blend, *args: object) -> bytes:
@@ -101,7 +101,8 @@ def test_figures_are_of_the_members_that_were_fitted_in_time(
     ticks = itertools.count()
     fitting = Fitting(InlineWorkers(bench), lambda: -1.0 if next(ticks) else 1.0, silent)
     trials = list(candidates.trials)
-    mean = dataclasses.replace(candidates, members=(trials, [1 / len(trials)] * len(trials)), bagged=False)
+    members = tuple(Member(one.family, one.parameters, one.settled, 1 / len(trials)) for one in trials)
+    mean = dataclasses.replace(candidates, members=members)
     found = choose(request_, prepared, mean, fitting, None)
     assert len(found.choice.members) > len(found.proven.recipe.members) == 1
     family = found.proven.recipe.members[0].family
@@ -111,10 +112,10 @@ def test_figures_are_of_the_members_that_were_fitted_in_time(
 
 def test_the_members_that_were_fitted_are_found_again_by_their_order(candidates: Candidates) -> None:
     choice = max(choices(candidates.trials, candidates.truth, candidates.metric, 1), key=lambda one: len(one.members))
-    selected = select(choice, candidates.truth, (), None, 1, None)
+    selected = select(choice, candidates.truth, (), None, None)
     kept = choice.members[1:]
     members = tuple(Member(one.family, one.parameters, one.settled, 1.0) for one in kept)
-    found = of_fitted(selected, choice, Recipe(members, 1))
+    found = of_fitted(selected, choice, Recipe(members))
     weights = np.array(choice.weights[1:]) / sum(choice.weights[1:])
     wanted = sum(weight * one.held_out[:, 0].astype(float) for weight, one in zip(weights, kept, strict=True))
     np.testing.assert_allclose(found.held_out, wanted, rtol=1e-6)

@@ -9,7 +9,7 @@ from trainer.graph.encoded import Array
 from trainer.limits import Limits
 from trainer.metrics import METRICS, metric_named
 from trainer.search.ensembling import best_means
-from trainer.search.front import TIE, choice_of, choices, front, ranked
+from trainer.search.front import DOUBLING, TIE, choice_of, choices, front, ranked
 from trainer.search.trial import Tried
 
 ROWS = 400
@@ -102,6 +102,31 @@ def test_the_simpler_model_wins_a_tie() -> None:
     assert ranked(choices([boosted, linear], wanted, RMSE, 1), Limits())[0].name == "linear"
     clearly = tried("linear", wanted + error * 1.1, wanted)
     assert ranked(choices([boosted, clearly], wanted, RMSE, 1), Limits())[0].name == "boosted"
+
+
+def test_a_larger_choice_must_be_worth_its_bytes() -> None:
+    wanted = truth()
+    error = np.random.default_rng(3).normal(0, 1, ROWS)
+
+    def released(size_bytes: int, worse: float) -> str:
+        small = tried("forest", wanted + error * (1 + worse), wanted, size_bytes=100_000)
+        large = tried("process", wanted + error, wanted, size_bytes=size_bytes)
+        return ranked([choice_of([one], [1.0], 1, wanted, RMSE) for one in (large, small)], Limits())[0].name
+
+    assert released(20_000_000, 2 * DOUBLING) == "forest"
+    assert released(20_000_000, 10 * DOUBLING) == "process"
+    assert released(200_000, 2 * DOUBLING) == "process"
+
+
+def test_several_fits_are_taken_where_they_are_small() -> None:
+    wanted = truth()
+    error = np.random.default_rng(3).normal(0, 1, ROWS)
+
+    def fits(size_bytes: int) -> int:
+        one = tried("network", wanted + error, wanted, size_bytes=size_bytes)
+        return ranked(choices([one], wanted, RMSE, 3), Limits())[0].fits
+
+    assert (fits(20_000), fits(20_000_000)) == (3, 1)
 
 
 def test_one_fit_is_on_one_processor() -> None:
