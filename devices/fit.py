@@ -3,6 +3,7 @@
 A static answer from the manifest, before anything is fetched. What only running the model shows is preflight's.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -16,6 +17,8 @@ from protocols.onnx_file import custom_operators
 
 _MB = 1024 * 1024
 _OPSET_FIELDS = {"": "opset", "ai.onnx": "opset", "ai.onnx.ml": "opset_ml"}
+#: Operators that came to ONNX Runtime later than the operator set that they are of.
+_SINCE = {"ai.onnx.ml.TreeEnsemble": (1, 21)}
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ def fit(manifest: Manifest, profile: Profile, probe: Probe, *, allow_fallback: b
     reasons += [
         *_profile_reasons(manifest, profile),
         *_opset_reasons(manifest, probe),
-        *_operator_reasons(manifest),
+        *_operator_reasons(manifest, probe),
         *_processor_reasons(manifest, probe),
         *_memory_reasons(manifest, profile, probe),
         *_disk_reasons(manifest, profile, probe),
@@ -118,10 +121,21 @@ def _opset_reasons(manifest: Manifest, probe: Probe) -> Iterator[str]:
             )
 
 
-def _operator_reasons(manifest: Manifest) -> Iterator[str]:
+def _operator_reasons(manifest: Manifest, probe: Probe) -> Iterator[str]:
     custom = custom_operators(manifest.operators)
     if custom:
         yield f"needs the custom operators {_listed(custom[:5])}, which no ONNX Runtime has by itself"
+    for operator, since in _SINCE.items():
+        if operator in manifest.operators and probe.onnxruntime and _release(probe.onnxruntime) < since:
+            yield (
+                f"needs the operator {operator}, which ONNX Runtime has since {since[0]}.{since[1]}, and the installed "
+                f"one is {probe.onnxruntime}; update it"
+            )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _processor_reasons(manifest: Manifest, probe: Probe) -> Iterator[str]:

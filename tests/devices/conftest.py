@@ -11,7 +11,7 @@ from devices.probe import Probe
 from devices.runtime import Runtime
 
 MB = 1024 * 1024
-RUNTIME = Runtime("1.20.1", ("CPUExecutionProvider",), 21, 4)
+RUNTIME = Runtime("1.20.1", ("CPUExecutionProvider",), 21, 5)
 PI = Probe(
     arch="aarch64",
     system="Debian GNU/Linux 12 (bookworm)",
@@ -24,7 +24,7 @@ PI = Probe(
     onnxruntime="1.20.1",
     providers=("CPUExecutionProvider",),
     opset=21,
-    opset_ml=4,
+    opset_ml=5,
 )
 
 

@@ -37,7 +37,7 @@ def test_a_kernel_that_holds_no_memory_limit_is_warned_of_with_the_boards_own_re
     ("fields", "machine", "reason"),
     [
         ({"opset": {"": 24}}, {}, "opset 24 of ai.onnx, and the installed ONNX Runtime 1.20.1 reads up to 21"),
-        ({"opset": {"ai.onnx": 21, "ai.onnx.ml": 9}}, {}, "opset 9 of ai.onnx.ml, and .* reads up to 4"),
+        ({"opset": {"ai.onnx": 21, "ai.onnx.ml": 9}}, {}, "opset 9 of ai.onnx.ml, and .* reads up to 5"),
         ({"profiles": ("x86", "x86-cuda")}, {}, "released for x86, x86-cuda, not for raspberry-pi-4"),
         (
             {"footprint": Footprint(600 * MB, 1.0, 1.0, "x")},
@@ -54,6 +54,11 @@ def test_a_kernel_that_holds_no_memory_limit_is_warned_of_with_the_boards_own_re
         ({"providers": {CUDA: TIGHT}}, {}, "proven on CUDAExecutionProvider; profile raspberry-pi-4 has CPUExecution"),
         ({"inputs": (TensorSpec("n", "int64"),)}, {}, "input 'n' is int64"),
         ({"operators": ("Add", "acme.press.Fold")}, {}, r"custom operators acme\.press\.Fold, which no"),
+        (
+            {"operators": ("ai.onnx.ml.TreeEnsemble",)},
+            {},
+            r"TreeEnsemble, which ONNX Runtime has since 1\.21, .* 1\.20\.1",
+        ),
         ({"cpu_features": ("asimd", "sve")}, {"cpu_features": ("asimd",)}, r"with sve, and this one \(.*\) has asimd"),
         ({}, {"providers": ()}, "none of CPUExecutionProvider can be used here"),
         ({}, {"onnxruntime": None, "runtime_fault": "not installed"}, "ONNX Runtime: not installed"),

@@ -1,7 +1,7 @@
 """A model in the framework that made it, in a process of its own: a crash, a hang or a missing package is one line.
 
-`python -m trainer.foreign.original KIND PATH` is the child. It answers JSON lines on stdin with JSON lines on what was
-its stdout; arrays go through files in a folder that both know.
+`python -m trainer.foreign.original KIND PATH BYTES` is the child, which may have so much memory. It answers JSON lines on
+stdin with JSON lines on what was its stdout; arrays go through files in a folder that both know.
 """
 
 import json
@@ -24,9 +24,13 @@ import onnx
 from trainer.errors import ImportRefusedError
 from trainer.foreign.kinds import NAMES, Found
 from trainer.foreign.makers.form import Array, Known, maker_of
+from trainer.workers.memory import cap_memory
+from trainer.workers.sizes import default_memory_bytes
 
 #: Seconds that a framework gets to start, load and convert; and to answer a case.
 CONVERT_S, ANSWER_S = 600.0, 300.0
+#: Address space beyond the memory that is free: what frameworks reserve and do not use.
+MARGIN_BYTES = 2**31
 
 
 class OriginalRefusesError(ValueError):
@@ -48,8 +52,10 @@ class Original:
     def __enter__(self) -> "Original":
         self._folder = tempfile.TemporaryDirectory(prefix="genba-")
         self._said = Path(self._folder.name, "stderr").open("w+b")
+        self._limit_bytes = default_memory_bytes(1) + MARGIN_BYTES
+        of = self._found.kind, str(self._found.path), str(self._limit_bytes)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "trainer.foreign.original", self._found.kind, str(self._found.path)],
+            [sys.executable, "-P", "-m", "trainer.foreign.original", *of],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=_environment(),
         )  # fmt: skip
         try:
@@ -129,6 +135,11 @@ class Original:
                 f"{name} is {article}: this needs the package {answer['missing']!r}, which is not installed: "
                 f"pip install 'genba[{extra}]'"
             )
+        if "starved" in answer:
+            return ImportRefusedError(
+                f"{name} asks for more than {self._limit_bytes >> 20} MiB of memory in its framework, "
+                f"and no more is free here"
+            )
         if "refused" in answer:
             return ImportRefusedError(f"{name}: {answer['refused']}")
         code = self._process.wait()
@@ -144,9 +155,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def main(kind: str, path: str) -> None:
+def main(kind: str, path: str, limit_bytes: str) -> None:
     """The child."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    cap_memory(int(limit_bytes))
     talk = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a framework prints must not get between the answers
     maker: Any = None
@@ -165,6 +177,8 @@ def main(kind: str, path: str) -> None:
             said: dict[str, Any] = {"ok": done}
         except ModuleNotFoundError as error:
             said = {"missing": (error.name or str(error)).split(".")[0]}
+        except MemoryError:
+            said = {"starved": True}
         except Exception as error:  # whatever a framework raises is its word on the model
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             said = {"rows" if asked["do"] == "answer" else "refused": reason}

@@ -29,8 +29,8 @@ TIE = 5e-4
 GRAPH_MS = 0.01
 #: Seconds that a byte of a graph takes to be written, proven and measured, about; of small graphs that is nothing.
 WRITE_S = 1.5e-7
-#: Bytes of memory that a byte of model takes in a session, about; measured exactly in the end.
-MEMORY_FACTOR = 3.0
+#: Bytes of memory that a session takes, and each byte of trees and of other models in it, about; measured in the end.
+SESSION_BYTES, TREE_MEMORY, OTHER_MEMORY = 10_000_000, 20.0, 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,8 +176,12 @@ def choice_of(
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
     )
     loss = metric.loss(truth, mean_output([member.seen for member in members], np.array(weights)))
+    memory = SESSION_BYTES + sum(
+        member.size_bytes * count * (TREE_MEMORY if FAMILIES[member.family].matrix == "raw" else OTHER_MEMORY)
+        for member, count in zip(members, counts, strict=True)
+    )
     risk = loss + luck - (FITS_GAIN * abs(loss) if max(counts) > 1 else 0.0)
-    return Choice(tuple(members), tuple(weights), fits, loss, risk, latency, size, int(MEMORY_FACTOR * size))
+    return Choice(tuple(members), tuple(weights), fits, loss, risk, latency, size, int(memory))
 
 
 def _pool(tried: Sequence[Tried]) -> list[Tried]:

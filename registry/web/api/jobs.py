@@ -56,6 +56,8 @@ def _training(body: JobBody) -> dict[str, object]:
     if body.dataset is None or not body.target:
         missing = "dataset" if body.dataset is None else "target"
         raise RequestRefusedError(missing, "is missing; a training needs it (POST /api/v1/datasets gives the dataset)")
+    if body.target in body.drop:
+        raise RequestRefusedError("drop", f"names {body.target!r}, which is the target")
     context().catalogue.datasets.describe(body.dataset)
     return {
         "model": body.model,
@@ -69,8 +71,15 @@ def _training(body: JobBody) -> dict[str, object]:
 
 
 def wishes(body: JobBody) -> TrainingWishes:
-    """Return what is wished of the training alone. Raises RequestRefusedError where a cost lacks the other."""
+    """Return what is wished of the training alone.
+
+    Raises:
+        RequestRefusedError: a cost lacks the other, or a column is both kept and dropped.
+    """
     found = TrainingWishes(**{name: getattr(body, name) for name in TrainingWishes.__struct_fields__})
+    both = [name for name in found.keep if name in found.drop]
+    if both:
+        raise RequestRefusedError("drop", f"names {both[0]!r}, and so does keep; name it in one of them")
     given = found.false_alarm_cost, found.miss_cost
     if (None in given) and (given, found.positive) != ((None, None), None):
         missing = "false_alarm_cost" if found.false_alarm_cost is None else "miss_cost"

@@ -163,6 +163,8 @@ def test_a_training_takes_what_the_command_line_takes(api):
         ({"max_size_bytes": 0}, "max_size_bytes", "which is 0"),
         ({"miss_cost": 3}, "false_alarm_cost", "belong together"),
         ({"positive": "yes"}, "false_alarm_cost", "belong together"),
+        ({"drop": ["a", "b"]}, "drop", "names 'b', which is the target"),
+        ({"keep": ["a"], "drop": ["id", "a"]}, "drop", "names 'a', and so does keep"),
         ({"kind": "retrain", "group": "batch"}, "group", "keeps what its champion's user wished"),
     ],
 )

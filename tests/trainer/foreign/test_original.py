@@ -12,6 +12,7 @@ from trainer.foreign.original import Original
 CRASH = "import os\nos.abort()\n"
 HANG = "import time\ntime.sleep(60)\n"
 MISSING = "raise ModuleNotFoundError(\"No module named 'catboost'\", name='catboost')\n"
+HUNGRY = "import numpy\nnumpy.ones(1 << 28)\n"
 CHATTER = """
 print("CatBoost says hello", flush=True)
 
@@ -56,6 +57,14 @@ def test_a_framework_that_fails_is_one_line(
 def test_a_framework_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(original, "CONVERT_S", 5.0)
     with pytest.raises(ImportRefusedError, match="not done within 5 s"), opened(tmp_path, monkeypatch, HANG):
+        pass
+
+
+def test_a_framework_gets_no_more_memory_than_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(original, "default_memory_bytes", lambda size: 2**28)
+    monkeypatch.setattr(original, "MARGIN_BYTES", 2**30)
+    said = r"m\.cbm asks for more than 1280 MiB of memory in its framework"
+    with pytest.raises(ImportRefusedError, match=said), opened(tmp_path, monkeypatch, HUNGRY):
         pass
 
 

@@ -140,7 +140,7 @@ def test_one_fit_is_on_one_processor() -> None:
 
 def test_limits_exclude_what_is_beyond_any_of_them() -> None:
     found = choices(complementary(), truth(), RMSE, 1)
-    for limits in (Limits(latency_ms=0.03), Limits(size_bytes=10_000), Limits(memory_bytes=20_000)):
+    for limits in (Limits(latency_ms=0.03), Limits(size_bytes=10_000), Limits(memory_bytes=10_200_000)):
         assert {one.name for one in ranked(found, limits)} == {"linear"}, limits
     assert ranked(found, Limits(latency_ms=1e-6)) == []
     assert len(ranked(found, Limits())) == len(found)
