@@ -1,7 +1,7 @@
 """A model in the framework that made it, in a process of its own: a crash, a hang or a missing package is one line.
 
-`python -m trainer.foreign.original KIND PATH BYTES` is the child, which may have so much memory. It answers JSON lines on
-stdin with JSON lines on what was its stdout; arrays go through files in a folder that both know.
+`python -m trainer.foreign.original KIND PATH BYTES` is the child, which may have so much memory. It answers JSON lines
+on stdin with JSON lines on what was its stdout; arrays go through files in a folder that both know.
 """
 
 import json
