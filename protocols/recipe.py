@@ -11,14 +11,15 @@ class Member(msgspec.Struct, frozen=True):
     Attributes:
         settled: what it found out while it was tried, such as the number of rounds.
         weight: its share of the mean; those of all members add up to one.
-        seeds: of each fit, what is added to the run's seed; of several fits the mean counts.
+        seeds: of each fit, what is added to the run's seed; of several fits the mean counts. An older Genba gave none,
+            and fitted otherwise.
     """
 
     family: str
     parameters: dict[str, str | int | float | bool | None]
     settled: dict[str, Any]
     weight: float
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True):

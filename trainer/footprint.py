@@ -15,7 +15,7 @@ LIMIT_S = 60.0
 
 
 def measure_footprint(model: bytes, golden: bytes) -> Footprint:
-    """Return memory (added by the session) and latency of single rows.
+    """Return memory (the most that loading and serving adds) and latency of single rows.
 
     Raises:
         subprocess.SubprocessError: the process ended badly or took over a minute.

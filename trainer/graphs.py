@@ -10,6 +10,8 @@ from trainer.columns import Column
 
 Feed = dict[str, np.ndarray[Any, Any]]
 PROVIDER = "CPUExecutionProvider"
+#: Rows that a graph answers at once.
+PART_ROWS = 8192
 
 
 def open_graph(data: bytes, threads: int = 1) -> Any:
@@ -28,9 +30,13 @@ def to_feed(features: Sequence[Column], rows: np.ndarray[Any, Any] | None = None
 
 
 def run_graph(session: Any, feed: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    """Return the outputs in the graph's order."""
-    outputs: list[np.ndarray[Any, Any]] = session.run(None, dict(feed))
-    return outputs
+    """Return the outputs in the graph's order; many rows are run one part after the other, for what a graph takes."""
+    rows = max((len(values) for values in feed.values()), default=0)
+    parts = [
+        session.run(None, {name: values[begin : begin + PART_ROWS] for name, values in feed.items()})
+        for begin in range(0, max(rows, 1), PART_ROWS)
+    ]
+    return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 def followed_output(outputs: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

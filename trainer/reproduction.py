@@ -49,8 +49,10 @@ def reproduce_release(
         raise NotReproducedError(name, ["it was imported, not trained; its maker alone can make it again"])
     if problem := _other_data(manifest, data):
         raise NotReproducedError(name, [problem])
-    if manifest.lineage.recipe is None:
-        raise NotReproducedError(name, ["its lineage has no recipe: an older Genba made it, and can make it again"])
+    if manifest.lineage.recipe is None or not all(member.seeds for member in manifest.lineage.recipe.members):
+        raise NotReproducedError(
+            name, ["its lineage has no such recipe: an older Genba made it, and can make it again"]
+        )
     around = _surroundings(manifest)
     with tempfile.TemporaryDirectory(prefix="genba-reproduce-") as kept:
         graph = refit(_request(manifest, data), manifest.lineage.recipe, Path(kept), progress)
@@ -88,7 +90,7 @@ def choose_again(
         recipes = decode_report((folder / "report.json").read_bytes()).front
     except (OSError, msgspec.DecodeError) as error:
         raise CandidateError(f"{folder}: report.json cannot be read: train again") from error
-    if not recipes:
+    if not recipes or not all(member.seeds for recipe in recipes for member in recipe.members):
         raise CandidateError(f"{folder} has no front to choose from: it was imported, or an older Genba trained it")
     if not 1 <= entry <= len(recipes):
         raise CandidateError(f"{folder} has no entry {entry} on its front: give 1 to {len(recipes)}")

@@ -97,4 +97,6 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         help="with --device: where they are enrolled (default: GENBA_REGISTRY; its token is GENBA_TOKEN)",
     )  # fmt: skip
     limits.add_argument("--max-size", type=size, metavar="SIZE", help="of the graph, such as 500kB")
-    limits.add_argument("--max-memory", type=size, metavar="SIZE", help="that serving it adds, such as 64MB")
+    limits.add_argument(
+        "--max-memory", type=size, metavar="SIZE", help="that loading and serving it takes, such as 64MB"
+    )

@@ -40,7 +40,7 @@ def trained(family: str, task: Task = "regression", seed: int = 3) -> onnx.Model
     material = make_material(checked, division, cases, seed)
     parameters = dict(first_settings(family, material.shape)[0])
     settled = {"rounds": 100} if family == "boosted" else {}
-    recipe = Recipe((Member(family, parameters, settled, 1.0),))
+    recipe = Recipe((Member(family, parameters, settled, 1.0, (0,)),))
     with one_thread():
         proven = fit_and_prove(
             checked, material, cases, recipe, InlineWorkers(Bench(material)), None, lambda done, of: None

@@ -130,10 +130,8 @@ def shift(data: bytes, by: float) -> bytes:
     model = onnx.ModelProto.FromString(data)
     for node in model.graph.node:
         for attribute in node.attribute:
-            if attribute.name in ("base_values", "intercepts"):
-                attribute.floats[0] += by
-            elif attribute.name == "target_weights":
-                attribute.floats[:] = [value + by for value in attribute.floats]
+            if attribute.name == "leaf_weights":
+                attribute.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(attribute.t) + np.float32(by)))
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(by), tensor.name))

@@ -73,6 +73,16 @@ def test_a_release_without_a_recipe_is_its_makers_affair(made: tuple[Path, Path]
         reproduce_release(edited(made[0], tmp_path / "old", recipe=None), made[1])
 
 
+def test_a_recipe_of_an_older_genba_is_not_taken_for_a_new_one(made: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe = read_candidate(made[0]).lineage.recipe
+    assert recipe is not None
+    old = msgspec.structs.replace(
+        recipe, members=tuple(msgspec.structs.replace(one, seeds=()) for one in recipe.members)
+    )
+    with pytest.raises(NotReproducedError, match="an older Genba made it"):
+        reproduce_release(edited(made[0], tmp_path / "old", recipe=old), made[1])
+
+
 def test_an_imported_model_cannot_be_trained_again(made: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(NotReproducedError, match="it was imported"):
         reproduce_release(edited(made[0], tmp_path / "imported", trials=0), made[1])

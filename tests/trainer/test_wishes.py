@@ -32,7 +32,7 @@ def test_wishes_are_those_of_the_lineage_and_its_recipe() -> None:
         trials_asked=7,
         limits_asked=LimitsAsked(2.0, 500_000, None),
         prefer_asked="fastest",
-        recipe=Recipe((Member("linear", {}, {}, 1.0),), 1, decision=Decision("yes", 0.2, 1.0, 20.0)),
+        recipe=Recipe((Member("linear", {}, {}, 1.0, (0,)),), decision=Decision("yes", 0.2, 1.0, 20.0)),
     )
     found = wishes_of(msgspec.structs.replace(manifest, lineage=lineage))
     assert found == TrainingWishes(

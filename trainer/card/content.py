@@ -92,7 +92,8 @@ def _proof(manifest: Manifest) -> Iterator[str | Table]:
     footprint = manifest.footprint
     yield (
         f"One row takes {footprint.latency_p50_ms:.3g} ms in the median and {footprint.latency_p99_ms:.3g} ms at the "
-        f"99th percentile on {footprint.measured_on}; serving takes {footprint.memory_bytes / 1e6:.3g} MB of memory. "
+        f"99th percentile on {footprint.measured_on}; loading and serving it takes "
+        f"{footprint.memory_bytes / 1e6:.3g} MB of memory. "
         f"model.onnx has {manifest.files['model.onnx'].size_bytes / 1000:.3g} kB, SHA-256 {manifest.digest}."
     )
 

@@ -53,7 +53,7 @@ class Boosted(ByRounds):
     name = "boosted"
     matrix: MatrixKind = "raw"
     simplicity = 3
-    bagged = True
+    several_fits = False  # where every column is looked at, nothing is drawn
     interactions: Any = None
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
@@ -111,7 +111,6 @@ class Additive(Boosted):
 
     name = "additive"
     simplicity = 1
-    bagged = False  # one fit stays a sum that a person can read
     interactions = "no_interactions"
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:

@@ -46,7 +46,7 @@ class Cat(ByRounds):
     name = "catboost"
     matrix: MatrixKind = "raw"
     simplicity = 3
-    bagged = True
+    several_fits = True
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if find_spec("catboost") is None or shape.classes > MANY_CLASSES:

@@ -61,13 +61,13 @@ class Family(Protocol):
         name: as reports call it.
         matrix: what it learns from.
         simplicity: how hard it is to see through, and how much there is of it; the lesser wins ties.
-        bagged: the mean of several fits, each from another seed, is better than one.
+        several_fits: the mean of several fits, each from another seed, is better than one.
     """
 
     name: str
     matrix: MatrixKind
     simplicity: int
-    bagged: bool
+    several_fits: bool
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         """Return the settings that are tried first, the best known first; none where the family does not suit."""

@@ -58,7 +58,7 @@ class Forest(Plain):
     name = "forest"
     matrix: MatrixKind = "raw"
     simplicity = 4
-    bagged = False
+    several_fits = False
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         share = 0.6 if shape.task == "regression" else 0.3

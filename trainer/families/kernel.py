@@ -38,7 +38,7 @@ class Kernel(Plain):
     name = "kernel"
     matrix: MatrixKind = "smooth"
     simplicity = 3
-    bagged = False
+    several_fits = False
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         return [

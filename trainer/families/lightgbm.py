@@ -48,7 +48,7 @@ class Light(ByRounds):
     name = "lightgbm"
     matrix: MatrixKind = "raw"
     simplicity = 3
-    bagged = True
+    several_fits = True
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if find_spec("lightgbm") is None:
@@ -57,8 +57,8 @@ class Light(ByRounds):
         return [
             few,
             {"learning_rate": 0.03, "leaves": 24, "min_leaf": 4, "l2": 0.1, "share": 0.7, "rows": 0.7, "extra": True},
-            {"learning_rate": 0.06, "leaves": 16, "min_leaf": 10, "l2": 0.3, "share": 0.6, "rows": 1.0},
-            {"learning_rate": 0.1, "leaves": 31, "min_leaf": 20, "l2": 1e-3, "share": 1.0, "rows": 1.0},
+            {"learning_rate": 0.06, "leaves": 16, "min_leaf": 10, "l2": 0.3, "share": 0.6, "rows": 0.95},
+            {"learning_rate": 0.1, "leaves": 31, "min_leaf": 20, "l2": 1e-3, "share": 1.0, "rows": 0.95},
             {"learning_rate": 0.03, "leaves": 63, "min_leaf": 30, "l2": 5.0, "share": 0.5, "rows": 0.7},
             {"learning_rate": 0.03, "leaves": 4, "min_leaf": 3, "l2": 0.1, "share": 0.4, "rows": 0.6},
         ]
@@ -70,7 +70,7 @@ class Light(ByRounds):
             "min_leaf": trial.suggest_int("min_leaf", 2, 80, log=True),
             "l2": trial.suggest_float("l2", 1e-3, 30.0, log=True),
             "share": trial.suggest_float("share", 0.25, 1.0),
-            "rows": trial.suggest_float("rows", 0.5, 1.0),
+            "rows": trial.suggest_float("rows", 0.5, 0.95),
             "extra": trial.suggest_categorical("extra", [False, True]),
         }
 
@@ -91,7 +91,7 @@ class Light(ByRounds):
             "lambda_l2": parameters["l2"],
             "feature_fraction_bynode": parameters["share"],
             "bagging_fraction": parameters["rows"],
-            "bagging_freq": 1 if float(parameters["rows"] or 1.0) < 1.0 else 0,
+            "bagging_freq": 1,
             "extra_trees": bool(parameters.get("extra", False)),
             "seed": seed,
             "num_threads": 1,

@@ -51,7 +51,7 @@ class Linear(Plain):
     name = "linear"
     matrix: MatrixKind = "scaled"
     simplicity = 0
-    bagged = False
+    several_fits = False
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         return [{"strength": 1.0}, {"strength": 0.03}, {"strength": 30.0}]

@@ -34,7 +34,7 @@ class Neighbours(Plain):
     name = "neighbours"
     matrix: MatrixKind = "smooth"
     simplicity = 2
-    bagged = False
+    several_fits = False
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if shape.rows > 20 * MAX_ROWS:

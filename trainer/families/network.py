@@ -43,7 +43,7 @@ class Network(Plain):
     name = "network"
     matrix: MatrixKind = "smooth"
     simplicity = 3
-    bagged = True
+    several_fits = True
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if shape.rows >= MANY_ROWS:

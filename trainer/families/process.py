@@ -25,7 +25,7 @@ class Process(Plain):
     name = "process"
     matrix: MatrixKind = "smooth"
     simplicity = 3
-    bagged = False
+    several_fits = False
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if shape.task != "regression" or shape.rows > 4 * MAX_ROWS or shape.columns > MAX_COLUMNS:

@@ -51,7 +51,7 @@ class Extreme(ByRounds):
     name = "xgboost"
     matrix: MatrixKind = "raw"
     simplicity = 3
-    bagged = True
+    several_fits = True
 
     def starts(self, shape: Shape) -> Sequence[Parameters]:
         if find_spec("xgboost") is None:
@@ -65,7 +65,7 @@ class Extreme(ByRounds):
             "least_weight": trial.suggest_float("least_weight", 1e-2, 30.0, log=True),
             "l2": trial.suggest_float("l2", 1e-2, 30.0, log=True),
             "share": trial.suggest_float("share", 0.25, 1.0),
-            "rows": trial.suggest_float("rows", 0.5, 1.0),
+            "rows": trial.suggest_float("rows", 0.5, 0.95),
         }
 
     def fit(

@@ -17,7 +17,7 @@ from trainer.graph.form import (
     serialize,
 )
 
-#: The oldest format that has the operator sets we write, so that old runtimes read it.
+#: As old as may be, so that old runtimes read it.
 IR_VERSION, TEXT_IR_VERSION = 8, 9
 #: Operators whose axes became an input between our two operator sets.
 _AXES = ("ReduceMean", "ReduceSumSquare")

@@ -23,7 +23,7 @@ class MeanPiece:
 
 
 def bag(pieces: Sequence[Piece]) -> Piece:
-    """Return one piece for several; trees and networks become one operator and one network."""
+    """Return one piece for several; trees stay trees, and networks become one network."""
     if len(pieces) == 1:
         return pieces[0]
     trees = [piece for piece in pieces if isinstance(piece, TreePiece)]

@@ -1,4 +1,4 @@
-"""Trees: any number of them, bags of bags too, as one operator, or as few as load quickly.
+"""Trees: any number of them, bags of bags too, divided among operators where one would load slowly.
 
 Source: the operator TreeEnsemble of ai.onnx.ml 5, less than half the size of the one before it.
 """
@@ -19,6 +19,9 @@ from trainer.pieces.piece import Link, write_link, write_mean
 _SUM, _NONE, _AT_MOST = 1, 0, 0
 #: ONNX Runtime up to 1.32 reads an operator in a time that grows with its trees times its nodes: 0.1 s for so many.
 LOADED_AT_ONCE = 500_000_000
+#: Bytes that looking up takes in a row: of a tree's leaf, as a number and as a place, and of each of its values; and
+#: those that it may take at once, since a batch has thousands of rows.
+LEAF_BYTES, VALUE_BYTES, LOOKED_UP_AT_ONCE = 12, 4, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ class TreePiece:
     def _look_up(self, builder: GraphBuilder, matrix: str, begin: int, end: int) -> str:
         """Add what looks up the values of each tree's leaf and sums them, shape (rows, width)."""
         sums = []
-        for first, last in _groups(begin, end, self._nodes(begin, end)[1].sum()):
+        bytes_a_row = (end - begin) * (LEAF_BYTES + VALUE_BYTES * self.values.shape[1])
+        least = -(-bytes_a_row // LOOKED_UP_AT_ONCE)
+        for first, last in _groups(begin, end, self._nodes(begin, end)[1].sum(), least):
             nodes, sizes = self._nodes(first, last)
             leaf = self.leaf[nodes]
             tree = np.repeat(np.arange(last - first), sizes)[leaf]
@@ -122,9 +127,9 @@ class TreePiece:
 
     def _branching(self) -> "TreePiece":
         """The same with a question over two equal leaves for each lone leaf, which the operator cannot tell."""
-        sizes = np.diff(np.append(self.first, len(self.feature)))
-        lone = np.zeros(len(self.feature), dtype=bool)
-        lone[self.first[sizes == 1]] = True
+        root = np.zeros(len(self.feature), dtype=bool)
+        root[self.first] = True
+        lone = root & self.leaf
         if not lone.any():
             return self
         taken = np.repeat(np.arange(len(lone)), np.where(lone, 3, 1))
@@ -133,7 +138,7 @@ class TreePiece:
         leaf[asks], left[asks], right[asks] = False, 1, 2
         return replace(
             self,
-            first=np.cumsum([0, *np.where(sizes == 1, 3, sizes)[:-1]]),
+            first=self.first + 2 * np.cumsum(np.append(0, lone[self.first][:-1])),
             feature=np.where(asks, 0, self.feature[taken]),
             threshold=np.where(asks, 0.0, self.threshold[taken]),
             left=left,
@@ -177,9 +182,9 @@ def round_down(threshold: Array) -> Array:
     return rounded
 
 
-def _groups(begin: int, end: int, nodes: int) -> list[tuple[int, int]]:
+def _groups(begin: int, end: int, nodes: int, least: int = 1) -> list[tuple[int, int]]:
     """Divide trees among operators, as evenly as goes: (first, end) of each."""
-    count = int(np.clip((end - begin) * nodes // LOADED_AT_ONCE + 1, 1, end - begin))
+    count = int(np.clip((end - begin) * nodes // LOADED_AT_ONCE + 1, least, end - begin))
     bounds = np.linspace(begin, end, count + 1).astype(int).tolist()
     return list(pairwise(bounds))
 

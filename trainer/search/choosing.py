@@ -113,7 +113,7 @@ def choose(
         if boards is not None and not boards.may_fit(choice):
             continue
         selected = _selected(request, prepared, choice, truth)
-        if candidates.members is not None:  # some fits of theirs may be missing
+        if candidates.members is not None:  # with what they settled and the fits that they had
             selected = replace(selected, recipe=msgspec.structs.replace(selected.recipe, members=candidates.members))
         try:
             proven = fit_recipe(prepared, selected.recipe, fitting.sooner(choice.write_s()))

@@ -53,9 +53,7 @@ def fit_members(
     left_s: Callable[[], float] | None,
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[FittedMember]:
-    """Fit every member, the weightiest first; those that are not done in time are left out.
-
-    Of several fits those count that are done.
+    """Fit every member, the weightiest first, before any second fit of one; what is not done in time is left out.
 
     Args:
         left_s: asked for the seconds that are left; None: as long as it takes.
@@ -64,8 +62,9 @@ def fit_members(
     Raises:
         SearchFailedError: none could be fitted.
     """
-    order = sorted(range(len(members)), key=lambda place: -members[place].weight)
-    jobs = [(place, seed) for place in order for seed in members[place].seeds]
+    every = [(place, number) for place, member in enumerate(members) for number in range(len(member.seeds))]
+    every.sort(key=lambda job: (job[1], -members[job[0]].weight))
+    jobs = [(place, members[place].seeds[number]) for place, number in every]
     tickets: dict[int, tuple[int, int]] = {}
     for place, seed in jobs:
         one = members[place]

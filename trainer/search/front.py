@@ -40,9 +40,10 @@ class Choice:
     Attributes:
         members: the trials in it.
         weights: of each; they add up to one.
-        fits: of each member that is bagged.
-        loss: on rows not learned from.
-        risk: the same on rows that had no say in the choice either, as far as that is known: what choices compete by.
+        fits: of each member whose seed matters.
+        loss: on rows not learned from, of single fits.
+        risk: of that many fits, on rows that had no say in the choice either, as far as that is known: what choices
+            compete by.
         latency_ms, size_bytes, memory_bytes: what it would take, from the trials' own graphs.
     """
 
@@ -62,13 +63,13 @@ class Choice:
 
     @property
     def name(self) -> str:
-        if len(self.members) == 1:
-            return self.members[0].family
-        return f"mean of {len(self.members)}"
+        name = self.members[0].family if len(self.members) == 1 else f"mean of {len(self.members)}"
+        return name if self.fits == 1 else f"{name}, {self.fits} fits"
 
     def fit_s(self, processors: int = 1) -> float:
         """Seconds that fitting it takes at the least, from what the trials took: one fit is on one processor."""
-        every = sum(member.fit_s * (self.fits if FAMILIES[member.family].bagged else 1) for member in self.members)
+        counts = [self.fits if FAMILIES[member.family].several_fits else 1 for member in self.members]
+        every = sum(member.fit_s * count for member, count in zip(self.members, counts, strict=True))
         return max([every / processors, *(member.fit_s for member in self.members)])
 
     def write_s(self) -> float:
@@ -88,7 +89,7 @@ def choices(tried: Sequence[Tried], truth: Array, metric: Metric, fits: int, *, 
     Args:
         tried: finished trials.
         truth: of the rows that they predicted.
-        fits: of a bagged member; one fit of each is offered, too.
+        fits: of a member whose seed matters; one of each is offered, too.
         quick: for a first idea.
     """
     pool = _pool(tried)
@@ -110,10 +111,10 @@ def choices(tried: Sequence[Tried], truth: Array, metric: Metric, fits: int, *, 
 
 
 def front(found: Sequence[Choice]) -> list[Choice]:
-    """Return the choices that no other beats in loss, latency, size and memory alike."""
+    """Return the choices that no other beats in risk, latency, size and memory alike."""
 
     def figures(one: Choice) -> Array:
-        return np.array([one.loss, one.latency_ms, one.size_bytes, one.memory_bytes])
+        return np.array([one.risk, one.latency_ms, one.size_bytes, one.memory_bytes])
 
     kept: list[Choice] = []
     for one in found:
@@ -149,7 +150,7 @@ def ranked(found: Sequence[Choice], limits: Limits, prefer: Prefer = "best") -> 
 
 
 def _counts(members: Sequence[Tried], fits: int) -> list[int]:
-    return sorted({1, fits}) if any(FAMILIES[member.family].bagged for member in members) else [1]
+    return sorted({1, fits}) if any(FAMILIES[member.family].several_fits for member in members) else [1]
 
 
 def choice_of(
@@ -165,13 +166,13 @@ def choice_of(
 
     Args:
         weights: of the members; they sum to 1.
-        fits: of a bagged member.
+        fits: of a member whose seed matters.
         truth: of the rows that the members predicted.
         luck: what the loss of the best of many is too low by.
     """
-    counts = [fits if FAMILIES[member.family].bagged else 1 for member in members]
+    counts = [fits if FAMILIES[member.family].several_fits else 1 for member in members]
     size = sum(member.size_bytes * count for member, count in zip(members, counts, strict=True))
-    # Several fits are one operator: the second and further ones cost less than the first.
+    # Several fits are one piece: the second and further ones cost less than the first.
     latency = GRAPH_MS + sum(
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
     )
@@ -180,7 +181,8 @@ def choice_of(
         member.size_bytes * count * (TREE_MEMORY if FAMILIES[member.family].matrix == "raw" else OTHER_MEMORY)
         for member, count in zip(members, counts, strict=True)
     )
-    risk = loss + luck - (FITS_GAIN * abs(loss) if max(counts) > 1 else 0.0)
+    drawn = sum(weight for weight, count in zip(weights, counts, strict=True) if count > 1)
+    risk = loss + luck - FITS_GAIN * abs(loss) * drawn
     return Choice(tuple(members), tuple(weights), fits, loss, risk, latency, size, int(memory))
 
 

@@ -21,7 +21,7 @@ from trainer.graph.encoded import Array
 from trainer.limits import Limits, Prefer
 from trainer.metrics import Metric
 from trainer.search.ensembling import DRAWS
-from trainer.search.front import choices, ranked
+from trainer.search.front import Choice, choices, ranked
 from trainer.search.journal import Journal, Proposal
 from trainer.search.trial import Tried, try_out
 from trainer.workers import Ended, Workers
@@ -233,8 +233,11 @@ class Search:
         begun = time.monotonic()
         found = choices(self.journal.finished, self.truth, self.metric, self.plan.fits, quick=True)
         choosing_s = DRAWS * (time.monotonic() - begun)
-        near = ranked(found, self.plan.limits, self.plan.prefer)[:NEAR] or found[:NEAR]
-        longest = max(SLOWER * one.fit_s(self.workers.size) + one.write_s() for one in near)
+        near: dict[tuple[Tried, ...], Choice] = {}
+        for one in ranked(found, self.plan.limits, self.plan.prefer) or found:
+            near.setdefault(one.members, one)
+        some = itertools.islice(near.values(), NEAR)
+        longest = max(SLOWER * one.fit_s(self.workers.size) + one.write_s() for one in some)
         return min(longest + choosing_s, self.plan.budget_s * REFIT_SHARE)
 
     def _tell(self, proposal: Proposal) -> None:

@@ -51,7 +51,7 @@ def select(choice: Choice, truth: Array, classes: tuple[str, ...], costs: Costs 
             one.parameters,
             one.settled,
             float(f"{weight:.6g}"),
-            tuple(range(choice.fits if FAMILIES[one.family].bagged else 1)),
+            tuple(range(choice.fits if FAMILIES[one.family].several_fits else 1)),
         )
         for one, weight in zip(choice.members, choice.weights, strict=True)
     )

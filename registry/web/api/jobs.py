@@ -77,9 +77,9 @@ def wishes(body: JobBody) -> TrainingWishes:
         RequestRefusedError: a cost lacks the other, or a column is both kept and dropped.
     """
     found = TrainingWishes(**{name: getattr(body, name) for name in TrainingWishes.__struct_fields__})
-    both = [name for name in found.keep if name in found.drop]
-    if both:
-        raise RequestRefusedError("drop", f"names {both[0]!r}, and so does keep; name it in one of them")
+    for column in found.keep:
+        if column in found.drop:
+            raise RequestRefusedError("drop", f"names {column!r}, and so does keep; name it in one of them")
     given = found.false_alarm_cost, found.miss_cost
     if (None in given) and (given, found.positive) != ((None, None), None):
         missing = "false_alarm_cost" if found.false_alarm_cost is None else "miss_cost"

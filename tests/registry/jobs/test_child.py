@@ -217,7 +217,7 @@ def test_a_retraining_keeps_what_still_can_be_wished(make_candidate, tmp_path):
         trials_asked=9,
         limits_asked=LimitsAsked(2.0, 500_000, 64_000_000),
         quantise_asked=("int8",),
-        recipe=Recipe((Member("linear", {}, {}, 1.0),), 1, decision=Decision("yes", 0.2, 1.0, 20.0)),
+        recipe=Recipe((Member("linear", {}, {}, 1.0, (0,)),), decision=Decision("yes", 0.2, 1.0, 20.0)),
     )
     champion = msgspec.structs.replace(manifest, lineage=lineage)
     two = pd.DataFrame({manifest.target: ["yes", "no", None, "no"]})

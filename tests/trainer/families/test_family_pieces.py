@@ -1,6 +1,7 @@
 """Each family's piece is its model: on missing values, at thresholds and their float32 neighbours, in bags."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from trainer.graph.builder import FLOAT, GraphBuilder
 from trainer.graph.encoded import Array
 from trainer.graphs import open_graph
 from trainer.pieces import Piece, TreePiece, bag
+from trainer.pieces.trees import LEAF_BYTES, LOOKED_UP_AT_ONCE, VALUE_BYTES
 from trainer.search.calibration import apply_temperature, cheapest_threshold, fit_temperature
 
 WIDTH, ROWS = 4, 300
@@ -92,6 +94,39 @@ def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: in
         np.testing.assert_allclose(found, np.mean(wanted[:many], axis=0), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.several_fits])
+def test_where_several_fits_are_made_they_differ(name: str, classes: int) -> None:
+    family, rows = FAMILIES[name], table(classes, 1, missing=False)
+    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
+    settings = first_settings(name, shape)
+    if not settings:
+        pytest.skip(f"{name} is not installed")
+    for parameters in settings:
+        settled = {**family.prepare(parameters, rows, shape, 0), "rounds": 20}
+        first, other = (family.fit(parameters, settled, rows, None, shape, seed) for seed in (0, 1))
+        assert not np.array_equal(first.predict(rows.matrix), other.predict(rows.matrix)), parameters
+
+
+def test_a_batch_looks_up_no_more_at_once_than_memory_bears() -> None:
+    trees, width = 2000, 3
+    values = np.random.default_rng(0).random((2 * trees, width)).astype(np.float32)
+    none, nodes = np.zeros(3 * trees, dtype=np.int64), np.arange(3 * trees)
+    piece = TreePiece(
+        nodes[::3], none, none.astype(np.float32), none + 1, none + 2, none == 1, nodes % 3 > 0,
+        np.insert(values, np.arange(0, 2 * trees, 2), 0.0, axis=0), nodes[:trees] * 0, np.zeros(width), "none",
+    )  # fmt: skip
+    matrix = np.random.default_rng(1).normal(size=(4, WIDTH)).astype(np.float32)
+    side = (matrix[:, :1] > 0).astype(int)
+    wanted = np.where(side, values[1::2].sum(axis=0), values[0::2].sum(axis=0))
+    np.testing.assert_allclose(result_of(piece, matrix), wanted, rtol=1e-4)
+    builder = GraphBuilder([("matrix", FLOAT)], width=WIDTH)
+    piece.write(builder, "matrix")
+    each = [attribute.i for node in builder._nodes for attribute in node.attribute if attribute.name == "n_targets"]
+    assert sum(each) == trees
+    assert max(each) * (LEAF_BYTES + VALUE_BYTES * width) <= LOOKED_UP_AT_ONCE
+
+
 def lone_leaf(values: list[float]) -> TreePiece:
     """A tree without a question."""
     none, width = np.zeros(1, dtype=np.int64), len(values)
@@ -129,6 +164,19 @@ def test_a_tree_may_be_a_lone_leaf(values: list[float]) -> None:
     wanted = np.tile(np.array(values) + np.arange(len(values)), (ROWS, 1))
     np.testing.assert_allclose(result_of(lone_leaf(values), matrix), wanted)
     np.testing.assert_allclose(result_of(bag([lone_leaf(values)] * 2), matrix), wanted)
+
+
+@pytest.mark.parametrize("at_once", [2, 10**9])
+def test_a_lone_leaf_may_stand_among_trees(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.pieces.trees.LOADED_AT_ONCE", at_once)
+    rows = table(0, 1, missing=True)
+    shape = Shape("regression", ROWS, WIDTH, 0)
+    settings = first_settings("boosted", shape)[0]
+    model = FAMILIES["boosted"].fit(settings, {"rounds": 2}, rows, None, shape, 0)
+    grown, leaf = model.piece(), lone_leaf([6.0])
+    wanted = (model.predict(rows.matrix) * 2 + 6.0) / 4  # the mean of four sums, one of them 6 and one nothing more
+    pieces = [leaf, grown, replace(leaf, values=np.zeros((1, 1), np.float32)), grown]
+    np.testing.assert_allclose(result_of(bag(pieces), rows.matrix), wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [0, 3])

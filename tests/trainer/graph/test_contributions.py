@@ -133,7 +133,7 @@ def test_a_column_of_points_in_time_contributes_as_one(tmp_path: Path) -> None:
     load = np.random.default_rng(4).normal(size=600)
     output = 2.0 * load + 3.0 * (at.hour.to_numpy() >= 12) + np.random.default_rng(5).normal(0, 0.1, 600)
     table = pd.DataFrame({"at": at.strftime("%Y-%m-%d %H:%M:%S"), "load": load, "y": output})
-    recipe = Recipe((Member("additive", dict(FAMILIES["additive"].starts(SHAPE)[0]), {}, 1.0),), 3)
+    recipe = Recipe((Member("additive", dict(FAMILIES["additive"].starts(SHAPE)[0]), {}, 1.0, (0,)),))
     request = TrainRequest(table, "y", "line", recipe=recipe, validate="random", workers=1)
     manifest = train(request, tmp_path / "out")
     assert manifest.contributions is not None

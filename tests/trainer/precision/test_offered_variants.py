@@ -33,8 +33,8 @@ def sensors(rows: int = 600) -> pd.DataFrame:
 
 def released(out: Path, family: str, **options: Any) -> tuple[Report, Manifest]:
     """A model of one family, whose report says in words what it lists."""
-    member = Member(family, first_settings(family, Shape("regression", 600, 12, 0))[0], {}, 1.0)
-    request = TrainRequest(sensors(), "y", "line", budget_s=60, recipe=Recipe((member,), 5), **options)
+    member = Member(family, first_settings(family, Shape("regression", 600, 12, 0))[0], {}, 1.0, (0,))
+    request = TrainRequest(sensors(), "y", "line", budget_s=60, recipe=Recipe((member,)), **options)
     train(request, out)
     manifest, report = read_candidate(out), decode_report((out / "report.json").read_bytes())
     assert all(line in describe(report, manifest) for line in report.variants)

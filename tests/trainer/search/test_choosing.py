@@ -12,12 +12,14 @@ from simulators.inline_workers import FailingWorkers, InlineWorkers, train_inlin
 
 from protocols.recipe import Member, Recipe
 from trainer.errors import ExportError, LimitsError, SearchFailedError
+from trainer.families import Parameters
 from trainer.graph.blend import Blend, write_graph
 from trainer.limits import Limits
 from trainer.metrics import metric_named
 from trainer.report import decode_report
 from trainer.request import TrainRequest
 from trainer.search.choosing import PROOFS, Candidates, Fitting, choose
+from trainer.search.final_fit import fit_members
 from trainer.search.front import choices
 from trainer.search.preparation import Prepared, prepare
 from trainer.search.selection import of_fitted, select
@@ -25,6 +27,14 @@ from trainer.search.trial import Bench, try_out
 from trainer.train import train
 
 FOUND = ("linear", "process", "kernel", "lightgbm")
+
+
+def starts_of(prepared: Prepared) -> dict[str, Parameters]:
+    """The first settings of each family."""
+    best: dict[str, Parameters] = {}
+    for family, parameters in starts(prepared.material.shape):
+        best.setdefault(family, parameters)
+    return best
 
 
 def silent(text: str, share: float) -> None:
@@ -48,9 +58,7 @@ def bench(prepared: Prepared) -> Bench:
 
 @pytest.fixture(scope="module")
 def candidates(prepared: Prepared, bench: Bench) -> Candidates:
-    best = {}
-    for family, parameters in starts(prepared.material.shape):
-        best.setdefault(family, parameters)
+    best = starts_of(prepared)
     trials = [try_out(bench, name, best[name], "rmse", np.inf) for name in FOUND if name in best]
     truth = np.concatenate([prepared.material.target[validate] for _, validate in prepared.material.folds])
     return Candidates(trials, truth, metric_named("rmse"))
@@ -95,13 +103,30 @@ def test_the_simplest_is_the_last_resort(
     assert len(found.refused) == PROOFS - 1
 
 
+def test_every_member_is_fitted_before_any_is_fitted_twice(bench: Bench, candidates: Candidates) -> None:
+    ticks = itertools.count()
+    members = [Member(one.family, one.parameters, one.settled, 0.3, (0, 1, 2)) for one in candidates.trials[:3]]
+    fitted = fit_members(InlineWorkers(bench), members, lambda: 4.0 - next(ticks))
+    assert [one.member.seeds for one in fitted] == [(0, 1), (0,), (0,)]
+
+
+def test_what_a_recipe_names_is_fitted_from_its_seeds(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    network = try_out(bench, "network", starts_of(prepared)["network"], "rmse", np.inf)
+    member = Member(network.family, network.parameters, network.settled, 1.0, (0, 2))
+    named = Candidates([network], candidates.truth, candidates.metric, (member,))
+    found = choose(request_, prepared, named, Fitting(InlineWorkers(bench), None, silent), None)
+    assert found.proven.recipe.members == (member,)
+
+
 def test_figures_are_of_the_members_that_were_fitted_in_time(
     request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
 ) -> None:
     ticks = itertools.count()
     fitting = Fitting(InlineWorkers(bench), lambda: -1.0 if next(ticks) else 1.0, silent)
     trials = list(candidates.trials)
-    members = tuple(Member(one.family, one.parameters, one.settled, 1 / len(trials)) for one in trials)
+    members = tuple(Member(one.family, one.parameters, one.settled, 1 / len(trials), (0,)) for one in trials)
     mean = dataclasses.replace(candidates, members=members)
     found = choose(request_, prepared, mean, fitting, None)
     assert len(found.choice.members) > len(found.proven.recipe.members) == 1
@@ -114,7 +139,7 @@ def test_the_members_that_were_fitted_are_found_again_by_their_order(candidates:
     choice = max(choices(candidates.trials, candidates.truth, candidates.metric, 1), key=lambda one: len(one.members))
     selected = select(choice, candidates.truth, (), None, None)
     kept = choice.members[1:]
-    members = tuple(Member(one.family, one.parameters, one.settled, 1.0) for one in kept)
+    members = tuple(Member(one.family, one.parameters, one.settled, 1.0, (0,)) for one in kept)
     found = of_fitted(selected, choice, Recipe(members))
     weights = np.array(choice.weights[1:]) / sum(choice.weights[1:])
     wanted = sum(weight * one.held_out[:, 0].astype(float) for weight, one in zip(weights, kept, strict=True))

@@ -9,7 +9,7 @@ from trainer.graph.encoded import Array
 from trainer.limits import Limits
 from trainer.metrics import METRICS, metric_named
 from trainer.search.ensembling import best_means
-from trainer.search.front import DOUBLING, TIE, choice_of, choices, front, ranked
+from trainer.search.front import DOUBLING, FITS_GAIN, TIE, choice_of, choices, front, ranked
 from trainer.search.trial import Tried
 
 ROWS = 400
@@ -127,6 +127,25 @@ def test_several_fits_are_taken_where_they_are_small() -> None:
         return ranked(choices([one], wanted, RMSE, 3), Limits())[0].fits
 
     assert (fits(20_000), fits(20_000_000)) == (3, 1)
+
+
+def test_several_fits_earn_as_much_as_the_members_weigh_that_differ_by_them() -> None:
+    wanted = truth()
+    error = np.random.default_rng(3).normal(0, 1, ROWS)
+    both = [tried("forest", wanted + error, wanted), tried("network", wanted - 0.5 * error, wanted)]
+
+    def gain(weights: list[float]) -> float:
+        one, three = (choice_of(both, weights, fits, wanted, RMSE) for fits in (1, 3))
+        return (one.risk - three.risk) / one.loss
+
+    assert gain([0.9, 0.1]) == pytest.approx(0.1 * FITS_GAIN)
+    assert gain([0.1, 0.9]) == pytest.approx(0.9 * FITS_GAIN)
+
+
+def test_several_fits_stand_on_the_front_beside_one() -> None:
+    wanted = truth()
+    one = tried("network", wanted + np.random.default_rng(3).normal(0, 1, ROWS), wanted)
+    assert [choice.name for choice in front(choices([one], wanted, RMSE, 3))] == ["network", "network, 3 fits"]
 
 
 def test_one_fit_is_on_one_processor() -> None:
