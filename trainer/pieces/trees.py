@@ -21,7 +21,7 @@ _SUM, _NONE, _AT_MOST = 1, 0, 0
 LOADED_AT_ONCE = 500_000_000
 #: Bytes that looking up takes in a row: of a tree's leaf, as a number and as a place, and of each of its values; and
 #: those that it may take at once, since a batch has thousands of rows.
-LEAF_BYTES, VALUE_BYTES, LOOKED_UP_AT_ONCE = 12, 4, 4096
+LEAF_BYTES, VALUE_BYTES, LOOKED_UP_AT_ONCE = 12, 4, 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Plan:
         budget_s: of the search, for the share that is done.
         trials: exactly so many, if given.
         trial_s: seconds that one trial may take once there is a model, where the clock decides.
-        fits: of each bagged member in the end.
+        fits: of each member whose seed matters, in the end.
         limits, prefer: of what is released, for the time that its fits will take.
         interrupted: asked whether a person wants it to end.
     """
