@@ -29,12 +29,16 @@ from edge_agent.scoring.faults import BadRow, FaultFile
 from edge_agent.scoring.formats import form_of, open_sink
 
 ROWS = 12_000
-#: Scores with a place to go on from after every batch.
+#: Scores with a place to go on from after every batch; slowly enough to be killed before its end, where that is wanted.
 CHILD = """
-import sys
+import sys, time
 from pathlib import Path
 from edge_agent.scoring import Options, score_file
+from edge_agent.scoring.checkpoint import PartFiles
 release, source, out = map(Path, sys.argv[1:4])
+pause_s = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
+write = PartFiles.write
+PartFiles.write = lambda *given: (write(*given), time.sleep(pause_s))
 options = Options(on_error="skip", batch_rows=200, checkpoint_s=0.0, resume=True, threads=1)
 print(score_file(release, source, out, options).resumed_at)
 """
@@ -90,8 +94,8 @@ def read_result(path: Path) -> list[tuple[int, float]]:
 EXPECTED = [(row, 10.0 + 2 * (row % 40) - row % 7) for row in range(ROWS) if row % 1000]
 
 
-def start(release: Path, source: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, str(release), str(source), str(out)]
+def start(release: Path, source: Path, out: Path, pause_s: float = 0.005) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(release), str(source), str(out), str(pause_s)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -113,7 +117,7 @@ def killed_and_gone_on_with(release: Path, source: Path, out: Path, kills: int) 
         _, err = child.communicate()
         assert child.returncode == -signal.SIGKILL, err
         assert not out.exists()
-    last = start(release, source, out)
+    last = start(release, source, out, 0.0)
     resumed_at, err = last.communicate(timeout=60)
     assert last.returncode == 0, err
     return int(resumed_at)
