@@ -64,9 +64,11 @@ def matrix() -> list[tuple[str, int, str]]:
     return found
 
 
-@pytest.mark.parametrize("bagged", [False, True], ids=["one fit", "a bag"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["one fit", "two fits"])
 @pytest.mark.parametrize(("family", "start", "target"), matrix())
-def test_every_family_is_proven(plant: pd.DataFrame, family: str, start: int, target: str, bagged: bool) -> None:
+def test_every_family_is_proven(
+    plant: pd.DataFrame, family: str, start: int, target: str, seeds: tuple[int, ...]
+) -> None:
     checked = check_table(plant.drop(columns=["yield", "fault"]).assign(y=targets(plant)[target]), "y", None)
     division = dataclasses.replace(divide_rows(checked, 60.0, 0)[0], parts=1)
     cases = make_cases(checked.features, division.held_out)
@@ -76,7 +78,7 @@ def test_every_family_is_proven(plant: pd.DataFrame, family: str, start: int, ta
     metric = metric_named(METRIC[material.shape.task])
     with one_thread():
         tried = try_out(bench, family, parameters, metric.name, np.inf)
-    member = Member(family, tried.parameters, tried.settled, 1.0, (0, 1) if bagged else (0,))
+    member = Member(family, tried.parameters, tried.settled, 1.0, seeds)
     recipe = Recipe((member,), temperature=1.2)
     with one_thread():
         proven = fit_and_prove(checked, material, cases, recipe, InlineWorkers(bench), None, lambda done, of: None)

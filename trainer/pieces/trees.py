@@ -17,7 +17,7 @@ from trainer.pieces.piece import Link, write_link, write_mean
 
 #: Codes of the operator: what becomes of the leaves' weights, of their sum, and when a row goes left.
 _SUM, _NONE, _AT_MOST = 1, 0, 0
-#: ONNX Runtime up to 1.32 reads an operator in a time that grows with its trees times its nodes: 0.1 s for so many.
+#: ONNX Runtime 1.23 to 1.32 reads an operator in a time that grows with its trees times its nodes: 0.1 s for so many.
 LOADED_AT_ONCE = 500_000_000
 #: Bytes that looking up takes in a row: of a tree's leaf, as a number and as a place, and of each of its values; and
 #: those that it may take at once, since a batch has thousands of rows.

@@ -1,6 +1,6 @@
 """Each family's piece is its model: on missing values, at thresholds and their float32 neighbours, in bags."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from simulators.first_settings import first_settings
 
-from trainer.families import FAMILIES, Rows, Shape
+from trainer.families import FAMILIES, Parameters, Rows, Shape
 from trainer.families.rounds import GAIN, ByRounds, Stall
 from trainer.fitting import one_thread
 from trainer.graph.builder import FLOAT, GraphBuilder
@@ -38,6 +38,18 @@ def table(classes: int, seed: int, *, missing: bool) -> Rows:
     if missing:
         matrix[random.random(matrix.shape) < 0.1] = np.nan
     return Rows(matrix, target)
+
+
+def shape_of(classes: int) -> Shape:
+    return Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
+
+
+def settings_of(name: str, shape: Shape) -> Sequence[Parameters]:
+    """The first settings of a family; a test skips where it has none."""
+    settings = first_settings(name, shape)
+    if not settings:
+        pytest.skip(f"{name} is no family for this task, or is not installed")
+    return settings
 
 
 def result_of(piece: Piece, matrix: Array) -> Array:
@@ -73,12 +85,10 @@ def hard_rows(pieces: list[Piece], rows: Rows, *, missing: bool) -> Array:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: int) -> None:
     family = FAMILIES[name]
-    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
+    shape = shape_of(classes)
     missing = family.matrix == "raw"
     models: list[Any] = []
-    settings = first_settings(name, shape)
-    if not settings:
-        pytest.skip(f"{name} is no family for this task, or is not installed")
+    settings = settings_of(name, shape)
     parameters = settings[0]
     for seed in range(3):
         rows = table(classes, seed, missing=missing)
@@ -98,10 +108,8 @@ def test_a_piece_and_bags_of_it_give_what_the_models_give(name: str, classes: in
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.several_fits])
 def test_where_several_fits_are_made_they_differ(name: str, classes: int) -> None:
     family, rows = FAMILIES[name], table(classes, 1, missing=False)
-    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
-    settings = first_settings(name, shape)
-    if not settings:
-        pytest.skip(f"{name} is not installed")
+    shape = shape_of(classes)
+    settings = settings_of(name, shape)
     for parameters in settings:
         settled = {**family.prepare(parameters, rows, shape, 0), "rounds": 20}
         first, other = (family.fit(parameters, settled, rows, None, shape, seed) for seed in (0, 1))
@@ -142,10 +150,8 @@ def test_trees_are_the_same_in_one_operator_and_in_several(
     name: str, classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     family = FAMILIES[name]
-    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
-    settings = first_settings(name, shape)
-    if not settings:
-        pytest.skip(f"{name} is not installed")
+    shape = shape_of(classes)
+    settings = settings_of(name, shape)
     rows = table(classes, 1, missing=True)
     model = family.fit(settings[0], {"rounds": 20}, rows, None, shape, 1)
     piece = bag([model.piece(), model.piece()])
@@ -170,7 +176,7 @@ def test_a_tree_may_be_a_lone_leaf(values: list[float]) -> None:
 def test_a_lone_leaf_may_stand_among_trees(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.pieces.trees.LOADED_AT_ONCE", at_once)
     rows = table(0, 1, missing=True)
-    shape = Shape("regression", ROWS, WIDTH, 0)
+    shape = shape_of(0)
     settings = first_settings("boosted", shape)[0]
     model = FAMILIES["boosted"].fit(settings, {"rounds": 2}, rows, None, shape, 0)
     grown, leaf = model.piece(), lone_leaf([6.0])
@@ -183,10 +189,8 @@ def test_a_lone_leaf_may_stand_among_trees(at_once: int, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_same_settings_and_rows_give_the_same_piece(name: str, classes: int) -> None:
     family, rows = FAMILIES[name], table(classes, 1, missing=False)
-    shape = Shape("classification" if classes else "regression", ROWS, WIDTH, classes)
-    settings = first_settings(name, shape)
-    if not settings:
-        pytest.skip(f"{name} is no family for this task, or is not installed")
+    shape = shape_of(classes)
+    settings = settings_of(name, shape)
 
     def graph() -> bytes:
         settled = {**family.prepare(settings[0], rows, shape, 5), "rounds": 20}
@@ -211,10 +215,8 @@ def test_boosting_ends_where_the_patience_gains_hardly_anything() -> None:
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if isinstance(family, ByRounds)])
 def test_boosted_families_stop_when_the_validation_rows_say_so(name: str) -> None:
     family, rows = FAMILIES[name], table(0, 1, missing=False)
-    shape = Shape("regression", ROWS, WIDTH, 0)
-    settings = first_settings(name, shape)
-    if not settings:
-        pytest.skip(f"{name} is not installed")
+    shape = shape_of(0)
+    settings = settings_of(name, shape)
     noise = Rows(rows.matrix, np.random.default_rng(5).normal(0, 1, ROWS))
     model = family.fit({**settings[0], "learning_rate": 0.3}, {}, rows, noise, shape, 0)
     assert 1 <= len(model.curve) < 200

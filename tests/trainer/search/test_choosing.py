@@ -118,6 +118,11 @@ def test_what_a_recipe_names_is_fitted_from_its_seeds(
     named = Candidates([network], candidates.truth, candidates.metric, (member,))
     found = choose(request_, prepared, named, Fitting(InlineWorkers(bench), None, silent), None)
     assert found.proven.recipe.members == (member,)
+    first, both = (
+        fit_members(InlineWorkers(bench), [Member("network", network.parameters, {}, 1.0, seeds)], None)[0]
+        for seeds in ((0,), (0, 2))
+    )
+    assert not np.array_equal(first.answers[0], both.answers[0])
 
 
 def test_figures_are_of_the_members_that_were_fitted_in_time(
