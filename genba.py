@@ -122,12 +122,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _call(VERBS[name], rest)
     except GenbaError as error:
-        return _fail(str(error), 1)
+        return _fail(_told(error, str(error)), 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt as error:
+        return _fail(_told(error, "interrupted"), 130)
 
 
 def bundle(argv: list[str]) -> int:
@@ -301,6 +301,10 @@ def _explained(extra: str | None) -> Iterator[None]:
 
 
 _OURS = ("protocols", "devices", "edge_agent", "trainer", "registry", "rehearsal")
+
+
+def _told(error: BaseException, text: str) -> str:
+    return "; ".join([text, *getattr(error, "__notes__", ())])
 
 
 def _fail(text: str, status: int) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from protocols.manifest import Prefer
 
-__all__ = ["Costs", "Limits", "Prefer", "described"]
+__all__ = ["UNLIMITED", "Costs", "Limits", "Prefer", "described"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,10 @@ class Limits:
 
     def __str__(self) -> str:
         return described(self.latency_ms, self.size_bytes, self.memory_bytes)
+
+
+#: Anything is allowed.
+UNLIMITED = Limits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,16 +197,18 @@ def _front_lines(report: Report) -> list[str]:
     lines: list[str] = []
     card = report.card
     if card is not None and len(card.front) > 1:
+        shown = [(place, one) for place, one in enumerate(card.front, 1) if place <= SHOWN or one.chosen]
         lines += [
             "",
-            f"the front: less {loss_of(report)}, latency, size and memory have their price (* is released, another by "
-            "`genba choose`)",
+            f"the front: less {loss_of(report)}, latency, size and memory (estimated) have their price (* is released, "
+            "another by `genba choose`)",
         ]
         lines += [
             f"  {place} {'*' if one.chosen else ' '} {one.name:<11} {loss_of(report)} {one.loss:<9.4g} "
-            f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.3g} kB"
-            for place, one in enumerate(card.front[:SHOWN], 1)
+            f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.3g} kB  {one.memory_bytes / 1e6:>4.3g} MB"
+            for place, one in shown
         ]
+        lines += [f"  and {len(card.front) - len(shown)} more in card.html"] * (len(card.front) > len(shown))
     if card is not None and card.interpretable is not None:
         readable = card.interpretable
         price = (

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from protocols.card import Card
 from protocols.manifest import Manifest
+from protocols.recipe import Recipe
 from protocols.wishes import wishes_of
 from trainer.candidate import read_candidate
 from trainer.errors import CandidateError, NotReproducedError
 from trainer.lineage import code_version, pins
 from trainer.report import decode_report
 from trainer.request import TrainRequest, wished
+from trainer.search.choosing import Earlier
 from trainer.tables import file_digest, read_table, table_digest
 from trainer.train import refit, train
 
@@ -87,9 +90,10 @@ def choose_again(
     """
     manifest = read_candidate(folder)
     try:
-        recipes = decode_report((folder / "report.json").read_bytes()).front
+        report = decode_report((folder / "report.json").read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         raise CandidateError(f"{folder}: report.json cannot be read: train again") from error
+    recipes = report.front
     if not recipes or not all(member.seeds for recipe in recipes for member in recipe.members):
         raise CandidateError(f"{folder} has no front to choose from: it was imported, or an older Genba trained it")
     if not 1 <= entry <= len(recipes):
@@ -103,7 +107,14 @@ def choose_again(
         author=manifest.author,
         latency_limit_ms=manifest.latency_limit_ms,
     )
-    return train(request, out, progress, force=force)
+    earlier = None if report.card is None else _with_chosen(report.card, recipes, entry)
+    return train(request, out, progress, force=force, earlier=earlier)
+
+
+def _with_chosen(card: Card, recipes: tuple[Recipe, ...], entry: int) -> Earlier:
+    """The front of a card with another entry released; its numbers stay."""
+    front = tuple(msgspec.structs.replace(one, chosen=place == entry) for place, one in enumerate(card.front, 1))
+    return Earlier(front, recipes, card.interpretable)
 
 
 def _request(manifest: Manifest, data: Path) -> TrainRequest:

@@ -28,7 +28,7 @@ from trainer.graph.blend import write_graph
 from trainer.graph.featurizer import feature_names
 from trainer.graphs import open_graph
 from trainer.guardrails.rail import Guardrail
-from trainer.limits import Limits
+from trainer.limits import UNLIMITED, Limits
 from trainer.lineage import code_version, pins
 from trainer.metrics import METRIC, METRICS, Metric, metric_named
 from trainer.precision.offers import VARIANT_S, offer_variants
@@ -37,6 +37,7 @@ from trainer.request import TrainRequest, check_request
 from trainer.search.boards import Boards
 from trainer.search.choosing import (
     Candidates,
+    Earlier,
     Fitting,
     Found,
     choose,
@@ -59,8 +60,8 @@ from trainer.workers.lasting import LastingWorkers
 
 Progress = Callable[[str, float], None]
 
-#: Seconds of the budget for proof, explanation and writing; at most this share of it.
-FINISH_S, FINISH_SHARE = 4.0, 0.4
+#: Seconds of the budget for proof, explanation and writing; at most this share of it, and of it for variants.
+FINISH_S, FINISH_SHARE, VARIANTS_SHARE = 4.0, 0.4, 0.3
 #: Share of that which the last fits may use as well.
 LATE_SHARE = 0.4
 #: Seconds that an explanation gets in any case.
@@ -80,7 +81,8 @@ class Stopwatch:
     ) -> None:
         self._timer, self._start = timer, timer() if begun is None else begun
         self._budget_s, self._interrupted, self._cut = budget_s, interrupted, False
-        self.finish_s = min(FINISH_S + more_s, FINISH_SHARE * budget_s)
+        self._variants_s = min(more_s, VARIANTS_SHARE * budget_s)
+        self.finish_s = min(FINISH_S, FINISH_SHARE * budget_s) + self._variants_s
 
     @property
     def elapsed_s(self) -> float:
@@ -97,14 +99,18 @@ class Stopwatch:
         """Seconds until every model should be fitted."""
         return self.budget_s - self.finish_s - self.elapsed_s
 
+    def left_s(self) -> float:
+        """Seconds until the end."""
+        return self.budget_s - self.elapsed_s
+
     def late_s(self) -> float:
         """Seconds that fits may take longer than that: what is left is enough for a short description."""
-        return LATE_SHARE * min(FINISH_S, self.finish_s)
+        return LATE_SHARE * (self.finish_s - self._variants_s)
 
     def explaining_over(self, share: float) -> Callable[[], bool]:
         """A question that turns true when this share of the time that is left is gone, but not at once."""
         begun = self.elapsed_s
-        return lambda: self.elapsed_s > begun + max(EXPLAIN_S, (self.budget_s - begun) * share)
+        return lambda: self.elapsed_s > begun + max(EXPLAIN_S, (self.budget_s - self._variants_s - begun) * share)
 
 
 def train(
@@ -118,6 +124,7 @@ def train(
     interrupted: Callable[[], bool] = lambda: False,
     begun: float | None = None,
     nursery: Nursery | None = None,
+    earlier: Earlier | None = None,
     clock: Callable[[], float] = time.time,
     timer: Callable[[], float] = time.monotonic,
 ) -> Manifest:
@@ -133,6 +140,7 @@ def train(
         interrupted: asked whether the search is to end with what it has.
         begun: when the budget began, by `timer`; None: now.
         nursery: of the workers, where one is warm already; it is closed in the end.
+        earlier: of a request with a recipe, the search that found it.
         clock: seconds since the epoch, for the manifest.
         timer: seconds that only rise, for the budget.
 
@@ -169,16 +177,17 @@ def train(
         workers.close()
         guardrails = (*prepared.guardrails, *alerts)
         progress("explaining and measuring", 0.92)
-        manifest, files, card = _describe(request, prepared, found, readable, watch, clock())
+        manifest, files, card = _describe(request, prepared, found, readable, earlier, watch, clock())
         asked = (request.quantise, request.variant_tolerance)
-        manifest, files, refused = offer_variants(*asked, manifest, files, prepared.cases)
+        ends = watch.left_s if request.timed else lambda: math.inf
+        manifest, files, refused = offer_variants(*asked, manifest, files, prepared.cases, ends)
         trials = [_tried_model(one) for one in sorted(found.trials, key=lambda one: one.loss or 0.0)]
         report = Report.of(guardrails, trials, found.refused, manifest, round(watch.elapsed_s, 2), card)
         report = msgspec.structs.replace(
             report,
             variants=refused,
             boards=tuple(boards.figures) if boards else (),
-            front=front_recipes(request, prepared, found, candidates.truth),
+            front=front_recipes(request, prepared, found, candidates.truth) if earlier is None else earlier.recipes,
         )
         told, title = sections(manifest, guardrails, card), f"Model card: {manifest.model}"
         cards = {"card.md": markdown(title, told), "card.html": html(title, told)}
@@ -270,7 +279,7 @@ def _candidates(
         request.prefer,
         interrupted,
     )
-    journal = Journal(folder.journal, request.seed)
+    journal = Journal(folder.journal, request.seed, plan.guiding)
     if journal.finished:
         seen = f"{len(journal.finished)} trials of this request were there from a run that was stopped or killed"
         alerts.append(Guardrail("resumed", "done", (seen,), "went on from them", "--anew"))
@@ -298,7 +307,13 @@ def _metric(request: TrainRequest, prepared: Prepared) -> Metric:
 
 
 def _describe(
-    request: TrainRequest, prepared: Prepared, found: Found, readable: bytes | None, watch: Stopwatch, now: float
+    request: TrainRequest,
+    prepared: Prepared,
+    found: Found,
+    readable: bytes | None,
+    earlier: Earlier | None,
+    watch: Stopwatch,
+    now: float,
 ) -> tuple[Manifest, dict[str, bytes], Card]:
     """Explain and measure the graph."""
     checked, division = prepared.checked, prepared.division
@@ -330,9 +345,9 @@ def _describe(
         explained,
         output=found.selected.held_out,
         answers=found.selected.answers(checked.target),
-        interpretable=interpretable(found),
+        interpretable=interpretable(found) if earlier is None else earlier.interpretable,
         loss_name=found.metric.loss_name,
-        front=shown_front(found),
+        front=shown_front(found) if earlier is None else earlier.front,
         fairness=prepared.fairness,
         interpretable_session=None if readable is None else open_graph(readable),
     )
@@ -379,6 +394,6 @@ def _lineage(request: TrainRequest, prepared: Prepared, found: Found) -> Lineage
 
 
 def _limits_asked(limits: Limits) -> LimitsAsked | None:
-    if limits == Limits():
+    if limits == UNLIMITED:
         return None
     return LimitsAsked(limits.latency_ms, limits.size_bytes, limits.memory_bytes)

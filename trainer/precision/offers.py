@@ -1,6 +1,7 @@
 """Variants of a trained model: made, measured beside it, and offered only where a device could gain by them."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from subprocess import SubprocessError
 
 from protocols.manifest import Manifest, Precision
@@ -9,8 +10,8 @@ from trainer.errors import ImportRefusedError
 from trainer.footprint import measure_footprint
 from trainer.precision.variants import VariantsAsked, add_variants
 
-#: Seconds of a budget for each of them: made, compared and measured.
-VARIANT_S = 4.0
+#: Seconds of a budget for each of them: made, compared and measured. With less than the least, it is not begun.
+VARIANT_S, LEAST_S = 4.0, 1.0
 #: Times that both graphs are measured, by turns; the best of each counts, since a busy machine only slows.
 TURNS = 2
 #: A variant that takes longer than this share of the model's time is slower; below, the measurement cannot tell.
@@ -23,16 +24,21 @@ def offer_variants(
     manifest: Manifest,
     files: Mapping[str, bytes],
     cases: Sequence[Case],
+    left_s: Callable[[], float] = lambda: math.inf,
 ) -> tuple[Manifest, dict[str, bytes], tuple[str, ...]]:
     """Return manifest and files with the variants that are offered, and in words why others are not.
 
     Args:
         tolerance: how far outputs may lie from the model's, in the output's unit; None: by precision.
         cases: rows of the proof; each variant is compared with model.onnx on all of them.
+        left_s: asked for the seconds that are left.
     """
     refused: list[str] = []
     whole = dict(files)
     for precision in precisions:
+        if left_s() < LEAST_S:
+            refused.append(f"{precision} is not offered: the time was over; give a larger --budget")
+            continue
         asked = VariantsAsked(manifest.model, made=(precision,), tolerance=tolerance)
         try:
             with_it, more = add_variants(asked, manifest, whole, cases)

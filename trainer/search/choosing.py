@@ -7,14 +7,21 @@ import msgspec
 
 from protocols.card import Front, Interpretable
 from protocols.recipe import Member, Recipe
-from trainer.errors import ExportError, LimitsError, ParityError, SearchFailedError
+from trainer.errors import (
+    ExportError,
+    LimitsError,
+    ParityError,
+    RequestError,
+    SearchFailedError,
+    TrainerError,
+)
 from trainer.footprint import measure_footprint
 from trainer.golden import golden_bytes
 from trainer.graph.blend import write_graph
 from trainer.graph.encoded import Array
 from trainer.graph.featurizer import feature_names
 from trainer.graphs import open_graph
-from trainer.limits import Limits, described
+from trainer.limits import UNLIMITED, Limits, Prefer, described
 from trainer.metrics import Metric
 from trainer.request import TrainRequest
 from trainer.search.boards import Boards
@@ -45,6 +52,9 @@ class Fitting:
         left_s = self.left_s
         return self if left_s is None else replace(self, left_s=lambda: left_s() - seconds)
 
+    def is_over(self) -> bool:
+        return self.left_s is not None and self.left_s() <= 0
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -70,6 +80,15 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier search came to, where another entry of its front is released now, without a search."""
+
+    front: tuple[Front, ...]
+    recipes: tuple[Recipe, ...]
+    interpretable: Interpretable | None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """What there is to choose from: finished trials, and what they were to predict.
 
@@ -90,28 +109,27 @@ def choose(
 
     Raises:
         LimitsError: no choice is within the limits.
+        RequestError: no board measured any, or none of them takes what was tried.
         SearchFailedError: none could be fitted on all rows.
         ParityError: none could be proven.
     """
     truth, metric = candidates.truth, candidates.metric
     limits, prefer = request.limits, request.prefer
     if candidates.members is not None:
-        limits, prefer = Limits(), "best"  # who names the members has seen what they take
+        limits, prefer = UNLIMITED, "best"  # who names the members has seen what they take
         weights = [member.weight for member in candidates.members]
         fits = max(len(member.seeds) for member in candidates.members)
         offered = [choice_of(candidates.trials, weights, fits, truth, metric)]
     else:
-        offered = choices(candidates.trials, truth, metric, prepared.division.fits)
-    allowed = ranked(offered, limits, prefer)
-    if not allowed:
-        raise LimitsError(limits, _nearest(offered, limits))
+        offered = choices(candidates.trials, truth, metric, prepared.division.fits, limits)
+    waiting = ranked(offered, limits, prefer)
+    if not waiting:
+        raise _none_allowed(offered, limits, prefer)
     refused: list[str] = []
     unfitted: list[SearchFailedError] = []
-    for choice in allowed if boards is not None else _in_turn(allowed):
-        if len(refused) == PROOFS:
-            break
-        if boards is not None and not boards.may_fit(choice):
-            continue
+    while waiting and len(refused) < PROOFS:
+        choice = _next(waiting, len(refused), hurried=fitting.is_over())
+        waiting = [one for one in waiting if one is not choice]
         selected = _selected(request, prepared, choice, truth)
         if candidates.members is not None:  # with what they settled and the fits that they had
             selected = replace(selected, recipe=msgspec.structs.replace(selected.recipe, members=candidates.members))
@@ -123,13 +141,19 @@ def choose(
             continue
         if why := _beyond(limits, choice, prepared, proven, fitting, boards):
             refused.append(f"{choice.name}: {why}")
+            waiting = [one for one in waiting if boards is None or boards.may_fit(one)]
             continue
         selected = of_fitted(selected, choice, proven.recipe)
         return Found(candidates.trials, offered, choice, selected, proven, tuple(refused), metric)
     if unfitted and len(unfitted) == len(refused):
         raise unfitted[-1]
-    if limits != Limits():
+    if limits != UNLIMITED:
         raise LimitsError(limits, "; ".join(refused) or _nearest(offered, limits))
+    if boards is not None and boards.figures:
+        raise RequestError(
+            f"no board takes a model that was tried ({'; '.join(refused)}): give --max-size or --max-memory, or leave "
+            "--device out"
+        )
     raise ParityError(f"no model passed the proof of its export: {'; '.join(refused)}")
 
 
@@ -200,10 +224,30 @@ def _selected(request: TrainRequest, prepared: Prepared, choice: Choice, truth: 
     return select(choice, truth, classes, request.costs, division.drawn)
 
 
-def _in_turn(allowed: Sequence[Choice]) -> list[Choice]:
-    """The best first, and the simplest last: what one family cannot do may be in each of the best."""
-    simplest = sorted(allowed[PROOFS - 1 :], key=lambda one: (one.simplicity, one.risk))[:1]
-    return [*allowed[: PROOFS - 1], *simplest]
+def _next(waiting: Sequence[Choice], refused: int, *, hurried: bool) -> Choice:
+    """What is tried after so many that were refused.
+
+    The best; in the end the simplest, since what one family cannot do may be in each of the best; and where the time is
+    over, what is fitted soonest.
+    """
+    if refused and hurried:
+        return min(waiting, key=lambda one: one.fit_s() + one.write_s())
+    if refused == PROOFS - 1:
+        return min(waiting, key=lambda one: (one.simplicity, one.risk))
+    return waiting[0]
+
+
+def _none_allowed(offered: Sequence[Choice], limits: Limits, prefer: Prefer) -> TrainerError:
+    """Why no choice is allowed."""
+    if prefer == "readable":
+        readable = [one for one in offered if one.name in READABLE]
+        if not readable:
+            return RequestError(
+                f"no model that a person can read whole ({' or '.join(READABLE)}) was found: search longer, or leave "
+                "--prefer readable out"
+            )
+        offered = readable
+    return LimitsError(limits, _nearest(offered, limits))
 
 
 def _nearest(offered: Sequence[Choice], limits: Limits) -> str:
@@ -220,12 +264,12 @@ def _beyond(
     limits: Limits, choice: Choice, prepared: Prepared, proven: Proven, fitting: Fitting, boards: Boards | None
 ) -> str | None:
     """Why the finished graph is beyond the limits, here or on a board; None where it is within."""
-    if limits == Limits() and boards is None:
+    if limits == UNLIMITED and boards is None:
         return None
     golden = golden_bytes(open_graph(proven.graph), feature_names(prepared.checked.features), prepared.cases)
     if boards is not None:
         fitting.progress("measuring on boards", 0.9)
-        return boards.judge(proven.graph, golden, choice.latency_ms)
+        return boards.judge(proven.graph, golden, choice)
     here = measure_footprint(proven.graph, golden)
     if limits.allow(here.latency_p50_ms, len(proven.graph), here.memory_bytes):
         return None

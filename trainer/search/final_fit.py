@@ -1,5 +1,6 @@
 """The last fit: the members of a choice on all rows, in workers, and what is at hand when the time is over."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES, Parameters, Settled
 from trainer.graph.encoded import Array
 from trainer.pieces import Piece, bag
-from trainer.search.trial import Bench
+from trainer.search.trial import LONGEST_S, Bench
 from trainer.workers import Workers
 
 LOOK_S = 0.1
@@ -66,9 +67,12 @@ def fit_members(
     every.sort(key=lambda job: (job[1], -members[job[0]].weight))
     jobs = [(place, members[place].seeds[number]) for place, number in every]
     tickets: dict[int, tuple[int, int]] = {}
+    left = math.inf if left_s is None else left_s()
+    limit = max(left, LONGEST_S) if math.isfinite(left) else None
     for place, seed in jobs:
         one = members[place]
-        tickets[workers.start(fit_one, one.family, one.parameters, one.settled, seed)] = (place, seed)
+        ticket = workers.start(fit_one, one.family, one.parameters, one.settled, seed, limit_s=limit)
+        tickets[ticket] = (place, seed)
     done: dict[tuple[int, int], Fitted] = {}
     failures: list[str] = []
     while tickets and (left_s is None or left_s() > 0 or not done):

@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.families import FAMILIES
 from trainer.graph.encoded import Array
-from trainer.limits import Limits, Prefer
+from trainer.limits import UNLIMITED, Limits, Prefer
 from trainer.metrics import Metric
 from trainer.search.ensembling import best_means, mean_output
 from trainer.search.trial import Tried
@@ -23,6 +23,8 @@ READABLE = ("linear", "additive")
 POOL, POOL_OF_FAMILY = 40, 12
 #: Sizes of ensembles that are offered.
 SIZES = (2, 3, 5, 8)
+#: A trial that loses more than another of its family is offered by itself where it is so many times smaller.
+SMALLER = 2.0
 #: A simpler choice wins where it loses no more than this share of the loss.
 TIE = 5e-4
 #: Milliseconds that inputs, featurizer and outputs take; their bytes are those that a trial's own graph has besides.
@@ -84,45 +86,48 @@ class Choice:
         return mean_output([member.held_out for member in self.members], np.array(self.weights))
 
 
-def choices(tried: Sequence[Tried], truth: Array, metric: Metric, fits: int, *, quick: bool = False) -> list[Choice]:
+def choices(
+    tried: Sequence[Tried], truth: Array, metric: Metric, fits: int, limits: Limits = UNLIMITED, *, quick: bool = False
+) -> list[Choice]:
     """Return every choice, the least loss first.
 
     Args:
         tried: finished trials.
         truth: of the rows that they predicted.
         fits: of a member whose seed matters; one of each is offered, too.
+        limits: means are made of what is within them, besides those of the best.
         quick: for a first idea.
     """
     pool = _pool(tried)
-    found: list[Choice] = []
-    outputs = [one.seen for one in pool]
-    (alone,) = best_means(outputs, truth, metric, [1], quick=quick)
-    for one in _best_of_families(pool):
-        found += [choice_of([one], [1.0], count, truth, metric, luck=alone.luck) for count in _counts([one], fits)]
-    known: set[tuple[int, ...]] = set()
-    for mean in best_means(outputs, truth, metric, SIZES, quick=quick) if len(pool) > 1 else ():
-        places = [int(place) for place in np.flatnonzero(mean.weights)]
-        if len(places) > 1 and tuple(places) not in known:
-            known.add(tuple(places))
-            members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
-            found += [
-                choice_of(members, shares, count, truth, metric, luck=mean.luck) for count in _counts(members, fits)
-            ]
+    (alone,) = best_means([one.seen for one in pool], truth, metric, [1], quick=quick)
+    found = [
+        choice_of([one], [1.0], count, truth, metric, luck=alone.luck)
+        for one in _singles(tried, limits)
+        for count in _counts([one], fits)
+    ]
+    found += _means(pool, truth, metric, fits, quick=quick)
+    within = _pool([one for one in tried if beyond(one, limits) <= 1.0])
+    if len(within) > 1 and within != pool:
+        known = {(one.members, one.fits) for one in found}
+        found += [
+            one for one in _means(within, truth, metric, fits, quick=quick) if (one.members, one.fits) not in known
+        ]
     return sorted(found, key=lambda one: (one.loss, one.size_bytes))
+
+
+def beyond(one: Tried, limits: Limits) -> float:
+    """How many times what is allowed a trial's model takes by itself, as far as its own graph tells."""
+    return limits.times(GRAPH_MS + one.latency_ms, one.size_bytes, SESSION_BYTES + _memory(one))
 
 
 def front(found: Sequence[Choice]) -> list[Choice]:
     """Return the choices that no other beats in risk, latency, size and memory alike."""
-
-    def figures(one: Choice) -> Array:
-        return np.array([one.risk, one.latency_ms, one.size_bytes, one.memory_bytes])
-
-    kept: list[Choice] = []
-    for one in found:
-        mine = figures(one)
-        if not any((figures(other) <= mine).all() and (figures(other) < mine).any() for other in found):
-            kept.append(one)
-    return kept
+    figures = np.array([[one.risk, one.latency_ms, one.size_bytes, one.memory_bytes] for one in found])
+    return [
+        one
+        for one, mine in zip(found, figures, strict=True)
+        if not ((figures <= mine).all(axis=1) & (figures < mine).any(axis=1)).any()
+    ]
 
 
 def ranked(found: Sequence[Choice], limits: Limits, prefer: Prefer = "best") -> list[Choice]:
@@ -178,13 +183,30 @@ def choice_of(
         member.latency_ms * (1 + 0.4 * (count - 1)) for member, count in zip(members, counts, strict=True)
     )
     loss = metric.loss(truth, mean_output([member.seen for member in members], np.array(weights)))
-    memory = SESSION_BYTES + sum(
-        member.size_bytes * count * (TREE_MEMORY if FAMILIES[member.family].matrix == "raw" else OTHER_MEMORY)
-        for member, count in zip(members, counts, strict=True)
-    )
+    memory = SESSION_BYTES + sum(_memory(member) * count for member, count in zip(members, counts, strict=True))
     drawn = sum(weight for weight, count in zip(weights, counts, strict=True) if count > 1)
     risk = loss + luck - FITS_GAIN * abs(loss) * drawn
     return Choice(tuple(members), tuple(weights), fits, loss, risk, latency, size, int(memory))
+
+
+def _means(pool: Sequence[Tried], truth: Array, metric: Metric, fits: int, *, quick: bool) -> list[Choice]:
+    """The best mean of each size."""
+    found: list[Choice] = []
+    known: set[tuple[int, ...]] = set()
+    outputs = [one.seen for one in pool]
+    for mean in best_means(outputs, truth, metric, SIZES, quick=quick) if len(pool) > 1 else ():
+        places = [int(place) for place in np.flatnonzero(mean.weights)]
+        if len(places) > 1 and tuple(places) not in known:
+            known.add(tuple(places))
+            members, shares = [pool[place] for place in places], [float(mean.weights[place]) for place in places]
+            found += [
+                choice_of(members, shares, count, truth, metric, luck=mean.luck) for count in _counts(members, fits)
+            ]
+    return found
+
+
+def _memory(one: Tried) -> float:
+    return one.size_bytes * (TREE_MEMORY if FAMILIES[one.family].matrix == "raw" else OTHER_MEMORY)
 
 
 def _pool(tried: Sequence[Tried]) -> list[Tried]:
@@ -203,8 +225,12 @@ def _pool(tried: Sequence[Tried]) -> list[Tried]:
     return sorted(pool, key=lambda one: (FAMILIES[one.family].simplicity, one.loss))
 
 
-def _best_of_families(pool: Sequence[Tried]) -> list[Tried]:
-    best: dict[str, Tried] = {}
-    for one in sorted(pool, key=lambda one: one.loss or 0.0):
-        best.setdefault(one.family, one)
-    return list(best.values())
+def _singles(tried: Sequence[Tried], limits: Limits) -> list[Tried]:
+    """Of each family the best trial, the best within the limits, and less good ones that are much smaller."""
+    kept: dict[str, list[Tried]] = {}
+    for one in sorted(tried, key=lambda one: (one.loss, one.size_bytes)):
+        mine = kept.setdefault(one.family, [])
+        first_within = beyond(one, limits) <= 1.0 and all(beyond(other, limits) > 1.0 for other in mine)
+        if first_within or all(one.size_bytes * SMALLER <= other.size_bytes for other in mine):
+            mine.append(one)
+    return [one for family in kept.values() for one in family]

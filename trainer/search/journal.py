@@ -17,6 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from trainer.families import FAMILIES, Parameters, Shape
+from trainer.limits import UNLIMITED, Limits
+from trainer.search.front import beyond
 from trainer.search.trial import Tried
 
 _STUDY = "search"
@@ -37,11 +39,15 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """One search's trials, in a folder of their own."""
+    """One search's trials, in a folder of their own.
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    Args:
+        limits: TPE is told that what is so many times beyond them loses so many times as much.
+    """
+
+    def __init__(self, folder: Path, seed: int, limits: Limits = UNLIMITED) -> None:
         """Open or begin it. Whoever opens it owns the folder (`RunFolder`): what a killed owner left is mended."""
-        self._folder = folder
+        self._folder, self._limits = folder, limits
         folder.mkdir(parents=True, exist_ok=True)
         _mend(folder / "journal.log")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -65,7 +71,7 @@ class Journal:
             state = trial.state
             found = _load(self._folder, trial.number) if state in (states.COMPLETE, states.RUNNING) else None
             if state == states.RUNNING:  # it was killed in the middle, or between the two notes of `finish`
-                loss = None if found is None else found.loss
+                loss = None if found is None else self._told(found)
                 self._study.tell(trial.number, loss, state=states.FAIL if loss is None else states.COMPLETE)
             if found is not None:
                 self._keep(found)
@@ -109,12 +115,16 @@ class Journal:
             self._study.tell(trial, state=_PRUNED)
             return
         _save(self._folder, proposal.trial, tried)
-        self._study.tell(trial, tried.loss)
+        self._study.tell(trial, self._told(tried))
         self._keep(tried)
 
     def _keep(self, tried: Tried) -> None:
         self.finished.append(tried)
-        self._losses[_key_of(tried.family, tried.parameters)] = tried.loss or 0.0
+        self._losses[_key_of(tried.family, tried.parameters)] = self._told(tried)
+
+    def _told(self, tried: Tried) -> float:
+        loss = tried.loss or 0.0
+        return loss + abs(loss) * max(beyond(tried, self._limits) - 1.0, 0.0)
 
     def prune(self, proposal: Proposal) -> None:
         """Note that a trial was not worth its time."""

@@ -10,7 +10,7 @@ Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimi
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from trainer.graph.encoded import Array
 from trainer.limits import Limits, Prefer
 from trainer.metrics import Metric
 from trainer.search.ensembling import DRAWS
-from trainer.search.front import Choice, choices, ranked
+from trainer.search.front import Choice, beyond, choices, ranked
 from trainer.search.journal import Journal, Proposal
-from trainer.search.trial import Tried, try_out
+from trainer.search.trial import LONGEST_S, Tried, try_out
 from trainer.workers import Ended, Workers
 
 #: Proposals of one batch where the number of trials is given; whatever the number of workers.
@@ -69,6 +69,11 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     prefer: Prefer = "best"
     interrupted: Callable[[], bool] = field(default=lambda: False)
+
+    @property
+    def guiding(self) -> Limits:
+        """The limits that trials are steered by: not by the clock's, where the clock is to have no say."""
+        return self.limits if self.trials is None else replace(self.limits, latency_ms=None)
 
 
 @dataclass(slots=True)
@@ -180,9 +185,9 @@ class Search:
 
     def _begin(self, proposal: Proposal) -> int:
         left = self._left_s()
-        # The first must give something, however slow the machine is.
+        # The first must give something, however slow the machine is; what hangs must not.
         bounded = np.isfinite(left) and bool(self.journal.finished)
-        limit = max(left, 0.1) if bounded else None
+        limit = max(left, 0.1 if bounded else LONGEST_S) if np.isfinite(left) else None
         allowed = self.plan.trial_s if bounded else np.inf
         ticket = self.workers.start(
             try_out, proposal.family, proposal.parameters, self.metric.name, self._bar(proposal), allowed, limit_s=limit
@@ -196,14 +201,18 @@ class Search:
         """The first fold's loss beyond which a trial is not worth the other folds.
 
         The first of a family may lose what it will, another start somewhat more than half of all trials did, and a
-        drawn one as much as half of its family.
+        drawn one as much as half of its family. Trials beyond the limits are no bar to smaller ones.
         """
         started = (proposal.family, proposal.parameters)
         first, *later = waves(self.shape)
         if started in first:
             return float(np.inf)
         every = any(started in wave for wave in later)
-        known = [one.losses[0] for one in self.journal.finished if every or one.family == proposal.family]
+        known = [
+            one.losses[0]
+            for one in self.journal.finished
+            if (every or one.family == proposal.family) and beyond(one, self.plan.guiding) <= 1.0
+        ]
         if len(known) < PRUNED_FROM:
             return float(np.inf)
         return float(np.median(known)) * (STARTS_WORSE if every else 1.0)
@@ -231,7 +240,7 @@ class Search:
         if len(self.journal.finished) % 4 and self._reserve_s:
             return self._reserve_s
         begun = time.monotonic()
-        found = choices(self.journal.finished, self.truth, self.metric, self.plan.fits, quick=True)
+        found = choices(self.journal.finished, self.truth, self.metric, self.plan.fits, self.plan.limits, quick=True)
         choosing_s = DRAWS * (time.monotonic() - begun)
         near: dict[tuple[Tried, ...], Choice] = {}
         for one in ranked(found, self.plan.limits, self.plan.prefer) or found:
@@ -245,7 +254,7 @@ class Search:
         finished = self.journal.finished
         best = ""
         if finished:
-            leader = min(finished, key=lambda one: one.loss or 0.0)
+            leader = min(finished, key=lambda one: (beyond(one, self.plan.guiding) > 1.0, one.loss))
             figure = self.metric.figure(leader.loss or 0.0)
             best = f", best so far {leader.family} with {self.metric.name} {figure:.4g}"
         self.progress(f"trial {self._made}: {proposal.family}{best}", float(np.clip(done, 0.0, 1.0)))

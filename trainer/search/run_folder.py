@@ -79,8 +79,14 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """A run that ended, well or by an error, leaves nothing; one that was stopped or killed leaves its trials."""
-        shutil.rmtree(self.table if _was_stopped(error) else self.path, ignore_errors=True)
+        """A run that ended well leaves nothing; any other leaves the trials that it has finished."""
+        kept = _was_stopped(error)
+        if error is not None and any(self.journal.glob("*.npz")):
+            kept = True
+            error.add_note(
+                f"the trials are kept in {self.path}, the same command goes on from them; --anew forgets them"
+            )
+        shutil.rmtree(self.table if kept else self.path, ignore_errors=True)
         self._unlock()
 
     def _unlock(self) -> None:

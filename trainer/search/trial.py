@@ -17,6 +17,8 @@ from trainer.search.material import Material, Matrices, load_material
 
 #: Single rows that a trial's graph answers to be measured, at most, and the time for it.
 TIMED_RUNS, TIMED_S = 100, 0.02
+#: Seconds that a fit may run where the clock decides and nothing else has come out, though less is left.
+LONGEST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -86,6 +86,9 @@ def test_a_variant_is_offered_only_where_it_is_no_slower(
     told, more, refused = offered_variants.offer_variants(["float16"], 10.0, manifest, files, cases)
     assert ("float16" in told.variants, "model.float16.onnx" in more) == (offered, offered)
     assert refused == (() if offered else ("float16 is not offered: a row takes 2 ms, and 1 ms with the model",))
+    _, more, late = offered_variants.offer_variants(["int8"], 10.0, manifest, files, cases, lambda: 0.5)
+    assert more == files
+    assert late == ("int8 is not offered: the time was over; give a larger --budget",)
 
 
 @pytest.mark.parametrize("wrong", [["--quantise", "int4"], ["--quantise", "int8,,"], ["--variant-tolerance", "0"]])

@@ -99,6 +99,10 @@ def test_a_candidate_is_loaded_reproduced_and_chosen_again(plant: pd.DataFrame, 
     entry = int(loaded.front.index[loaded.front["chosen"]][0])
     again = genba.choose(loaded, entry, tmp_path / "plant.csv", progress=False)
     assert again.manifest.digest == loaded.manifest.digest
+    assert again.front.equals(loaded.front)
+    cards = [one.report.card for one in (again, loaded)]
+    readable = [card.interpretable for card in cards if card is not None]
+    assert readable == [readable[0]] * 2 != [None] * 2
 
 
 def test_a_foreign_model_is_imported(many_rows: pd.DataFrame, tmp_path: Path) -> None:

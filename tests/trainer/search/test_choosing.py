@@ -10,14 +10,17 @@ import pytest
 from simulators.first_settings import starts
 from simulators.inline_workers import FailingWorkers, InlineWorkers, train_inline
 
+from protocols.manifest import Manifest
+from protocols.measuring import DeviceFigures
 from protocols.recipe import Member, Recipe
-from trainer.errors import ExportError, LimitsError, SearchFailedError
+from trainer.errors import ExportError, LimitsError, RequestError, SearchFailedError
 from trainer.families import Parameters
 from trainer.graph.blend import Blend, write_graph
 from trainer.limits import Limits
 from trainer.metrics import metric_named
-from trainer.report import decode_report
+from trainer.report import Report, decode_report
 from trainer.request import TrainRequest
+from trainer.search.boards import Boards
 from trainer.search.choosing import PROOFS, Candidates, Fitting, choose
 from trainer.search.final_fit import fit_members
 from trainer.search.front import choices
@@ -151,15 +154,112 @@ def test_the_members_that_were_fitted_are_found_again_by_their_order(candidates:
     np.testing.assert_allclose(found.held_out, wanted, rtol=1e-6)
 
 
+def test_where_the_time_is_over_what_comes_next_is_what_is_fitted_soonest(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    linear, process, *others = candidates.trials
+    quick = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0, fit_s=1e-6)
+    three = Candidates([quick, process, *others], candidates.truth, candidates.metric)
+    ticks = itertools.count()
+
+    def only_linear(blend: Blend, *args: object) -> bytes:
+        if len(blend.parts) > 1 or blend.parts[0].kind != "scaled":
+            raise ExportError("no converter")
+        return write_graph(blend, *args)  # type: ignore[arg-type]
+
+    fitting = Fitting(InlineWorkers(bench), lambda: 1.0 if next(ticks) < 2 else -1.0, silent, only_linear)
+    found = choose(request_, prepared, three, fitting, None)
+    assert found.choice.name == "linear"
+    assert len(found.refused) == 1
+
+
+def test_where_nothing_readable_was_found_that_is_said(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    asked = dataclasses.replace(request_, prefer="readable")
+    process = Candidates(candidates.trials[1:2], candidates.truth, candidates.metric)
+    with pytest.raises(RequestError, match=r"person can read whole \(linear or additive\) was found: search longer"):
+        choose(asked, prepared, process, Fitting(InlineWorkers(bench), None, silent), None)
+
+
+class Board:
+    """A board that takes graphs of so many bytes, or is away."""
+
+    def __init__(self, most_bytes: int, *, away: bool = False) -> None:
+        self.most_bytes, self.away = most_bytes, away
+        self.seen: list[int] = []
+
+    def __call__(self, graph: bytes, golden: bytes) -> list[DeviceFigures]:
+        self.seen.append(len(graph))
+        if self.away:
+            return [DeviceFigures(device="pi-1", profile="pi", outcome="expired", reason="it was not heard of")]
+        if len(graph) > self.most_bytes:
+            return [
+                DeviceFigures(device="pi-1", profile="pi", outcome="refused", check="memory", reason="it has no room"),
+                DeviceFigures(device="pi-2", profile="pi", outcome="measured", latency_p50_ms=0.1, memory_bytes=10**6),
+            ]
+        return [DeviceFigures(device="pi-1", profile="pi", outcome="measured", latency_p50_ms=0.1, memory_bytes=10**6)]
+
+
+def test_what_a_board_refuses_gives_way_to_what_is_smaller(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    fitting = Fitting(InlineWorkers(bench), None, silent)
+    first = choose(request_, prepared, candidates, fitting, None)
+    board = Board(len(first.proven.graph) - 1)
+    boards = Boards(board, Limits())
+    found = choose(request_, prepared, candidates, fitting, boards)
+    assert found.choice.size_bytes < first.choice.size_bytes
+    assert "pi-1 refuses it: it has no room" in found.refused[0]
+    assert board.seen == sorted(board.seen, reverse=True)
+    assert [one.outcome for one in boards.figures][:3] == ["refused", "measured", "measured"]
+
+
+def test_where_a_board_takes_nothing_its_reasons_are_told(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    boards = Boards(Board(0), Limits())
+    with pytest.raises(RequestError, match=r"no board takes .*pi-1 refuses it: it has no room.*give --max-size"):
+        choose(request_, prepared, candidates, Fitting(InlineWorkers(bench), None, silent), boards)
+
+
+def test_where_no_board_answers_the_trials_are_kept(
+    many_rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_inline(monkeypatch)
+    request = TrainRequest(many_rows, "yield", "plant", budget_s=30, drop=("fault",), trials=2)
+    with pytest.raises(RequestError, match=r"no board measured the model \(pi-1: it was not heard of\)"):
+        train(request, tmp_path / "out", measure=Board(0, away=True))
+    manifest = train(request, tmp_path / "out", measure=Board(10**9))
+    report = _report_of(manifest, tmp_path / "out")
+    assert {rail.name for rail in report.guardrails if rail.state == "done"} >= {"resumed"}
+    assert [one.outcome for one in report.boards] == ["measured"]
+
+
+def _report_of(manifest: Manifest, out: Path) -> Report:
+    assert manifest.parity.passed
+    return decode_report((out / "report.json").read_bytes())
+
+
 def test_limits_that_nothing_meets_are_told_with_the_nearest_by_these_limits(
     request_: TrainRequest, many_rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_inline(monkeypatch)
     limits = Limits(size_bytes=100, memory_bytes=10**9)
     request = TrainRequest(many_rows, "yield", "plant", budget_s=30, drop=("fault",), trials=2, limits=limits)
-    with pytest.raises(LimitsError, match=r"within 0\.1 kB, 1e\+03 MB of memory; the nearest: linear with .* kB"):
+    with pytest.raises(
+        LimitsError, match=r"within 0\.1 kB, 1e\+03 MB of memory; the nearest: linear with .* kB"
+    ) as told:
         train(request, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert [one.name for one in tmp_path.iterdir()] == ["out.search"]
+    assert told.value.__notes__ == [
+        f"the trials are kept in {tmp_path / 'out.search'}: the same command goes on from them, --anew without them"
+    ]
+    looser = dataclasses.replace(request, limits=Limits(size_bytes=10**9))
+    report = _report_of(train(looser, tmp_path / "out"), tmp_path / "out")
+    assert len(report.trials) == 2
+    assert {rail.name for rail in report.guardrails if rail.state == "done"} >= {"resumed"}
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("limits", [Limits(size_bytes=6000), Limits(latency_ms=5.0)])

@@ -173,6 +173,52 @@ def test_the_front_holds_what_nothing_beats_and_the_least_loss() -> None:
     assert "forest" not in {one.name for one in kept}  # worse, larger and slower than `linear`
 
 
+def test_the_best_of_each_family_is_offered_however_many_of_others_are_better() -> None:
+    wanted = truth()
+    error = np.random.default_rng(3).normal(0, 1, ROWS)
+    families = ("boosted", "forest", "process", "network", "kernel")
+    better = [
+        tried(family, wanted + error * (1 + place / 1000), wanted, {"place": place}, size_bytes=90_000)
+        for family in families
+        for place in range(12)
+    ]
+    poor = [tried(family, wanted + 3 * error, wanted) for family in ("linear", "additive")]
+    found = choices([*better, *poor], wanted, RMSE, 1)
+    assert {"linear", "additive", *families} <= {one.name for one in found}
+    assert ranked(found, Limits(), "readable")[0].name == "linear"
+    assert ranked(found, Limits(size_bytes=20_000))[0].name == "linear"
+
+
+def test_a_much_smaller_model_of_a_family_is_offered_beside_its_best() -> None:
+    wanted = truth()
+    error = np.random.default_rng(3).normal(0, 1, ROWS)
+    sizes = (500_000, 400_000, 60_000, 50_000, 9_000)
+    trials = [
+        tried("boosted", wanted + error * (1 + place / 10), wanted, {"leaves": size}, size_bytes=size)
+        for place, size in enumerate(sizes)
+    ]
+    assert [one.size_bytes for one in choices(trials, wanted, RMSE, 1) if len(one.members) == 1] == [
+        500_000, 60_000, 9_000,
+    ]  # fmt: skip
+    within = choices(trials, wanted, RMSE, 1, Limits(size_bytes=450_000))
+    assert [one.size_bytes for one in within if len(one.members) == 1] == [500_000, 400_000, 60_000, 9_000]
+
+
+def test_means_are_made_of_what_is_within_the_limits() -> None:
+    wanted = truth()
+    wave, error = np.sin(np.arange(ROWS)), np.random.default_rng(3).normal(0, 0.1, ROWS)
+    large = [
+        tried("forest", wanted + error * (1 + place / 1000), wanted, {"trees": place}, size_bytes=10**6)
+        for place in range(12)
+    ]
+    small = [tried("linear", wanted + wave, wanted), tried("boosted", wanted - wave, wanted, size_bytes=5_000)]
+    limits = Limits(size_bytes=10_000)
+    best = ranked(choices([*large, *small], wanted, RMSE, 1, limits), limits)[0]
+    assert sorted(member.family for member in best.members) == ["boosted", "linear"]
+    alone = ranked(choices([*large, *small], wanted, RMSE, 1), limits)[0]
+    assert alone.risk > best.risk
+
+
 def test_equal_settings_that_were_tried_twice_are_one_model() -> None:
     wanted = truth()
     wave = np.sin(np.arange(ROWS))

@@ -8,6 +8,7 @@ from simulators.first_settings import starts
 from simulators.tried import tried
 
 from trainer.families import FAMILIES, Shape
+from trainer.limits import Limits
 from trainer.search.journal import Journal, Proposal
 from trainer.search.trial import Tried
 
@@ -114,3 +115,12 @@ def test_settings_that_were_tried_are_drawn_anew(tmp_path: Path) -> None:
         journal.finish(proposal, found(proposal, 1.0 if proposal.family == "process" else 2.0))
         keys.append((proposal.family, *proposal.parameters.values()))
     assert len(set(keys)) >= 11
+
+
+def test_tpe_hears_that_what_is_beyond_the_limits_is_worse_the_further_it_is(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, 0, Limits(size_bytes=500))
+    for _ in range(2):
+        proposal = next_of(journal)
+        journal.finish(proposal, found(proposal))  # 1,000 bytes, so twice what is allowed
+    assert [one.loss for one in journal.finished] == [pytest.approx(1.0)] * 2
+    assert [one.value for one in journal._study.get_trials()] == [pytest.approx(2.0)] * 2

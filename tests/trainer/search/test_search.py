@@ -11,14 +11,16 @@ import pytest
 from simulators.first_settings import starts
 from simulators.inline_workers import FailingWorkers, InlineWorkers
 from simulators.materials import material_of, open_greedy_bench, truth_of
+from simulators.tried import tried
 
 from trainer.errors import SearchFailedError
 from trainer.families import FAMILIES
+from trainer.limits import Limits
 from trainer.metrics import metric_named
 from trainer.search.journal import Journal, Proposal
 from trainer.search.loop import BATCH, Plan, Search, waves
 from trainer.search.material import Material, save_material
-from trainer.search.trial import Bench, try_out
+from trainer.search.trial import LONGEST_S, Bench, try_out
 from trainer.workers import LocalWorkers, Workers
 
 #: Families of the extra `boosting`.
@@ -92,6 +94,55 @@ def test_without_the_extra_the_portfolio_is_whole(
     journal = Journal(tmp_path, 0)
     drawn = [journal.propose(starts(material.shape), material.shape).family for _ in range(len(proposed) + 6)]
     assert not EXTRA & set(drawn)
+
+
+class NotingWorkers(InlineWorkers):
+    """Workers that note for how long each call may run."""
+
+    def __init__(self, material: Bench) -> None:
+        super().__init__(material)
+        self.limits: list[float | None] = []
+
+    def start(self, call: Callable[..., Any], *args: Any, limit_s: float | None = None) -> int:
+        self.limits.append(limit_s)
+        return super().start(call, *args, limit_s=limit_s)
+
+
+def test_where_the_clock_decides_even_the_first_trial_must_end(material: Material, tmp_path: Path) -> None:
+    workers = NotingWorkers(Bench(material))
+    search_of(material, workers, tmp_path, Plan(passing(9.0), 9.0)).run()
+    assert workers.limits[0] == LONGEST_S
+    assert all(limit is not None and limit < 9.0 for limit in workers.limits[1:])
+    without = NotingWorkers(Bench(material))
+    search_of(material, without, tmp_path / "by_number", Plan(None, 9.0, 2)).run()
+    assert without.limits == [None, None]
+
+
+def test_progress_tells_the_best_so_far(material: Material, tmp_path: Path) -> None:
+    told: list[str] = []
+    search = search_of(material, InlineWorkers(Bench(material)), tmp_path, Plan(None, 60.0, BATCH + 1))
+    search.progress = lambda text, share: told.append(text)
+    search.run()
+    assert "best so far" not in told[0]
+    first = min(search.journal.finished[:BATCH], key=lambda one: one.loss or 0.0)
+    assert told[-1].endswith(f", best so far {first.family} with rmse {first.loss:.4g}")
+
+
+def test_trials_beyond_the_limits_are_no_bar_to_smaller_ones(material: Material, tmp_path: Path) -> None:
+    truth = truth_of(material)
+    close, far = truth + 0.01, truth + np.random.default_rng(0).normal(0, 5, len(truth))
+    later = Proposal(99, *waves(material.shape)[1][0])
+
+    def bar(limits: Limits) -> float:
+        search = search_of(material, InlineWorkers(None), tmp_path / repr(limits), Plan(None, 60.0, 9, limits=limits))
+        for place in range(4):
+            search.journal.finished += [
+                tried("forest", close, truth, {"trees": place}, size_bytes=10**6),
+                tried("linear", far, truth, {"strength": place}, size_bytes=1000),
+            ]
+        return search._bar(later)
+
+    assert bar(Limits(size_bytes=10_000)) > bar(Limits())
 
 
 class SlowWorkers(InlineWorkers):
