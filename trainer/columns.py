@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 
 from trainer.cycles import Cycles
-from trainer.timestamps import are_timestamps
+from trainer.timestamps import ENOUGH, TIMESTAMP_SHARE, are_timestamps, is_timestamp
 
 Kind = Literal["number", "category", "time"]
 
 #: A column whose values are numbers in at least this share is a number column with faults in it.
 NUMBER_SHARE = 0.5
-#: Numbers and texts change places once: so many of either at least, and so large a share of the rarer out of place.
+#: Two kinds of values change places once: so many of either at least, and so large a share of the rarer out of place.
 TURN_ROWS, TURN_SHARE = 10, 0.1
 _COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][+-]?\d+)?\s*")
 #: What may be a whole number with its thousands parted.
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
+#: From here on float32 takes two whole numbers for one.
+_MERGED = 2.0**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +29,41 @@ class Column:
 
     Attributes:
         values: float32, or objects that are all str; shape (rows,).
-        mixed: how many values were text among numbers, or numbers among text.
+        mixed: how many values are of another kind than the column's.
+        mixed_with: what they are: texts, numbers or points in time.
         examples: a few of them.
         infinite: how many numbers were infinite; they are missing now.
         integral: every number present is whole.
         commas: how many numbers were written with a decimal comma.
-        turn: where the kind of the values changes, in words; "" where numbers and texts are scattered.
+        turn: where the kind of the values changes, in words; "" where the kinds are scattered.
         cycles: what is learned of points in time; None: they are categories.
+        exact: the numbers as they were read, where float32 takes different whole ones for one; shape (rows,). None: it
+            takes none so.
     """
 
     name: str
     kind: Kind
     values: np.ndarray[Any, Any]
     mixed: int = 0
+    mixed_with: str = ""
     examples: tuple[str, ...] = ()
     infinite: int = 0
     integral: bool = False
     commas: int = 0
     turn: str = ""
     cycles: Cycles | None = None
+    exact: np.ndarray[Any, Any] | None = None
 
     @property
     def missing(self) -> np.ndarray[Any, Any]:
         """Which rows lack a value, shape (rows,)."""
         gone: np.ndarray[Any, Any] = np.isnan(self.values) if self.kind == "number" else self.values == ""
         return gone
+
+    @property
+    def told_apart(self) -> np.ndarray[Any, Any]:
+        """Values by which different rows can be told apart, shape (rows,); where `missing`, they may be anything."""
+        return self.values if self.exact is None else self.exact
 
 
 def type_column(name: str, series: pd.Series) -> Column:
@@ -83,20 +95,43 @@ def _from_text(name: str, series: pd.Series) -> Column:
     codes, different = pd.factorize(text)
     read, with_comma = _numbers(pd.Series(different, dtype=object))
     numbers, present = read.to_numpy(dtype=np.float64)[codes], (different != "")[codes]
-    is_number = ~np.isnan(numbers)
-    numeric, others = int(is_number.sum()), present & ~is_number
-    turn = _turn(is_number[present], np.flatnonzero(present))
-    if numeric and numeric >= NUMBER_SHARE * int(present.sum()):
+    numeric, dated = ~np.isnan(numbers), _dated(codes, different)
+    others, undated, count = present & ~numeric, present & ~dated, int(numeric.sum())
+    turn = _turn(numeric, present, "numbers", _called(dated[others], "points in time"))
+    if count and count >= NUMBER_SHARE * int(present.sum()):
         column = _number(name, pd.Series(numbers))
-        commas = int(with_comma[codes].sum())
-        return replace(column, mixed=int(others.sum()), examples=_first(text[others]), commas=commas, turn=turn)
+        column = replace(column, mixed=int(others.sum()), mixed_with="texts", examples=_first(text[others]), turn=turn)
+        return replace(column, commas=int(with_comma[codes].sum()))
+    dates_turn = _turn(dated, present, "points in time", _called(numeric[undated], "numbers"))
+    kind: Kind = "category"
+    odd, odd_kind = numeric, "numbers"
     if are_timestamps(different[different != ""]):
-        return Column(name, "time", text)
-    return Column(name, "category", text, numeric, _first(text[is_number]), turn=turn)
+        kind, odd, odd_kind, turn = "time", undated, _called(numeric[undated], "numbers"), dates_turn
+    elif dates_turn and not turn:
+        odd, odd_kind, turn = dated, "points in time", dates_turn
+    return Column(name, kind, text, int(odd.sum()), odd_kind, _first(text[odd]), turn=turn)
 
 
 def _first(texts: np.ndarray[Any, Any]) -> tuple[str, ...]:
     return tuple(pd.unique(texts)[:3])
+
+
+def _called(of_kind: np.ndarray[Any, Any], words: str) -> str:
+    """What to call values, of which so many are of that kind: by it if nearly all are, else texts."""
+    return words if len(of_kind) and float(of_kind.mean()) >= TIMESTAMP_SHARE else "texts"
+
+
+def _dated(codes: np.ndarray[Any, Any], different: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which rows hold a date, shape (rows,).
+
+    Rows that are spread evenly say first whether it is worth looking at every text: where all of them hold a date, or
+    none does, all others are taken for such.
+    """
+    sample = different[np.unique(codes[:: max(1, len(codes) // ENOUGH)])]
+    found = [is_timestamp(text) for text in sample if text]
+    if all(found) or not any(found):
+        return np.asarray(((different != "") & any(found))[codes])
+    return np.fromiter((is_timestamp(text) for text in different), dtype=bool, count=len(different))[codes]
 
 
 def _numbers(text: pd.Series) -> tuple[pd.Series, np.ndarray[Any, Any]]:
@@ -111,20 +146,22 @@ def _numbers(text: pd.Series) -> tuple[pd.Series, np.ndarray[Any, Any]]:
     return numbers, commas
 
 
-def _turn(numeric: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> str:
-    """Where numbers become texts, or texts numbers, if that happens once.
+def _turn(of_kind: np.ndarray[Any, Any], present: np.ndarray[Any, Any], kind: str, other: str) -> str:
+    """Where values of a kind become others, or others become such, if that happens once.
 
     Args:
-        numeric: which of the values present are numbers.
-        places: their rows, from 0.
+        of_kind: which values are of the kind.
+        present: which rows have a value.
+        kind, other: what to call the two.
     """
-    before = np.concatenate([[0], np.cumsum(numeric)])
-    total, rows = int(before[-1]), len(numeric)
+    places = np.flatnonzero(present)
+    before = np.concatenate([[0], np.cumsum(of_kind[places])])
+    total, rows = int(before[-1]), len(places)
     if min(total, rows - total) < TURN_ROWS:
         return ""
     cuts = np.arange(rows + 1)
-    wrong = before + (rows - cuts) - (total - before)  # numbers before the cut, texts from it on
-    for misplaced, first, then in ((wrong, "texts", "numbers"), (rows - wrong, "numbers", "texts")):
+    wrong = before + (rows - cuts) - (total - before)  # those of the kind before the cut, others from it on
+    for misplaced, first, then in ((wrong, other, kind), (rows - wrong, kind, other)):
         cut = int(misplaced.argmin())
         if misplaced[cut] <= TURN_SHARE * min(total, rows - total):
             return f"{first} up to about row {int(places[cut - 1]) + 1}, {then} from there on"
@@ -132,14 +169,17 @@ def _turn(numeric: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> str:
 
 
 def _number(name: str, series: pd.Series) -> Column:
-    exact = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    read = series.to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(over="ignore"):
-        values = exact.astype(np.float32)
+        values = read.astype(np.float32)
     infinite = np.isinf(values)
     values[infinite] = np.nan
-    finite = exact[np.isfinite(values)]
+    finite = read[np.isfinite(values)]
     integral = bool(finite.size) and bool((finite == np.round(finite)).all())
-    return Column(name, "number", values, infinite=int(infinite.sum()), integral=integral)
+    merged = bool(finite.size) and max(float(finite.max()), -float(finite.min())) >= _MERGED
+    whole = isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu"  # float64 merges, too, from 2**53 on
+    exact = (series.to_numpy() if whole else read) if merged else None
+    return Column(name, "number", values, infinite=int(infinite.sum()), integral=integral, exact=exact)
 
 
 def _text(series: pd.Series) -> np.ndarray[Any, Any]:

@@ -1,7 +1,8 @@
 """Division of rows: which are learned from and which are held out, and the folds of the search.
 
-Rows of one group, identical rows among them, are never on both sides. Where the rows stand in the order of time, what
-is held out is newer than what is learned from. Otherwise they are drawn by the seed, each class in its share.
+Rows of one group are never on both sides, and identical rows only where the check of duplicate rows alerts to it. Where
+the rows stand in the order of time, what is held out is newer than what is learned from. Otherwise they are drawn by
+the seed, each class in its share.
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,11 @@ from protocols.manifest import Task
 from trainer.errors import TargetError
 from trainer.families.quiet import quietly
 from trainer.guardrails.check import CheckedTable
+from trainer.guardrails.duplicates import unrepeated
+from trainer.guardrails.order import HELD_OUT_PARTS
 
 Rows = np.ndarray[Any, Any]
 
-#: The model never learns from one row in so many: they measure it and prove its export.
-HELD_OUT_PARTS = 5
 #: Different rows without which nothing can be divided.
 LEAST_DIFFERENT = 3
 #: Folds where nobody says how many, and the parts that rows in order are cut into for them.
@@ -144,12 +145,11 @@ def usable_folds(codes: Rows, layout: Layout, seed: int, parts: int) -> list[tup
 
 
 def _apart(learn: Rows, newer: Rows, groups: Rows | None) -> tuple[Rows, Rows]:
-    """Take out of the older rows those that come again among the newer."""
+    """Take out of the older rows those that come again among the newer, where enough are left."""
     if groups is None:
         return learn, newer
-    alone = learn[~np.isin(groups[learn], groups[newer])]
-    # A table of a few different rows over and over would have nothing left to learn from.
-    return (alone, newer) if len(alone) >= len(learn) // 2 else (learn, newer)
+    alone = unrepeated(groups[learn], groups[newer])
+    return (learn if alone is None else learn[alone]), newer
 
 
 def _deal(groups: Rows, classes: Rows | None, hands: int, seed: int) -> Rows:

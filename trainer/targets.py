@@ -75,6 +75,14 @@ def read_target(name: str, series: pd.Series, task: Task | None) -> Target:
     return _classification(column, labelled, unique)
 
 
+def as_column(target: Target, rows: np.ndarray[Any, Any] | None = None) -> Column:
+    """Return the target as the checks take columns, or some rows of it: classes as texts."""
+    values = target.values if rows is None else target.values[rows]
+    if target.task == "regression":
+        return Column(target.name, "number", values)
+    return Column(target.name, "category", values.astype(str).astype(object))
+
+
 def labels_as_text(values: np.ndarray[Any, Any]) -> list[str]:
     """Return each label as the manifest's classes spell it."""
     codes, different = pd.factorize(values)

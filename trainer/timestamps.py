@@ -22,9 +22,14 @@ _TIME = r"\d{1,2}:?\d{2}(?::?\d{2}(?:[.,]\d{1,9})?)?(?: ?[ap]m)?(?: ?(?:z|utc|gm
 _TIMESTAMP = re.compile(rf"(?:{'|'.join(_DATES)})(?:[t ]+{_TIME})?", re.IGNORECASE)
 
 
+def is_timestamp(text: str) -> bool:
+    """Whether a text is a date, with or without a time of day. A time of day alone is none: it comes again each day."""
+    return _TIMESTAMP.fullmatch(text.strip()) is not None
+
+
 def are_timestamps(texts: Iterable[str]) -> bool:
-    """Whether nearly all of these texts are dates. A time of day alone is none: it comes again each day."""
+    """Whether nearly all of these texts are dates."""
     different = list(dict.fromkeys(texts))
     different = different[:: max(1, len(different) // ENOUGH)]
-    found = sum(_TIMESTAMP.fullmatch(text.strip()) is not None for text in different)
+    found = sum(is_timestamp(text) for text in different)
     return bool(different) and found >= TIMESTAMP_SHARE * len(different)

@@ -237,7 +237,8 @@ def _open_workers(request: TrainRequest, table: Path, nursery: Nursery, alerts: 
         return here(nursery=nursery)
 
     def lost(why: str) -> None:
-        alerts.append(Guardrail("cluster", "alerted", (why,), "the run went on with the cores of this machine", ""))
+        done = "the run went on with the cores of this machine"
+        alerts.append(Guardrail("cluster", "alerted", (why,), done, "leave out --dask"))
 
     cluster = open_workers(setup, memory_bytes=request.memory_bytes, dask=request.dask, insecure=request.dask_insecure)
     return LastingWorkers(cluster, partial(here, nursery=nursery), lost)

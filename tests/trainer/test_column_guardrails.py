@@ -216,3 +216,95 @@ def test_a_comma_that_may_part_thousands_is_not_guessed(value: str) -> None:
 def test_a_target_of_dates_without_any_is_one_clear_line() -> None:
     with pytest.raises(TargetError, match="has no value in any row"):
         check_table(table().assign(y=pd.to_datetime([None] * ROWS)), "y", None)
+
+
+DATES = [f"{day:%Y-%m-%d}" for day in pd.date_range("2024-01-01", periods=ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            [*DATES[:250], *["off"] * 150],
+            "150 texts among its points in time ('off'): missing values, where hours or days of it are used; points in "
+            "time up to about row 250, texts from there on",
+        ),
+        (
+            [*DATES[:250], *(f"shift {number}" for number in range(150))],
+            "250 points in time among its texts ('2024-01-01', '2024-01-02', '2024-01-03'): made categories; points in "
+            "time up to about row 250, texts from there on",
+        ),
+        (
+            [*["off"] * 150, *DATES[150:]],
+            "texts up to about row 150, points in time from there on",
+        ),
+        (
+            [*DATES[:250], *["0"] * 150],
+            "150 numbers among its points in time ('0'): missing values, where hours or days of it are used; points in "
+            "time up to about row 250, numbers from there on",
+        ),
+        (
+            [*DATES[:250], *(str(45_300 + number) for number in range(150))],
+            "150 numbers among its texts ('45300', '45301', '45302'): made categories; points in time up to about row "
+            "250, numbers from there on",
+        ),
+        (
+            [*DATES[:150], *(str(45_300 + number) for number in range(250))],
+            "150 texts among its numbers ('2024-01-01', '2024-01-02', '2024-01-03'): made missing; points in time up "
+            "to about row 150, numbers from there on",
+        ),
+    ],
+)
+def test_dates_that_turn_into_something_else_are_told_with_the_row(values: list[str], says: str) -> None:
+    seen = check("mixed types", at=values)
+    assert (seen.state, seen.columns, seen.override) == ("alerted", ("at",), "correct the data, or --drop at")
+    assert says in seen.seen[0]
+
+
+def test_dates_and_texts_that_stay_what_they_are_are_not_told() -> None:
+    scattered = [DATES[row] if row % 3 else "off" for row in range(ROWS)]
+    assert check("mixed types", at=DATES, kind=["a", "b"] * (ROWS // 2)).state == "passed"
+    assert check("mixed types", at=scattered).seen == (
+        "'at' has 134 texts among its points in time ('off'): missing values, where hours or days of it are used",
+    )
+
+
+#: More than float32 tells apart, and so near each other that it takes all of them for one.
+FIRST_ORDER = 4_500_000_001
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [(FIRST_ORDER, np.int64), (FIRST_ORDER, str), (2**53 + 1, np.int64), (2**53 + 1, np.uint64)],
+)
+def test_long_order_numbers_are_identifiers_as_short_ones_are(first: int, kind: type) -> None:
+    places = np.random.default_rng(0).permutation(ROWS)
+    orders = (first + places.astype(np.int64)).astype(kind)
+    checked = check_table(table(order=orders, short=places), "y", None)
+    found = rail(checked, "identifier columns")
+    assert found.columns == ("order", "short")
+    assert found.seen == ("'order' numbers each row once", "'short' numbers each row once")
+    assert rail(checked, "constant columns").state == "passed"
+
+
+def test_long_order_numbers_with_gaps_are_identifiers() -> None:
+    orders = (FIRST_ORDER + np.random.default_rng(0).permutation(ROWS)).astype(float)
+    orders[::40] = np.nan
+    assert check("identifier columns", order=orders).columns == ("order",)
+
+
+def test_seconds_that_count_the_rows_are_no_input() -> None:
+    seen = check("identifier columns", epoch=1_700_000_000 + np.arange(ROWS), back=1_700_000_000 - np.arange(ROWS))
+    assert seen.seen == ("'epoch' counts the rows", "'back' counts the rows")
+
+
+def test_numbers_that_differ_in_the_file_alone_are_constant_for_a_device() -> None:
+    checked = check_table(table(part=FIRST_ORDER + np.arange(ROWS) % 3), "y", None)
+    assert rail(checked, "constant columns").seen == ("'part' is always 4.5e+09 in float32, in which devices compute",)
+    assert rail(checked, "identifier columns").state == "passed"
+
+
+def test_no_column_keeps_its_exact_numbers_after_the_checks() -> None:
+    checked = check_table(table(meter=FIRST_ORDER + 100_000 * (np.arange(ROWS) % 7)), "y", None)
+    assert [column.name for column in checked.features] == ["x", "z", "meter"]
+    assert [column.exact for column in checked.features] == [None] * 3

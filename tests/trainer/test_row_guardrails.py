@@ -12,6 +12,7 @@ from trainer.guardrails.rail import Guardrail
 from trainer.splitting import Layout, divide, draw, folds
 
 ROWS = 600
+DRIFT = "drift within the table"
 
 
 def rail(checked: CheckedTable, check: str) -> Guardrail:
@@ -91,7 +92,7 @@ def test_where_a_process_moves_the_newest_rows_are_held_out(form: str) -> None:
     found = rail(checked, "time order")
     assert (found.state, found.columns, found.override) == ("done", ("at",), "--validate random")
     assert "along 'at' 'z' moved (median" in found.seen[0]
-    assert rail(checked, "drift within the table").state == "done"
+    assert rail(checked, DRIFT).state == "done"
     learn, held_out = divide(checked, 0)
     moments = pd.to_datetime(table["at"], format=form)
     newest = moments.to_numpy()[checked.target.rows]
@@ -114,8 +115,8 @@ def test_a_process_that_stands_still_is_divided_at_random() -> None:
 
 def test_the_order_of_rows_without_a_time_is_told_and_not_acted_upon() -> None:
     checked = check_table(moving(), "y", None)
-    assert rail(checked, "drift within the table").state == "alerted"
-    assert rail(checked, "drift within the table").override == "--validate newest"
+    assert rail(checked, DRIFT).state == "alerted"
+    assert rail(checked, DRIFT).override == "--validate newest"
     assert not checked.ordered
     asked = check_table(moving(), "y", None, Wishes(validate="newest"))
     assert asked.ordered
@@ -138,7 +139,7 @@ def test_a_class_that_only_the_newest_rows_have_keeps_the_split_random() -> None
 
 def test_a_sorted_table_is_no_drift() -> None:
     table = still().assign(y=["a"] * 300 + ["b"] * 300, z=lambda t: t["z"] + np.linspace(0, 2, ROWS))
-    found = rail(check_table(table, "y", None), "drift within the table")
+    found = rail(check_table(table, "y", None), DRIFT)
     assert found.seen == ("the table is sorted by its target 'y', so its order says nothing of time",)
 
 
@@ -192,3 +193,143 @@ def test_a_class_of_one_row_is_in_every_draw() -> None:
         told = checked.target.values[drawn]
         assert 0 in drawn
         assert (told == checked.target.values[13]).mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def shared(table: pd.DataFrame, learn: Any, held_out: Any) -> int:
+    """How many different inputs are on both sides."""
+    sides = [set(zip(table["x"][rows], table["z"][rows], strict=True)) for rows in (learn, held_out)]
+    return len(sides[0] & sides[1])
+
+
+def by_machine() -> pd.DataFrame:
+    return still().assign(machine=[f"M{number % 12}" for number in range(ROWS)])
+
+
+def test_groups_that_share_rows_are_on_one_side_together() -> None:
+    table = by_machine()
+    table.loc[[1, 26], ["x", "z"]] = table.loc[[12, 13], ["x", "z"]].to_numpy()  # M1 is M0's, and M2 is M1's
+    checked = check_table(table, "y", None, Wishes(group="machine"))
+    repeated, found = rail(checked, "duplicate rows"), rail(checked, "groups")
+    assert (repeated.state, found.state) == ("done", "done")
+    assert "never both" in repeated.done
+    assert found.seen == ("'machine' has 12 groups, as asked",)
+    assert found.done.startswith("groups that share identical rows go together, which leaves 10; each group is either")
+    for seed in range(8):
+        learn, held_out = divide(checked, seed)
+        assert shared(table, learn, held_out) == 0
+        assert not set(table["machine"][learn]) & set(table["machine"][held_out])
+
+
+@pytest.mark.parametrize("rows", [12, 10])
+def test_groups_that_cannot_go_together_though_they_share_rows_are_told(rows: int) -> None:
+    table = by_machine()
+    table.loc[: rows - 1, ["x", "z"]] = table.loc[0, ["x", "z"]].to_numpy()  # of all machines, or of most of them
+    checked = check_table(table, "y", None, Wishes(group="machine"))
+    found = rail(checked, "duplicate rows")
+    assert found.state == "alerted"
+    assert f"{rows} rows have the same inputs as a row of another group of 'machine'" in found.done
+    assert "the same rows may be both learned from and held out" in found.done
+    assert "divide by another --group" in found.override
+    learn, held_out = divide(checked, 0)
+    assert not set(table["machine"][learn]) & set(table["machine"][held_out])
+    assert shared(table, learn, held_out) == 1
+
+
+def test_a_repeated_row_of_one_group_changes_no_group() -> None:
+    table = by_machine()
+    table.loc[12, ["x", "z"]] = table.loc[0, ["x", "z"]].to_numpy()
+    checked = check_table(table, "y", None, Wishes(group="machine"))
+    assert rail(checked, "groups").done.startswith("each group is either learned from or held out")
+    assert len(set(checked.groups.tolist())) == 12  # type: ignore[union-attr]
+
+
+def test_groups_by_long_numbers_are_told_apart() -> None:
+    table = still().assign(order=4_500_000_001 + np.arange(ROWS) // 50)
+    checked = check_table(table, "y", None, Wishes(group="order"))
+    assert rail(checked, "groups").seen == ("'order' has 12 groups, as asked",)
+    learn, held_out = divide(checked, 0)
+    assert not set(table["order"][learn]) & set(table["order"][held_out])
+
+
+def test_older_rows_that_come_again_among_the_newest_are_left_out() -> None:
+    table = still()
+    table.loc[595:, ["x", "z"]] = table.loc[:4, ["x", "z"]].to_numpy()
+    checked = check_table(table, "y", None, Wishes(validate="newest"))
+    found = rail(checked, "duplicate rows")
+    assert (found.state, found.override) == ("done", "--validate random, which keeps the same rows on one side")
+    assert found.done == "left out 5 older rows that come again among the newest, which are held out"
+    learn, held_out = divide(checked, 0)
+    assert shared(table, learn, held_out) == 0
+    assert learn.tolist() == list(range(5, 480))
+
+
+def test_too_many_older_rows_that_come_again_are_kept_and_told() -> None:
+    table = still(100)
+    table = pd.concat([table] * 6, ignore_index=True)
+    checked = check_table(table, "y", None, Wishes(validate="newest"))
+    found = rail(checked, "duplicate rows")
+    assert found.state == "alerted"
+    assert "480 of the 480 older rows come again among the newest" in found.done
+    assert "the same rows are both learned from and held out" in found.done
+    assert found.override.startswith("--validate random, which keeps the same rows on one side")
+    assert shared(table, *divide(checked, 0)) == 100
+    asked = check_table(table, "y", None, Wishes(validate="random"))
+    assert "never both" in rail(asked, "duplicate rows").done
+    assert shared(table, *divide(asked, 0)) == 0
+
+
+@pytest.mark.parametrize("word", [False, True])
+def test_a_sensor_that_falls_silent_is_drift(word: bool) -> None:
+    there = np.arange(ROWS) < 400
+    table = still().assign(s=lambda t: np.where(t["z"] > 0, "up", "down") if word else t["z"] ** 3)
+    table["s"] = table["s"].where(there)
+    found = rail(check_table(table, "y", None), DRIFT)
+    assert (found.state, found.columns) == ("alerted", ("s",))
+    assert found.seen == ("from the first to the last third 's' lacks 0.0% of its values, then 100.0%",)
+    assert found.done.endswith("; where s has no value it is learned from as missing")
+    assert found.override == "--validate newest, or --drop s"
+    timed = table.assign(at=pd.date_range("2024-01-01", periods=ROWS, freq="h"))
+    ordered = check_table(timed, "y", None)
+    assert ordered.ordered
+    assert rail(ordered, DRIFT).override == "--validate random, or --drop s"
+
+
+def test_gaps_that_stay_as_many_are_no_drift() -> None:
+    gaps = np.random.default_rng(0).random(ROWS) < 0.4
+    table = still().assign(s=lambda t: t["z"].where(~gaps) ** 3)
+    assert rail(check_table(table, "y", None), DRIFT).state == "passed"
+
+
+def test_a_number_that_moves_while_its_sensors_stand_still_is_drift() -> None:
+    found = rail(check_table(still().assign(y=lambda t: t["y"] + 3 * (t.index >= 400)), "y", None), DRIFT)
+    assert (found.state, found.columns, found.override) == ("alerted", ("y",), "--validate newest")
+    assert "from the first to the last third 'y' moved (median" in found.seen[0]
+
+
+def test_classes_that_come_more_often_in_the_end_are_drift() -> None:
+    shares = np.where(np.arange(ROWS) < 400, 0.05, 0.6)
+    labels = np.where(np.random.default_rng(0).random(ROWS) < shares, "bad", "good")
+    found = rail(check_table(still().assign(y=labels), "y", None), DRIFT)
+    assert (found.state, found.columns) == ("alerted", ("y",))
+    assert "'y' moved ('bad' " in found.seen[0] or "'y' moved ('good' " in found.seen[0]
+    assert rail(check_table(still().assign(y=np.sort(labels)), "y", None), DRIFT).state == "passed"
+
+
+def test_the_newest_rows_held_out_as_asked_can_be_had_otherwise() -> None:
+    asked = check_table(still(), "y", None, Wishes(validate="newest"))
+    assert rail(asked, "time order").override == "--validate random"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "newest"),
+    [
+        (1_700_000_000 + np.arange(ROWS), range(480, 600)),  # counts the rows
+        (1_700_000_599 - np.arange(ROWS), range(119, -1, -1)),  # ... from the last one on
+        (1_700_000_000 + np.arange(ROWS) // 2, range(480, 600)),  # two rows a second
+    ],
+)
+def test_epoch_seconds_tell_the_order_of_the_rows(seconds: Any, newest: range) -> None:
+    checked = check_table(moving().assign(time=seconds), "y", None)
+    assert rail(checked, "time order").columns == ("time",)
+    assert checked.ordered
+    assert checked.target.rows[divide(checked, 0)[1]].tolist() == list(newest)

@@ -12,11 +12,11 @@ from trainer.columns import Column, type_column
 from trainer.cycles import find_cycles
 from trainer.errors import ColumnNameRefusedError, MissingColumnError, NoFeaturesError, RequestError
 from trainer.guardrails.drift import drift_rail
-from trainer.guardrails.duplicates import duplicate_rails, identical_rows
-from trainer.guardrails.groups import named_group_rail, suspected_group_rail
+from trainer.guardrails.duplicates import APART, Fate, duplicate_rails, fate_in_time, identical_rows
+from trainer.guardrails.groups import group_by, suspected_group_rail
 from trainer.guardrails.labels import balance_rails, label_rail, rows_rail, task_rail
-from trainer.guardrails.leakage import find_leak
-from trainer.guardrails.order import Validate, find_clock, order_rail
+from trainer.guardrails.leakage import LEAKAGE, find_leak
+from trainer.guardrails.order import HELD_OUT_PARTS, Validate, find_clock, order_rail
 from trainer.guardrails.outliers import ROWS as OUTLIER_ROWS
 from trainer.guardrails.outliers import outlier_rail
 from trainer.guardrails.rail import SAMPLE_ROWS, Guardrail, Look, dropping
@@ -86,9 +86,15 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
     ]
     features, dropping_rails = _described(columns, labels, wishes)
     first += [rows_rail(labels, len(features)), *dropping_rails]
-    groups, group_rails = _groups(columns, features, labels, wishes)
+    same = identical_rows(features)
+    groups, fate, group_rail = _groups(columns, same, wishes)
     by_group = wishes.group is not None
-    order_found, order = order_rail(find_clock(columns), _untimed(features), labels, wishes.validate, grouped=by_group)
+    clock = find_clock(_of_the_row(columns, dropping_rails))
+    order_found, order = order_rail(clock, _untimed(features), labels, wishes.validate, grouped=by_group)
+    if order is not None:
+        cut = len(order) - len(order) // HELD_OUT_PARTS
+        fate = fate_in_time(same[order[:cut]], same[order[cut:]])
+    repeated = duplicate_rails(same, labels, fate)
     if order is not None:
         features, labels, groups = _in_order(features, labels, groups, order)
     others = _untimed(features)
@@ -98,16 +104,18 @@ def check_table(table: pd.DataFrame, target: str, task: Task | None, wishes: Wis
         *_sampling_rails(labels),
         missing_rail(features),
         category_rail(others),
-        *group_rails,
+        *repeated,
+        group_rail,
         order_found,
-        drift_rail(others, labels, ordered=order is not None),
+        drift_rail(features, labels, ordered=order is not None),
         unit_rail(features),
         outlier_rail(features),
         twin_rail(others),
     ]
     if kept is not None:
         labels = replace(labels, rows=kept[labels.rows])
-    return CheckedTable(tuple(features), labels, tuple(found), groups, order is not None)
+    checked = tuple(replace(column, exact=None) for column in features)
+    return CheckedTable(checked, labels, tuple(found), groups, order is not None)
 
 
 def _check_names(table: pd.DataFrame, target: str, wishes: Wishes) -> None:
@@ -167,10 +175,16 @@ def _untimed(features: Sequence[Column]) -> list[Column]:
     return [column for column in features if column.cycles is None]
 
 
+def _of_the_row(columns: Sequence[Column], rails: Sequence[Guardrail]) -> list[Column]:
+    """Columns but for those that some rows alone have, since their answer is what it is: moments of an event."""
+    leaking = {name for rail in rails if rail.check == LEAKAGE for name in rail.columns}
+    return [column for column in columns if column.name not in leaking or not column.missing.any()]
+
+
 def _leakage_rail(target: Target) -> Look:
     def look(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
         leaks = [(column.name, why) for column in features if (why := find_leak(column, target))]
-        return dropping("target leakage", [f"{n!r}: {why}" for n, why in leaks], [n for n, _ in leaks], keep)
+        return dropping(LEAKAGE, [f"{n!r}: {why}" for n, why in leaks], [n for n, _ in leaks], keep)
 
     return look
 
@@ -202,17 +216,15 @@ def _sampling_rails(labels: Target) -> list[Guardrail]:
 
 
 def _groups(
-    columns: Sequence[Column], features: Sequence[Column], labels: Target, wishes: Wishes
-) -> tuple[np.ndarray[Any, Any] | None, list[Guardrail]]:
+    columns: Sequence[Column], same: np.ndarray[Any, Any], wishes: Wishes
+) -> tuple[np.ndarray[Any, Any] | None, Fate, Guardrail]:
     """Rows that belong together: those of a named group, else those with the same inputs."""
-    same = identical_rows(features)
-    rails = duplicate_rails(same, labels)
     if wishes.group is None:
         several = int(same.max()) + 1 < len(same)
-        return (same if several else None), [*rails, suspected_group_rail(columns)]
+        return (same if several else None), APART, suspected_group_rail(columns)
     named = next(column for column in columns if column.name == wishes.group)
-    codes = np.asarray(pd.factorize(named.values, use_na_sentinel=False)[0])
-    return codes, [*rails, named_group_rail(named, learned=wishes.group in wishes.keep)]
+    grouping = group_by(named, same, learned=wishes.group in wishes.keep)
+    return grouping.codes, grouping.fate, grouping.rail
 
 
 def _in_order(

@@ -1,8 +1,9 @@
 """Target leakage: columns that know the answer because they were made from it.
 
-A leak makes a model that is perfect on the table and useless on the line. Three kinds are found: a number that
-is the target in another scale, a column whose value alone tells every class, and a rare flag that is only ever
-set when the target is (a failure-mode column beside `Machine failure`).
+A leak makes a model that is perfect on the table and useless on the line. Found are: a number that is the target in
+another scale, or rises and falls with it row by row as its logarithm or square does; a column whose value alone tells
+every class; a rare flag that is only ever set when the target is (a failure-mode column beside `Machine failure`); and
+a column of any kind that is filled in for some targets alone (the date of the failure). Points in time are numbers.
 """
 
 import math
@@ -12,9 +13,13 @@ import numpy as np
 from sklearn.tree import DecisionTreeClassifier
 
 from trainer.columns import Column
+from trainer.guardrails.moments import NO_MOMENT, moments
+from trainer.guardrails.ranks import same_order
 from trainer.targets import Target, labels_as_text
 
-#: A correlation from which a number is the target in another scale, rounding allowed for.
+#: The check's name.
+LEAKAGE = "target leakage"
+#: A correlation, of values or of ranks, from which a number is the target in another scale, rounding allowed for.
 SAME_NUMBER = 0.99999
 #: A share of variance or of classes explained, from which a column is the target in another form.
 SAME = 0.99995
@@ -31,6 +36,8 @@ SAMPLE_ROWS = 20_000
 #: ... and by a tree at so many: wide tables have a tree for each column.
 TREE_ROWS = 5_000
 
+Array = np.ndarray[Any, Any]
+
 
 def find_leak(column: Column, target: Target) -> str | None:
     """Return why a column leaks the target, or None.
@@ -39,42 +46,56 @@ def find_leak(column: Column, target: Target) -> str | None:
         column: values of the target's rows, in their order.
         target: what is to be predicted.
     """
-    if column.kind == "time":
-        return None
     step = max(1, math.ceil(len(target.values) / SAMPLE_ROWS))
-    codes = _numbers(column, step)
+    gone = column.missing[::step]
     if target.task == "regression":
-        return _regression_leak(column, codes, target.values[::step].astype(np.float64))
+        y = target.values[::step].astype(np.float64)
+        return _regression_leak(column, _numbers(column, step), y) or _parted(gone, y)
     labels = np.array(labels_as_text(target.values[::step]))
-    return _flag_leak(column, codes, labels) or _class_leak(codes, labels)
+    codes = _numbers(column, step)
+    if column.kind == "time":
+        codes = _ranks(codes)  # a tree reckons in float32
+    return _flag_leak(column, codes, labels) or _filled_for(gone, labels) or _class_leak(codes, labels)
 
 
-def _numbers(column: Column, step: int) -> np.ndarray[Any, Any]:
-    """Every `step`th value as float64, missing as NaN; categories by their rank."""
+def _numbers(column: Column, step: int) -> Array:
+    """Every `step`th value as float64, missing as NaN; points in time in seconds, categories by their rank."""
+    values = column.values[::step]
     if column.kind == "number":
-        return column.values[::step].astype(np.float64)
-    codes = np.unique(column.values[::step], return_inverse=True)[1].astype(np.float64)
-    codes[column.missing[::step]] = np.nan
+        return values.astype(np.float64)
+    if column.kind == "time" and (at := moments(values)) is not None:
+        return np.where(at == NO_MOMENT, np.nan, at / 1e9)
+    codes = np.unique(values, return_inverse=True)[1].astype(np.float64)
+    codes[values == ""] = np.nan
     return codes
 
 
-def _regression_leak(column: Column, codes: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> str | None:
+def _ranks(values: Array) -> Array:
+    """Places of numbers among the different ones, missing as NaN."""
+    places = np.unique(values, return_inverse=True)[1].astype(np.float64)
+    return np.where(np.isnan(values), np.nan, places)
+
+
+def _regression_leak(column: Column, codes: Array, y: Array) -> str | None:
     present = ~np.isnan(codes)
     x, y = codes[present], y[present]
     if len(x) < 10 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    if column.kind == "number":
-        correlation = float(np.corrcoef(x, y)[0, 1])
+    if column.kind == "category":
+        explained = _share_explained(x, y)
+        return f"its categories tell the target exactly ({explained:.3%} explained)" if explained > SAME else None
+    correlation = float(np.corrcoef(x, y)[0, 1])
+    if abs(correlation) > SAME_NUMBER:
+        return f"it is the target in another scale (correlation {correlation:.5f})"
+    if column.kind == "number" and abs(ranks := same_order(x, y)) > SAME_NUMBER:
         return (
-            f"it is the target in another scale (correlation {correlation:.5f})"
-            if abs(correlation) > SAME_NUMBER
-            else None
+            "it rises or falls with the target in every row, as the target's logarithm, square or reciprocal does "
+            f"(rank correlation {ranks:.5f})"
         )
-    explained = _share_explained(x, y)
-    return f"its categories tell the target exactly ({explained:.3%} explained)" if explained > SAME else None
+    return None
 
 
-def _share_explained(groups: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:
+def _share_explained(groups: Array, y: Array) -> float:
     """Share of the target's variance between groups; 0.0 where groups are too small to tell."""
     members = np.unique(groups, return_inverse=True)[1]
     counts = np.bincount(members)
@@ -84,24 +105,64 @@ def _share_explained(groups: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> f
     return float(1 - ((y - means[members]) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
 
-def _flag_leak(column: Column, codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> str | None:
+def _parted(gone: Array, y: Array) -> str | None:
+    """A column that is filled in for all targets from some value on, and for none below it, or the other way round.
+
+    Where it is filled in from one row on it is a sensor that came later, and the target may be one that only rises.
+    """
+    without, having = y[gone], y[~gone]
+    if min(len(without), len(having)) < FLAG_SUPPORT or int((gone[1:] != gone[:-1]).sum()) < 2:
+        return None
+    if without.max() >= having.min() and having.max() >= without.min():
+        return None
+    return (
+        f"the target is {having.min():g} to {having.max():g} wherever it has a value, and {without.min():g} to "
+        f"{without.max():g} in the {len(without)} rows without one"
+    )
+
+
+def _flag_leak(column: Column, codes: Array, labels: Array) -> str | None:
     """A rare flag beside a target of two classes. Among many classes a flag may well be an honest property."""
     values, counts = np.unique(codes[~np.isnan(codes)], return_counts=True)
-    if len(np.unique(labels)) != 2 or len(values) != 2 or counts.min() < FLAG_SUPPORT:
+    if len(values) != 2:
         return None
-    flagged = codes == values[counts.argmin()]
+    found = _only_with(codes == values[counts.argmin()], labels)
+    shown = f"{values[counts.argmin()]:g}" if column.kind == "number" else repr(_rarer(column))
+    return f"whenever it is {shown} {found}" if found else None
+
+
+def _filled_for(gone: Array, labels: Array) -> str | None:
+    """A column that has a value, or none, in rows of one class alone."""
+    few = gone if 2 * gone.sum() <= len(gone) else ~gone
+    if min(few.sum(), (~few).sum()) < FLAG_SUPPORT:
+        return None
+    words = {True: "it has no value", False: "it has a value"}
+    if found := _only_with(few, labels):
+        return f"whenever {words[few is gone]} {found}"
+    for rows in (few, ~few):
+        classes = np.unique(labels[rows])
+        if len(classes) == 1 and not (labels[~rows] == classes[0]).any():
+            empty = bool(gone[rows][0])
+            return f"{words[empty]} in all {int(rows.sum())} rows whose target is {str(classes[0])!r}, and in no other"
+    return None
+
+
+def _only_with(flagged: Array, labels: Array) -> str:
+    """Say of which of two classes flagged rows are, if nearly all are and few others; else "".
+
+    Args:
+        flagged: the rarer side of a flag, shape (rows,).
+    """
+    support = int(flagged.sum())
+    if len(np.unique(labels)) != 2 or support < FLAG_SUPPORT:
+        return ""
     classes, inside = np.unique(labels[flagged], return_counts=True)
-    winner, support = str(classes[inside.argmax()]), int(flagged.sum())
-    precision = inside.max() / support
+    winner, precision = str(classes[inside.argmax()]), inside.max() / support
     everywhere = float((labels == winner).mean())
     chance = support * math.log10(everywhere)
     if precision < FLAG_PRECISION or precision < FLAG_LIFT * everywhere or chance > FLAG_LOG10_CHANCE:
-        return None
-    shown = f"{values[counts.argmin()]:g}" if column.kind == "number" else repr(_rarer(column))
-    return (
-        f"whenever it is {shown} ({support} rows) the target is {winner!r} in {precision:.1%}, "
-        f"against {everywhere:.1%} of all rows"
-    )
+        return ""
+    return f"({support} rows) the target is {winner!r} in {precision:.1%}, against {everywhere:.1%} of all rows"
 
 
 def _rarer(column: Column) -> str:
@@ -109,7 +170,7 @@ def _rarer(column: Column) -> str:
     return str(values[counts.argmin()])
 
 
-def _class_leak(codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> str | None:
+def _class_leak(codes: Array, labels: Array) -> str | None:
     """A tree with two leaves for each class, on this column alone, that tells every class."""
     step = max(1, math.ceil(len(labels) / TREE_ROWS))
     codes, labels = codes[::step], labels[::step]
@@ -129,7 +190,7 @@ def _class_leak(codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> st
     return f"it alone tells all {len(classes)} classes apart without an error"
 
 
-def _runs(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> int:
+def _runs(x: Array, labels: Array) -> int:
     """How many stretches of one class there are along a column, at least."""
     ordered = labels[np.lexsort((labels, x))]
     return 1 + int((ordered[1:] != ordered[:-1]).sum())

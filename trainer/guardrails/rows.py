@@ -1,6 +1,7 @@
 """Columns that describe no row: constants, points in time, identifiers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,8 +21,8 @@ def constant_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[Gua
         present = column.values[~column.missing]
         if not len(present):
             seen.append(f"{column.name!r} has no value at all")
-        elif (present == present[0]).all():
-            seen.append(f"{column.name!r} is always {_shown(column, present[0])}")
+        elif (present == present[0]).all() and (column.exact is None or not _identifier(column)):
+            seen.append(f"{column.name!r} is always {_shown(column, present[0])}{_but(column)}")
         else:
             continue
         names.append(column.name)
@@ -65,29 +66,38 @@ def identifier_rail(features: Sequence[Column], keep: frozenset[str]) -> tuple[G
 
 def counts_rows(column: Column) -> bool:
     """Whether a column numbers the rows in their order: a whole number that only rises, or only falls."""
-    present = column.values[~column.missing]
-    if column.kind != "number" or not column.integral or len(present) < len(column.values) or len(present) < 2:
+    if column.kind != "number" or not column.integral or column.missing.any() or len(column.values) < 2:
         return False
-    steps = np.diff(present.astype(np.float64))
-    return bool((steps > 0).all() or (steps < 0).all())
+    return _one_way(column.told_apart)
 
 
 def _identifier(column: Column) -> str | None:
     """Why a column names rows rather than describing them, or None."""
-    present = column.values[~column.missing]
+    present = column.told_apart[~column.missing]
     if column.kind != "number":
         unique = len(pd.unique(present))
         return (
             f"has {unique} different texts in {len(present)} rows" if unique > IDENTIFIER_SHARE * len(present) else None
         )
-    if not column.integral or len(np.unique(present)) < len(present):
+    if not column.integral or len(present) < 2 or len(np.unique(present)) < len(present):
         return None
-    steps = np.diff(present.astype(np.float64))
-    if (steps > 0).all() or (steps < 0).all():
+    if _one_way(present):
         return "counts the rows"
-    if np.ptp(present) < 1.05 * len(present):
+    if int(present.max()) - int(present.min()) < 1.05 * len(present):
         return "numbers each row once"
     return None
+
+
+def _one_way(numbers: np.ndarray[Any, Any]) -> bool:
+    """Whether numbers only rise, or only fall."""
+    before, after = numbers[:-1], numbers[1:]  # compared: the difference of unsigned ones is never negative
+    return bool((after > before).all() or (after < before).all())
+
+
+def _but(column: Column) -> str:
+    """Numbers that differ in the file and not in float32."""
+    present = column.told_apart[~column.missing]
+    return " in float32, in which devices compute" if (present != present[0]).any() else ""
 
 
 def _example(column: Column) -> str:

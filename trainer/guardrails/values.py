@@ -13,18 +13,23 @@ from trainer.guardrails.rail import Guardrail, found, quoted
 MANY_MISSING = 0.3
 #: Categories that the model tells apart in one column; the rest count as unseen.
 MAX_CATEGORIES = 64
+#: What the values of a column of each kind are called, and what becomes of others among them.
+_OWN = {
+    "number": ("numbers", "made missing"),
+    "category": ("texts", "made categories"),
+    "time": ("points in time", "missing values, where hours or days of it are used"),
+}
 
 
 def mixed_rail(features: Sequence[Column]) -> Guardrail:
     seen, names = [], []
     for column in features:
-        examples = ", ".join(repr(example) for example in column.examples)
-        turn = f"; {column.turn}" if column.turn else ""
-        if column.mixed and column.kind == "number":
-            seen.append(f"{column.name!r} has {column.mixed} texts among its numbers ({examples}): made missing{turn}")
-        elif column.mixed:
+        if column.mixed:
+            own, made = _OWN[column.kind]
+            examples = ", ".join(repr(example) for example in column.examples)
+            turn = f"; {column.turn}" if column.turn else ""
             seen.append(
-                f"{column.name!r} has {column.mixed} numbers among its texts ({examples}): made categories{turn}"
+                f"{column.name!r} has {column.mixed} {column.mixed_with} among its {own} ({examples}): {made}{turn}"
             )
         if column.commas:
             seen.append(f"{column.name!r} has {column.commas} numbers with a decimal comma: read as numbers")
@@ -32,7 +37,8 @@ def mixed_rail(features: Sequence[Column]) -> Guardrail:
             seen.append(f"{column.name!r} has {column.infinite} infinite numbers: made missing")
         if column.mixed or column.infinite or column.commas:
             names.append(column.name)
-    return found("mixed types", "alerted", seen, "as said", "correct the data or --drop", names)
+    override = f"correct the data, or --drop {quoted(names[0])}" if names else ""
+    return found("mixed types", "alerted", seen, "as said", override, names)
 
 
 def missing_rail(features: Sequence[Column]) -> Guardrail:
