@@ -12,7 +12,7 @@ from protocols.manifest import Manifest, TensorSpec
 from trainer.challenge import typed_as
 from trainer.columns import Column, first_text, type_column
 from trainer.errors import CandidateError, MissingColumnError, RequestError, TableError
-from trainer.golden import SHARES
+from trainer.golden import HELD_OUT, held_out_rows
 from trainer.tables import read_table
 
 Array = np.ndarray[Any, Any]
@@ -92,18 +92,22 @@ def _column(spec: TensorSpec, series: pd.Series, name: str) -> Column:
 def usual_columns(folder: Path, manifest: Manifest) -> list[Column]:
     """Return the held-out rows among a release's golden vectors, which come first.
 
+    The rows after them are made up (missing, unseen and extreme values), and nothing is as usual in them.
+
     Raises:
-        CandidateError: they cannot be read.
+        CandidateError: they cannot be read, or there are none.
     """
     try:
         with (folder / "golden.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = [
-                arrays[f"input_{index}"].reshape(-1)[: SHARES["held-out"]] for index in range(len(manifest.inputs))
-            ]
-    except (OSError, KeyError, ValueError) as error:
+            found = [arrays[f"input_{index}"].reshape(-1) for index in range(len(manifest.inputs))]
+            told = int(arrays[HELD_OUT]) if HELD_OUT in arrays else None
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise CandidateError(f"{folder}: golden.npz: {error}; give --background FILE") from error
+    count = held_out_rows(manifest, len(found[0]), told)
+    if not count:
+        raise CandidateError(f"{folder}: golden.npz holds no rows as usual; give --background FILE")
     return [
-        Column(spec.name, "number" if spec.dtype == "float32" else "category", _as(spec, values))
+        Column(spec.name, "number" if spec.dtype == "float32" else "category", _as(spec, values[:count]))
         for spec, values in zip(manifest.inputs, found, strict=True)
     ]
 
