@@ -181,12 +181,15 @@ class _Search:
         return bool(self._asked.ask({name: np.array([value]) for name, value in setting.items()})[0][0])
 
     def _small(self, setting: _Set) -> _Set:
-        """Move each number towards its own value as far as the goal stays met, then to a round number near that."""
+        """Move each number towards its own value as far as the goal stays met, then to a round number near that.
+
+        Where its own value lies outside the range seen, the end of the range is as far as it goes.
+        """
         for name in sorted(setting, key=lambda one: -self._levers[one].cost(setting[one])):
             lever = self._levers[name]
             if not lever.numeric or np.isnan(lever.before):
                 continue
-            fails, holds = float(lever.before), float(setting[name])
+            fails, holds = lever.nearest, float(setting[name])
             for _ in range(HALVINGS):
                 middle = float(np.float32((fails + holds) / 2))
                 middle = float(np.round(middle)) if lever.whole else middle

@@ -59,6 +59,12 @@ class Lever:
     def numeric(self) -> bool:
         return self.spec.dtype == "float32"
 
+    @property
+    def nearest(self) -> float:
+        """The number within the range seen that is nearest to the row's own: that itself, unless it lies outside."""
+        low, high = float(self.spec.low or 0.0), float(self.spec.high or 0.0)
+        return min(max(float(self.before), low), high)
+
     def cost(self, value: Any) -> float:
         if not self.numeric:
             return float(value != self.before)
@@ -74,12 +80,17 @@ def levers(model: Signature, row: Row, names: Sequence[str], known: Sequence[Col
 
     Raises:
         MissingColumnError: a name is no input.
-        RequestError: none of them can be changed.
+        RequestError: one of them holds points in time, or none of them can be changed.
     """
     specs = {spec.name: spec for spec in model.inputs}
     for name in names:
         if name not in specs:
             raise MissingColumnError("--change", name, specs)
+        if specs[name].dtype == "string" and specs[name].categories is None:
+            raise RequestError(
+                f"--change {name!r}: it holds dates or times, which cannot be changed, since no moment comes again; "
+                "name other columns"
+            )
     whole = {column.name for column in known if column.kind == "number" and _whole(column.values)}
     made = [_lever(specs[name], row[name], name in whole) for name in dict.fromkeys(names)]
     found = [lever for lever in made if len(lever.values)]

@@ -23,6 +23,7 @@ INPUTS = (
     TensorSpec("heat", "float32", low=290.0, high=310.0),
     TensorSpec("grade", "string", categories=("L", "M", "H")),
     TensorSpec("idle", "float32", low=1.0, high=1.0),
+    TensorSpec("at", "string"),
 )
 ROW: dict[str, Any] = {
     "Torque [Nm]": np.float32(55),
@@ -30,6 +31,7 @@ ROW: dict[str, Any] = {
     "heat": np.float32(300),
     "grade": "L",
     "idle": np.float32(1),
+    "at": "2026-03-01 06:00",
 }
 EVERY = ("Torque [Nm]", "wear", "heat", "grade")
 
@@ -127,6 +129,24 @@ def test_only_columns_named_as_changeable_change_and_stay_within_the_ranges_seen
                     assert (spec.low or 0) <= change.after <= (spec.high or 0)
 
 
+@pytest.mark.parametrize(
+    ("wear", "goal", "after"),
+    [
+        (300, Goal("at most", 82.0), 250.0),  # 270 would do as well, and was never seen
+        (300, Goal("at most", 75.05), 200.0),
+        (-40, Goal("at least", 53.0), 0.0),
+        (-40, Goal("at least", 59.95), 50.0),
+    ],
+)
+def test_a_row_from_outside_of_the_range_seen_is_brought_within_it(wear: float, goal: Goal, after: float) -> None:
+    row = {**ROW, "wear": np.float32(wear)}
+    found, graph, _ = find(goal, ("wear",), row=row)
+    (one,) = found.alternatives
+    assert (one.changes[0].before, one.changes[0].after) == (wear, after)
+    reached, wanted = answer(graph, row, one), float(goal.value)
+    assert reached <= wanted if goal.kind == "at most" else reached >= wanted
+
+
 def test_where_there_is_none_it_says_how_near_it_comes() -> None:
     found, _, _ = find(Goal("at most", -5.0), ("wear", "heat"))
     assert found.alternatives == ()
@@ -206,6 +226,8 @@ def test_the_time_ends_it_after_a_set_of_columns() -> None:
         (Goal("class", "scrap"), EVERY, RequestError, "has good, bad"),
         (Goal("class", "good"), ("Speed",), MissingColumnError, "'Speed' is not a column"),
         (Goal("class", "good"), ("idle",), RequestError, "one value alone"),
+        (Goal("class", "good"), ("at",), RequestError, "'at': it holds dates or times, which cannot be changed"),
+        (Goal("class", "good"), ("wear", "at"), RequestError, "name other columns"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(
