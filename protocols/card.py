@@ -11,7 +11,8 @@ import msgspec
 class Curve(msgspec.Struct, frozen=True):
     """Partial dependence: the mean of an output while one input takes each of these values, the others as they are.
 
-    `at` are numbers within the range seen, or categories; `means` are of the output that `of` names.
+    `at` are numbers within the range seen, categories, or parts of the day, week or year; `means` are of the output
+    that `of` names.
     """
 
     feature: str
@@ -22,7 +23,8 @@ class Curve(msgspec.Struct, frozen=True):
 
 class Effect(msgspec.Struct, frozen=True):
     """What moving one input does: a number from its 10th to its 90th percentile, a category from the value with the
-    lowest mean output to that with the highest; the other inputs stay as they are."""
+    lowest mean output to that with the highest, a point in time likewise between parts of the day, week or year; the
+    other inputs stay as they are."""
 
     feature: str
     of: str
@@ -154,7 +156,8 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Fairness(msgspec.Struct, frozen=True):
-    """The groups of one column. `of`: the class in question, the rarer of two. `left_out`: rows of groups too small."""
+    """The groups of one column. `of`: the class in question, of two: the one that raises the alarm where costs of
+    mistakes were given, else the rarer one. `left_out`: rows of groups too small."""
 
     column: str
     groups: tuple[GroupFigures, ...]
@@ -230,12 +233,14 @@ class Card(msgspec.Struct, frozen=True):
 
     Attributes:
         operating: for the class that `calibrated` names, of two, from the highest threshold to the lowest.
+        segments: where it is worst; empty: nowhere by more than chance, None: not looked at, since the time ran out.
         residuals: predictions less true values, of a regression.
         groups: of correlated inputs, the most important first.
         ties: neighbours in the ranking of importance whose order is within the error of the sample.
         otherwise: an example of what would have to change for another answer.
         shapes: what the interpretable model makes of its inputs.
         cut_short: the time ended before every curve was made.
+        undrawn: important points in time that have no effect here: no two parts of a day, week or year were seen.
         loss_name: what the search made small, of which the losses of `interpretable` and `front` are; empty: the
             manifest's metric.
     """
@@ -246,7 +251,7 @@ class Card(msgspec.Struct, frozen=True):
     calibration: tuple[Bin, ...] = ()
     curves: tuple[Curve, ...] = ()
     effects: tuple[Effect, ...] = ()
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[Segment, ...] | None = ()
     correlations: tuple[Correlation, ...] = ()
     cut_short: bool = False
     confusion: Confusion | None = None
@@ -260,3 +265,4 @@ class Card(msgspec.Struct, frozen=True):
     shapes: tuple[Curve, ...] = ()
     front: tuple[Front, ...] = ()
     loss_name: str = ""
+    undrawn: tuple[str, ...] = ()

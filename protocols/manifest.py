@@ -82,7 +82,8 @@ class ParityCertificate(msgspec.Struct, frozen=True):
 class Importance(msgspec.Struct, frozen=True):
     """Mean absolute SHAP contribution of one input, in the output's unit: the target's, or for classifiers probability.
 
-    `direction` is what the output does as the input rises; of two classes it is the probability of the rarer one.
+    `direction` is what the output does as the input rises; of two classes it is the probability of the one that
+    raises the alarm where costs of mistakes were given, else of the rarer one.
     `error` is half of the 95 % interval of the value, where it is known; older releases, whose classifiers have their
     values in log-odds, do not know it.
     """

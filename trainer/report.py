@@ -175,7 +175,9 @@ def _card_lines(report: Report) -> list[str]:
         "cannot tell"
         for one in report.card.correlations[:3]
     ]
-    worst = [f"  {one.where}: {report.metric} {one.value:.4g} on {one.rows} rows" for one in report.card.segments]
+    worst = [f"  {one.where}: {report.metric} {one.value:.4g} on {one.rows} rows" for one in report.card.segments or ()]
+    if report.card.segments is None:
+        worst = ["  not looked at: the time ran out, a larger --budget shows it"]
     simple = report.card.baseline.metrics.get(report.metric)
     lines += ["", f"the simplest answer has {report.metric} {simple:.4g}"] * (simple is not None)
     lines += ["", "where it is worst", *worst] if worst else []

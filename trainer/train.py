@@ -22,7 +22,7 @@ from trainer.card.figures import make_card
 from trainer.card.markdown import markdown
 from trainer.card.page import html
 from trainer.errors import RequestError
-from trainer.explain.explanation import explain
+from trainer.explain.explanation import alarm_place, explain
 from trainer.families import Parameters
 from trainer.graph.blend import write_graph
 from trainer.graph.featurizer import feature_names
@@ -319,7 +319,10 @@ def _describe(
     """Explain and measure the graph."""
     checked, division = prepared.checked, prepared.division
     session = open_graph(found.proven.graph)
-    explained = explain(session, checked.features, division.held_out, division.learn, watch.explaining_over(0.5))
+    place = alarm_place(found.proven.recipe, checked.target.classes)
+    explained = explain(
+        session, checked.features, division.held_out, division.learn, watch.explaining_over(0.5), alarm=place
+    )
     subject = Subject(
         request.model,
         found.proven.graph,
@@ -351,6 +354,7 @@ def _describe(
         front=shown_front(found) if earlier is None else earlier.front,
         fairness=prepared.fairness,
         interpretable_session=None if readable is None else open_graph(readable),
+        place=place,
     )
     return manifest, files, make_card(shown, watch.explaining_over(0.9))
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import genba
 from protocols.card import Bin, Card
 from protocols.manifest import Manifest
+from protocols.recipe import Member, Recipe
 from trainer.card.content import sections
 from trainer.card.figures import Material, make_card
 from trainer.card.markdown import markdown
@@ -18,8 +20,13 @@ from trainer.card.page import html
 from trainer.card.segments import worst_segments
 from trainer.columns import Column
 from trainer.explain.explanation import explain
+from trainer.families import FAMILIES, Shape
 from trainer.guardrails.check import check_table
+from trainer.limits import Costs
 from trainer.report import decode_report
+from trainer.request import TrainRequest
+from trainer.sdk.trained import TrainedModel
+from trainer.train import train
 
 Candidate = tuple[Path, Manifest]
 
@@ -157,6 +164,30 @@ def test_a_report_from_before_cards_is_read(regression_candidate: Candidate) -> 
     report = msgspec.json.decode((regression_candidate[0] / "report.json").read_bytes())
     del report["card"]
     assert decode_report(msgspec.json.encode(report)).card is None
+
+
+def test_the_class_that_raises_the_alarm_is_what_card_fairness_and_explanation_are_of(
+    plant: pd.DataFrame, tmp_path: Path
+) -> None:
+    assert (plant["fault"] == "good").mean() > 0.5
+    parameters = dict(FAMILIES["linear"].starts(Shape("classification", 192, 4, 2))[0])
+    recipe = Recipe((Member("linear", parameters, {}, 1.0, (0,)),))
+    request = TrainRequest(
+        plant, "fault", "alarm", drop=("yield",), recipe=recipe, workers=1,
+        costs=Costs(false_alarm=1.0, miss=2.0, positive="good"), fairness=("grade, cut",),
+    )  # fmt: skip
+    manifest = train(request, tmp_path / "alarm")
+    card = card_of((tmp_path / "alarm", manifest))
+    assert {one.of for one in card.effects} == {"probability of 'good'"}
+    assert (card.calibrated, [one.of for one in card.fairness]) == ("share of 'good'", ["good"])
+    torque = next(one for one in manifest.importance if one.feature == "Torque [Nm]")
+    assert torque.direction == "falls"  # more of it makes more faults
+    assert "answers 'good' from a probability of" in (tmp_path / "alarm" / "card.md").read_text()
+    plant.head(3).to_csv(tmp_path / "rows.csv", index=False)
+    asked = ["explain", str(tmp_path / "alarm"), str(tmp_path / "rows.csv"), "--out", str(tmp_path / "why.csv")]
+    assert genba.main(asked) == 0
+    assert set(pd.read_csv(tmp_path / "why.csv")["of"]) == {"good"}
+    assert set(TrainedModel(tmp_path / "alarm").explain(plant.head(3))["of"]) == {"good"}
 
 
 def test_calibration_needs_rows() -> None:

@@ -1,5 +1,6 @@
 """The card's figures and what is said of them: nothing that is chance is named, and nothing that matters is hidden."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -149,9 +150,50 @@ def test_the_page_draws_what_the_text_tells(card: Card) -> None:
 
 def test_a_card_without_time_is_whole_where_time_was_not_needed(material: Material) -> None:
     short = make_card(material, lambda: True)
-    assert (short.cut_short, short.curves, short.otherwise, short.segments) == (True, (), None, ())
+    assert (short.cut_short, short.curves, short.otherwise, short.segments) == (True, (), None, None)
     assert short.confusion is not None
     assert "No effects were computed" in told(short)
+
+
+def test_parts_that_were_not_looked_at_are_not_called_even(card: Card, material: Material) -> None:
+    even, missed = (
+        "No part of the held-out rows is worse",
+        "Not looked at: the time ran out, a larger --budget shows it.",
+    )
+    none = {"rows": np.empty(0, dtype=int), "explained": np.empty(0, dtype=int), "contributions": np.empty((0, 4))}
+    ended = replace(material, explained=replace(material.explained, **none))  # before any row was explained
+    looked = msgspec.structs.replace(card, segments=())
+    short, unranked = make_card(material, lambda: True), make_card(ended, lambda: False)
+    for one, words, other in ((looked, even, missed), (short, missed, even), (unranked, missed, even)):
+        page = html("card", sections(manifest(), (), one)).decode()
+        for text in (told(one), page):
+            assert words in text
+            assert other not in text
+    assert msgspec.json.decode(msgspec.json.encode(short), type=Card) == short
+
+
+def test_a_model_that_no_input_moves_is_looked_at_all_the_same(material: Material) -> None:
+    still = tuple(msgspec.structs.replace(one, value=0.0) for one in material.explained.importance)
+    output = np.full((500, 2), 0.5)
+    output[material.features[0].values[400:] > 0.5] = [0.001, 0.999]
+    constant = replace(material, explained=replace(material.explained, importance=still), output=output)
+    found = make_card(constant, lambda: False).segments
+    assert found
+    assert found[0].where.startswith(material.features[0].name)
+
+
+def test_the_class_that_raises_the_alarm_is_in_question_though_it_is_the_commoner(material: Material) -> None:
+    asked = (material.session, material.features, material.held_out, material.learn, lambda: False)
+    card = make_card(replace(material, explained=explain(*asked, alarm=1), place=1), lambda: False)
+    assert card.calibrated == "share of 'good'"
+    assert {one.of for one in (*card.effects, *card.curves, *card.shapes)} == {"probability of 'good'"}
+    assert [one.of for one in card.fairness] == ["good"]
+    assert card.otherwise is not None
+    assert (card.otherwise.answer, card.otherwise.wanted) == ("good", "'bad'")
+    assert card.operating[-1].precision == pytest.approx((material.target.values[material.held_out] == "good").mean())
+    assert "By shift, on held-out rows, for the class 'good'" in told(card)
+    unexplained = replace(material, place=1, explained=replace(material.explained, explained=np.empty(0, dtype=int)))
+    assert make_card(unexplained, lambda: True).calibrated == "share of 'good'"
 
 
 def test_noise_is_seldom_named_as_a_weak_spot_even_with_heavy_tails() -> None:

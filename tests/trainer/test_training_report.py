@@ -84,3 +84,9 @@ def test_the_lineage_names_the_version_of_each_boosting_library(library: str) ->
     pytest.importorskip(library, reason="the extra `boosting` is not installed")
     name = next(name for name in packages_distributions()[library])
     assert pins()[name] == version(name)
+
+
+def test_weak_spots_that_were_not_looked_at_are_not_passed_over(report: Report, manifest: Manifest) -> None:
+    missed = describe(with_card(report, segments=None), manifest)
+    assert "where it is worst\n  not looked at: the time ran out" in missed
+    assert "where it is worst" not in describe(with_card(report, segments=()), manifest)

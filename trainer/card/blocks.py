@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 
 from trainer.card.canvas import Plot
+from trainer.card.strips import Strip
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in cells, the first column being the row's name."""
+    """Text in cells, the first column being the row's name.
+
+    Attributes:
+        strips: what a plot of it shows, drawn with characters; for forms of a card that show no `Plot`.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    strips: tuple[Strip, ...] = ()
 
 
 Block = str | Table | Plot

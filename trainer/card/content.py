@@ -123,7 +123,7 @@ def _limits(manifest: Manifest, card: Card) -> Iterator[str]:
     )
     if manifest.lineage.rows < 200:
         yield f"It learned from {manifest.lineage.rows} labelled rows, which is few: take every figure as rough."
-    if manifest.classes and any(one.where for one in card.segments):
+    if manifest.classes and card.segments:
         yield "In the segments above it errs more than elsewhere: let a person decide there."
     yield "It says what goes with what in the table, not what causes what."
 

@@ -6,6 +6,7 @@ from protocols.card import Card, Curve, Effect
 from protocols.manifest import Importance, Manifest
 from trainer.card.blocks import Block, Table
 from trainer.card.plots import curve_plot, importance_plot
+from trainer.card.strips import DOT, bar_strip, mark_strip
 
 #: Inputs that are listed; a wide table has thousands.
 SHOWN = 20
@@ -13,20 +14,23 @@ SHOWN = 20
 
 def drivers(manifest: Manifest, card: Card) -> Iterator[Block]:
     """Say which inputs drive the target."""
-    if not card.effects:
+    if not card.effects and not card.undrawn:
         yield "No effects were computed."
         return
     for number, effect in enumerate(card.effects, 1):
         yield f"{number}. {effect_words(effect, _unit(manifest, effect.feature))}{_detour(effect, card.curves)}"
+    yield from _undrawn(card)
     yield from _doubts(card)
     yield (
         "This is how the model answers when one input is moved and the others stay as they are. It is no proof of "
         "cause: only a trial on the line is."
     )
-    yield importance_plot(manifest.importance[:SHOWN])
+    listed = manifest.importance[:SHOWN]
+    yield importance_plot(listed)
     yield Table(
         ("Input", "Mean contribution", "± (95 %)", _moves(manifest, card)),
-        tuple(_ranked(one) for one in manifest.importance[:SHOWN]),
+        tuple(_ranked(one) for one in listed),
+        (bar_strip("Drawn", [one.value for one in listed]),),
     )
     yield (
         "A contribution is an input's Shapley value: what it adds to the prediction of a row, in the target's unit or, "
@@ -37,6 +41,14 @@ def drivers(manifest: Manifest, card: Card) -> Iterator[Block]:
         yield curve_table(curve)
     if card.cut_short:
         yield "The time ran out before every curve was made; a larger --budget shows them."
+
+
+def _undrawn(card: Card) -> Iterator[Block]:
+    for name in card.undrawn:
+        yield (
+            f"What {name} does is not drawn: it holds points in time, and the table has not seen two parts of a day, "
+            "week or year."
+        )
 
 
 def _doubts(card: Card) -> Iterator[Block]:
@@ -80,7 +92,8 @@ def curve_table(curve: Curve) -> Table:
         (f"{at:.4g}" if isinstance(at, float) else at, f"{mean:.4g}")
         for at, mean in zip(curve.at, curve.means, strict=True)
     ]
-    return Table((curve.feature, f"Mean {curve.of}"), tuple(shown))
+    drawn = mark_strip(DOT, [[(DOT, mean)] for mean in curve.means])
+    return Table((curve.feature, f"Mean {curve.of}"), tuple(shown), (drawn,))
 
 
 def _ranked(one: Importance) -> tuple[str, ...]:

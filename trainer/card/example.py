@@ -38,16 +38,17 @@ def example(
     place: int | None,
     over: Callable[[], bool],
 ) -> Otherwise | None:
-    """Return the example; None where there is no time, or no row to take.
+    """Return the example; None where there is no time, or no input that may change.
 
     Of two classes it is a row in the middle of those answered with the class in question, of more one with a middling
     probability, of a regression a high one that should come out as the middle one does.
 
     Args:
-        top: the inputs that may change.
+        top: the inputs that may change, less points in time.
         place: of the class in question.
     """
-    if over() or not top:
+    free = [column.name for column in top if column.cycles is None]
+    if over() or not free:
         return None
     among = held_out[evenly(len(held_out), AMONG)]
     outputs = run_graph(session, to_feed(features, among))
@@ -60,7 +61,7 @@ def example(
     model = _Model(input_specs(features), target.classes)
     known = [Column(column.name, column.kind, column.values[among]) for column in features]
     try:
-        found = counterfactuals(session, model, values, [one.name for one in top], goal, known, over, SHOWN)
+        found = counterfactuals(session, model, values, free, goal, known, over, SHOWN)
     except RequestError:
         return None
     closest = None if found.alternatives else found.closest

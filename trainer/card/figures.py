@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from protocols.card import Card, Curve, Effect, Fairness, Front, Interpretable
+from protocols.card import Card, Curve, Effect, Fairness, Front, Interpretable, Segment
 from trainer.card.dependence import Output, dependence
 from trainer.card.example import example
+from trainer.card.moments import comparable
 from trainer.card.quality import baseline, calibration, confusion, operating, residuals, true_values
 from trainer.card.segments import worst_segments
 from trainer.card.together import correlations, groups, ties
@@ -37,6 +38,7 @@ class Material:
         interpretable, front: what the search knows of the models that were not chosen.
         loss_name: what their losses are; empty: the metric that the task has.
         interpretable_session: the graph of the interpretable model, opened, where its shapes are to be shown.
+        place: of the class that raises the alarm, where costs of mistakes name one of two; it is the one in question.
     """
 
     session: Any
@@ -52,6 +54,7 @@ class Material:
     front: tuple[Front, ...] = ()
     loss_name: str = ""
     interpretable_session: Any = None
+    place: int | None = None
 
 
 def make_card(material: Material, over: Callable[[], bool]) -> Card:
@@ -70,36 +73,41 @@ def make_card(material: Material, over: Callable[[], bool]) -> Card:
     place = _place(material)
     bins, of = calibration(target, truth, output, place)
     shown = Output(target.task, target.classes, place)
-    curves, effects = _curves(material.session, material, top, shown, over)
+    undrawn = [column.name for column in top if column.cycles is not None and not comparable(column)]
+    drawable = [column for column in top if column.name not in undrawn]
+    drawn = _draw(material.session, material, drawable, shown, over)
     places = _places(target, answers)
     return Card(
         held_out=len(held_out),
         baseline=baseline(target, every[material.learn], truth),
         calibrated=of,
         calibration=bins,
-        curves=curves,
-        effects=effects,
-        segments=() if over() else worst_segments(top, held_out, truth, output, target.task),
+        curves=tuple(curve for curve, _ in drawn),
+        effects=tuple(effect for _, effect in drawn),
+        segments=_segments(material, top, truth, output, over),
         correlations=correlations(top, material.features),
-        cut_short=len(curves) < len(top),
+        cut_short=len(drawn) < len(drawable),
         confusion=None if places is None else confusion(target, truth, places),
         operating=() if place is None else operating(truth == place, output[:, place]),
         residuals=residuals(truth, output) if target.task == "regression" else None,
         groups=groups(material.explained, material.features),
         ties=ties(material.explained, material.features, TOP),
         otherwise=example(material.session, material.features, target, held_out, top, place, over),
-        fairness=_fairness(material, truth, output, places),
+        fairness=_fairness(material, truth, output, places, place),
         interpretable=material.interpretable,
-        shapes=_shapes(material, top, shown, over),
+        shapes=_shapes(material, drawable, shown, over),
         front=material.front,
         loss_name=material.loss_name,
+        undrawn=tuple(undrawn),
     )
 
 
 def _place(material: Material) -> int | None:
-    """The class in question, of two: the one that was explained."""
+    """The class in question, of two: the one that raises the alarm, or that was explained."""
     if len(material.target.classes) != 2:
         return None
+    if material.place is not None:
+        return material.place
     explained = material.explained.explained
     if len(explained):
         return int(explained[0])
@@ -114,21 +122,30 @@ def _places(target: Target, answers: np.ndarray[Any, Any]) -> np.ndarray[Any, An
     return np.array([by_name[str(answer)] for answer in answers.reshape(-1)])
 
 
-def _curves(
+def _segments(
+    material: Material,
+    top: Sequence[Column],
+    truth: np.ndarray[Any, Any],
+    output: np.ndarray[Any, Any],
+    over: Callable[[], bool],
+) -> tuple[Segment, ...] | None:
+    """The worst parts of the rows, by the most important inputs; None where the time ran out before."""
+    if over() or not len(material.explained.rows):
+        return None
+    return worst_segments(top or material.features[:TOP], material.held_out, truth, output, material.target.task)
+
+
+def _draw(
     session: Any, material: Material, columns: Sequence[Column], shown: Output, over: Callable[[], bool]
-) -> tuple[tuple[Curve, ...], tuple[Effect, ...]]:
-    curves, effects = [], []
+) -> list[tuple[Curve, Effect]]:
+    """Curve and effect of each column, as far as there is time."""
+    drawn = []
     for column in columns:
-        if over():
-            break
-        if column.cycles is not None:  # no moment stands for another
-            continue
-        found = dependence(session, material.features, column, material.held_out, shown, over)
+        found = None if over() else dependence(session, material.features, column, material.held_out, shown, over)
         if found is None:
             break
-        curves.append(found[0])
-        effects.append(found[1])
-    return tuple(curves), tuple(effects)
+        drawn.append(found)
+    return drawn
 
 
 def _shapes(
@@ -137,7 +154,7 @@ def _shapes(
     """Of a sum over columns the partial dependence is the shape of each part."""
     if material.interpretable_session is None:
         return ()
-    return _curves(material.interpretable_session, material, columns, shown, over)[0]
+    return tuple(curve for curve, _ in _draw(material.interpretable_session, material, columns, shown, over))
 
 
 def _fairness(
@@ -145,9 +162,10 @@ def _fairness(
     truth: np.ndarray[Any, Any],
     output: np.ndarray[Any, Any],
     places: np.ndarray[Any, Any] | None,
+    place: int | None,
 ) -> tuple[Fairness, ...]:
     target = material.target
     return tuple(
-        fairness(Groups(name, labels[material.held_out]), truth, output, target.task, target.classes, places)
+        fairness(Groups(name, labels[material.held_out]), truth, output, target.task, target.classes, places, place)
         for name, labels in material.fairness.items()
     )

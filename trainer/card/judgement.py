@@ -1,8 +1,8 @@
 """How good, for whom, and beside what, in words: quality, weak spots, fairness, counterfactuals, rivals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from protocols.card import Card, Confusion, Fairness, GroupFigures, Otherwise, Rate
+from protocols.card import Bin, Card, Confusion, Fairness, Front, GroupFigures, Operating, Otherwise, Rate
 from protocols.manifest import Manifest
 from trainer.card.blocks import Block, Table, metric_word
 from trainer.card.drivers import curve_table
@@ -14,6 +14,7 @@ from trainer.card.plots import (
     precision_plot,
     residual_plot,
 )
+from trainer.card.strips import DIAMOND, DOT, RING, bar_strip, mark_strip
 from trainer.explain.reasons import change_words
 
 #: Thresholds in the table, of those in the plot.
@@ -40,9 +41,8 @@ def quality(manifest: Manifest, card: Card) -> Iterator[Block]:
     yield Table(("Figure", "Model", "Simplest answer"), tuple(rows))
     if card.calibration:
         yield f"Predicted beside observed, {card.calibrated}, in bins of held-out rows:"
-        bins = [(f"{one.predicted:.4g}", f"{one.observed:.4g}", str(one.rows)) for one in card.calibration]
         yield calibration_plot(card.calibration, card.calibrated)
-        yield Table(("Predicted", "Observed", "Rows"), tuple(bins))
+        yield _bins(card.calibration)
     if card.confusion:
         yield "What is answered, by what it is:"
         yield _confusion(card.confusion)
@@ -50,14 +50,7 @@ def quality(manifest: Manifest, card: Card) -> Iterator[Block]:
         yield operating_plot(card.operating, card.calibrated)
         yield precision_plot(card.operating, card.calibrated)
         yield f"What answering so from a probability on would do ({card.calibrated}):"
-        step = max(1, len(card.operating) // LISTED)
-        yield Table(
-            ("From", "Found", "False alarms", "Right answers"),
-            tuple(
-                (f"{one.threshold:.3g}", f"{one.hits:.0%}", f"{one.false_alarms:.1%}", f"{one.precision:.0%}")
-                for one in card.operating[::step]
-            ),
-        )
+        yield _thresholds(card.operating[:: max(1, len(card.operating) // LISTED)])
     if card.residuals:
         yield residual_plot(card.residuals, manifest.target)
         edges, counts = card.residuals.edges, card.residuals.counts
@@ -67,7 +60,24 @@ def quality(manifest: Manifest, card: Card) -> Iterator[Block]:
                 (f"{low:.3g} to {high:.3g}", str(count))
                 for low, high, count in zip(edges, edges[1:], counts, strict=False)
             ),
+            (bar_strip("Drawn", counts),),
         )
+
+
+def _bins(calibration: Sequence[Bin]) -> Table:
+    rows = [(f"{one.predicted:.4g}", f"{one.observed:.4g}", str(one.rows)) for one in calibration]
+    marks = [((RING, one.predicted), (DOT, one.observed)) for one in calibration]
+    drawn = mark_strip(f"{RING} predicted, {DOT} observed", marks)
+    return Table(("Predicted", "Observed", "Rows"), tuple(rows), (drawn,))
+
+
+def _thresholds(points: Sequence[Operating]) -> Table:
+    rows = [
+        (f"{one.threshold:.3g}", f"{one.hits:.0%}", f"{one.false_alarms:.1%}", f"{one.precision:.0%}") for one in points
+    ]
+    marks = [((RING, one.false_alarms), (DIAMOND, one.precision), (DOT, one.hits)) for one in points]
+    drawn = mark_strip(f"{DOT} found, {RING} false alarms, {DIAMOND} right", marks, (0.0, 1.0))
+    return Table(("From", "Found", "False alarms", "Right answers"), tuple(rows), (drawn,))
 
 
 def _confusion(confusion: Confusion) -> Table:
@@ -81,6 +91,9 @@ def _confusion(confusion: Confusion) -> Table:
 
 def weak_spots(manifest: Manifest, card: Card) -> Iterator[Block]:
     """Say where it errs more than elsewhere."""
+    if card.segments is None:
+        yield "Not looked at: the time ran out, a larger --budget shows it."
+        return
     if not card.segments:
         yield "No part of the held-out rows is worse than the rest by more than chance."
         return
@@ -174,17 +187,26 @@ def rivals(manifest: Manifest, card: Card) -> Iterator[Block]:
     if card.front:
         yield "Each of these models is better than every other in at least one figure:"
         yield front_plot(card.front, metric)
-        yield Table(
-            ("Model", metric, "Latency (ms)", "Size (kB)", "Memory (MB)", ""),
-            tuple(
-                (
-                    each.name,
-                    f"{each.loss:.4g}",
-                    f"{each.latency_ms:.3g}",
-                    f"{each.size_bytes / 1e3:.3g}",
-                    f"{each.memory_bytes / 1e6:.3g}",
-                    "chosen" if each.chosen else "",
-                )
-                for each in card.front
-            ),
+        yield _front(card.front, metric)
+
+
+def _front(front: Sequence[Front], metric: str) -> Table:
+    signs = [DOT if one.chosen else RING for one in front]
+    losses = [[(sign, one.loss)] for sign, one in zip(signs, front, strict=True)]
+    latencies = [[(sign, one.latency_ms)] for sign, one in zip(signs, front, strict=True)]
+    rows = [
+        (
+            one.name,
+            f"{one.loss:.4g}",
+            f"{one.latency_ms:.3g}",
+            f"{one.size_bytes / 1e3:.3g}",
+            f"{one.memory_bytes / 1e6:.3g}",
+            "chosen" if one.chosen else "",
         )
+        for one in front
+    ]
+    return Table(
+        ("Model", metric, "Latency (ms)", "Size (kB)", "Memory (MB)", ""),
+        tuple(rows),
+        (mark_strip(f"{metric} ({DOT} chosen)", losses), mark_strip("milliseconds", latencies)),
+    )

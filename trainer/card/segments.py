@@ -16,8 +16,8 @@ import numpy as np
 
 from protocols.card import Segment
 from protocols.manifest import Task
+from trainer.card.moments import moments
 from trainer.columns import Column
-from trainer.cycles import Cycle, Cycles
 from trainer.guardrails.rail import evenly
 from trainer.metrics import normal_probabilities
 
@@ -27,21 +27,6 @@ TOLD, MIN_ROWS, MIN_SHARE = 3, 20, 0.05
 COMMON = 6
 #: How often chance may name a part where none is worse, the deals by which that is known, and the rows that are dealt.
 LEVEL, DEALS, DEALT_ROWS = 0.05, 199, 2_000
-
-
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-#: Of each cycle: words, and from which of its numbers to which.
-CUTS: dict[Cycle, tuple[tuple[str, float, float], ...]] = {
-    "hour": tuple((f"from {hour:02}:00 to {hour + 6:02}:00", hour, hour + 6) for hour in (0, 6, 12, 18)),
-    "weekday": tuple((f"on a {day}", place, place + 1) for place, day in enumerate(_DAYS, 1)),
-    "day of year": tuple(
-        (f"in {months}", low, high)
-        for months, low, high in (
-            ("January to March", 1, 91), ("April to June", 91, 182), ("July to September", 182, 274),
-            ("October to December", 274, 367),
-        )
-    ),
-}  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -127,7 +112,8 @@ def _parts(column: Column, held_out: np.ndarray[Any, Any], feature: int) -> Iter
     if missing.any():
         yield Part(f"{column.name} is missing", missing, feature)
     if column.cycles is not None:
-        yield from _cycle_parts(column.name, column.cycles, values, feature)
+        for one in moments(column.cycles, values):
+            yield Part(f"{column.name} {one.words}", one.rows, feature)
         return
     if column.kind != "number":
         found, counts = np.unique(values[~missing], return_counts=True)
@@ -145,14 +131,6 @@ def _parts(column: Column, held_out: np.ndarray[Any, Any], feature: int) -> Iter
         if high is not None:
             inside = inside & (values <= high)
         yield Part(_range(column.name, low, high), inside, feature)
-
-
-def _cycle_parts(name: str, cycles: Cycles, values: np.ndarray[Any, Any], feature: int) -> Iterator[Part]:
-    """Quarters of the day, days of the week, quarters of the year."""
-    for place, part in enumerate(cycles.parts):
-        numbers = cycles.numbers(values)[:, 3 * place]
-        for words, low, high in CUTS[part]:
-            yield Part(f"{name} {words}", (numbers >= low) & (numbers < high), feature)
 
 
 def _range(name: str, low: float | None, high: float | None) -> str:

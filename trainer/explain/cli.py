@@ -54,6 +54,7 @@ def explain(argv: list[str], proven: Proven) -> int:
 
 def _explain_rows(session: Any, manifest: "Manifest", rows: "Rows", given: Any, over: Callable[[], bool]) -> None:
     from trainer.explain.explained_rows import pick
+    from trainer.explain.explanation import alarm_place
     from trainer.explain.explanation import explain as sample
     from trainer.explain.reasons import as_table, row_words
     from trainer.graphs import run_graph, to_feed
@@ -64,7 +65,8 @@ def _explain_rows(session: Any, manifest: "Manifest", rows: "Rows", given: Any, 
         _check_row(given.row, count)
         wanted = range(given.row - 1, given.row)
     chosen = pick(rows, wanted)
-    found = sample(session, rows.columns, chosen.asked, rows.usual, over, most=len(wanted), walks=WALKS)
+    alarm = alarm_place(manifest.lineage.recipe, manifest.classes)
+    found = sample(session, rows.columns, chosen.asked, rows.usual, over, most=len(wanted), walks=WALKS, alarm=alarm)
     answers = run_graph(session, to_feed(rows.columns, found.rows))[0].reshape(-1).tolist()
     if given.out:
         _write(given.out, as_table(manifest, found, answers))
@@ -147,8 +149,9 @@ def parser_of() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genba explain",
         description="Say why a release answers rows as it does: what each input adds to the prediction, or to the "
-        "probability of the rarer class, compared with rows as usual (SHAP values, from the ONNX graph itself). With "
-        "--change also what would have to change for another answer, within the ranges seen in training.",
+        "probability of the class that raises the alarm (where costs of mistakes were given; else the rarer class), "
+        "compared with rows as usual (SHAP values, from the ONNX graph itself). With --change also what would have to "
+        "change for another answer, within the ranges seen in training.",
     )
     parser.add_argument(
         "release", metavar="RELEASE", help="a candidate's folder, a bundle, or MODEL@VERSION with --home or --registry"

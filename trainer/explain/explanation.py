@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import UNSET
 
 from protocols.manifest import Importance
+from protocols.recipe import Recipe
 from trainer.columns import Column
 from trainer.explain.shapley import Shapley, shapley
 from trainer.guardrails.rail import evenly
@@ -30,7 +31,8 @@ HALF_INTERVAL = 1.96
 class Explained:
     """Contributions of raw columns, and their importance.
 
-    Of two classes the one that is rarer as the graph sees it is explained, of more each row's own answer.
+    Of two classes the one that raises the alarm is explained, or else the rarer one as the graph sees it; of more each
+    row's own answer.
 
     Attributes:
         importance: of every column, largest first.
@@ -61,6 +63,7 @@ def explain(
     *,
     most: int = MAX_ROWS,
     walks: int = WALKS,
+    alarm: int | None = None,
 ) -> Explained:
     """Explain rows by sampling, for as long as there is time; with enough of it the same call gives the same values.
 
@@ -71,11 +74,12 @@ def explain(
         background: rows that stand for *as usual*, by position, such as those that were learned from.
         over: has the time run out? Asked after each call of the graph, of which one is made in any case.
         walks: pairs of random walks of each row: the error falls with their square root.
+        alarm: place of the class that raises the alarm, of two; None: the rarer one is explained.
     """
     shown = rows[evenly(len(rows), most)]
     usual = background[evenly(len(background), BACKGROUND_ROWS)]
     found = shapley(session, features, shown, usual, over, walks)
-    place = _explained(found)
+    place = _explained(found, alarm)
     picked = np.arange(len(found.rows))
     values = found.values[picked, :, place]
     positions = shown[found.rows]
@@ -91,12 +95,20 @@ def explain(
     )
 
 
-def _explained(found: Shapley) -> Array:
+def alarm_place(recipe: Recipe | None, classes: Sequence[str]) -> int | None:
+    """Return the place of the class that raises the alarm; None where no costs of mistakes name one."""
+    decision = None if recipe is None else recipe.decision
+    return None if decision is None or decision.positive not in classes else list(classes).index(decision.positive)
+
+
+def _explained(found: Shapley, alarm: int | None) -> Array:
     """Which output is explained for each row."""
     width = len(found.base)
     if width > 2:
         return np.asarray(found.outputs.argmax(axis=1))
-    return np.full(len(found.rows), int(found.base.argmin()) if width == 2 else 0)
+    if width == 2 and alarm is None:
+        alarm = int(found.base.argmin())
+    return np.full(len(found.rows), alarm if width == 2 else 0)
 
 
 def _importance(features: Sequence[Column], positions: Array, found: Shapley, values: Array) -> tuple[Importance, ...]:

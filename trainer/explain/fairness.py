@@ -60,6 +60,7 @@ def fairness(
     task: Task,
     classes: Sequence[str],
     answers: Array | None = None,
+    place: int | None = None,
 ) -> Fairness:
     """Return each group's figures, the largest group first, and the largest gaps between groups.
 
@@ -68,12 +69,16 @@ def fairness(
         truth: of these rows: numbers, or places among the classes.
         output: predictions (rows,), or probabilities (rows, classes).
         answers: places of the classes that are answered; None: the likeliest.
+        place: of the class in question, of two; None: the rarer one.
     """
     names, counts = np.unique(groups.labels.astype(str), return_counts=True)
     told = [str(names[place]) for place in np.lexsort((names, -counts)) if counts[place] >= MIN_ROWS][:MOST_GROUPS]
     if task == "classification" and answers is None:
         answers = output.argmax(axis=1)
-    place = int(np.bincount(truth, minlength=2).argmin()) if len(classes) == 2 else None
+    if len(classes) != 2:
+        place = None
+    elif place is None:
+        place = int(np.bincount(truth, minlength=2).argmin())
     made = []
     for name in told:
         rows = groups.labels.astype(str) == name

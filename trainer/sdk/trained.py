@@ -21,7 +21,7 @@ from trainer.explain.alternatives import as_table as changes_table
 from trainer.explain.alternatives import goal_of, likeliest_other
 from trainer.explain.counterfactuals import counterfactuals
 from trainer.explain.explained_rows import Rows, beside, input_columns, usual_columns
-from trainer.explain.explanation import explain
+from trainer.explain.explanation import alarm_place, explain
 from trainer.explain.reasons import as_table
 from trainer.graphs import open_graph, run_graph, to_feed
 from trainer.report import decode_report, describe
@@ -173,7 +173,7 @@ class TrainedModel:
         count = len(asked.asked)
         found = explain(
             self._session, asked.columns, asked.asked, asked.usual, lambda: time.monotonic() > end,
-            most=count, walks=WALKS,
+            most=count, walks=WALKS, alarm=alarm_place(self.manifest.lineage.recipe, self.manifest.classes),
         )  # fmt: skip
         answers = run_graph(self._session, to_feed(asked.columns, found.rows))[0].reshape(-1).tolist()
         return as_table(self.manifest, found, answers)

@@ -113,6 +113,19 @@ def test_the_page_shows_what_a_whole_card_tells(show):
     assert text.count('<svg class="plot curve"') == 5
 
 
+def test_what_was_not_looked_at_is_told_as_that(show):
+    text = show({"card": {**card(), "segments": None, "undrawn": ["at <b>"]}})
+    assert "Not looked at: the time ran out" in text
+    assert "No part of the held-out rows is worse" not in text
+    assert "What at &lt;b&gt; does is not drawn" in text
+
+
+def test_where_no_part_is_worse_the_page_says_so(show):
+    text = show({"card": {**card(), "segments": []}})
+    assert "No part of the held-out rows is worse" in text
+    assert "Not looked at" not in text
+
+
 def test_a_model_that_tells_contributions_says_so(show, tmp_path):
     told = Contributions("log-odds", (-1.5,), "bad")
     outputs = (TensorSpec("prediction", "float32"), TensorSpec("contributions", "float32", (None, 4)))

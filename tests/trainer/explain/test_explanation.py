@@ -106,14 +106,19 @@ def test_importance_ranks_the_columns_says_which_way_and_how_sure() -> None:
     assert found.whole
 
 
-def test_the_rarer_of_two_classes_is_explained() -> None:
+def test_the_rarer_of_two_classes_is_explained_or_the_one_that_raises_the_alarm() -> None:
     def rare(matrix: Array) -> Array:
         share = np.where(matrix[:, 0] > 1, 0.9, 0.05)
         return np.stack([share, 1 - share], axis=1)
 
-    found = explain(Graph(rare), columns(2, 200), np.arange(100), np.arange(100, 200), lambda: False)
+    asked = (Graph(rare), columns(2, 200), np.arange(100), np.arange(100, 200), lambda: False)
+    found = explain(*asked)
     assert set(found.explained) == {0}
     assert found.importance[0].direction == "rises"
+    alarm = explain(*asked, alarm=1)
+    assert set(alarm.explained) == {1}
+    assert alarm.importance[0].direction == "falls"
+    np.testing.assert_allclose(alarm.contributions, -found.contributions, atol=1e-9)
 
 
 def test_of_more_classes_each_row_gets_the_reasons_of_its_own_answer() -> None:

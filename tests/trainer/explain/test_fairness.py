@@ -108,3 +108,15 @@ def test_groups_of_a_column() -> None:
     ]
     text = group_labels(Column("line", "category", np.array(["A", ""], dtype=object)))
     assert text.tolist() == ["A", MISSING]
+
+
+def test_the_class_that_raises_the_alarm_is_in_question_where_it_is_named() -> None:
+    truth = np.array([0] * 10 + [1] * 30)
+    answers = np.array([0] * 8 + [1] * 2 + [0] * 3 + [1] * 27)
+    groups = Groups("line", np.array(["A"] * 40))
+    found = fairness(groups, truth, probabilities(answers), "classification", CLASSES, answers, 1)
+    (group,) = found.groups
+    assert found.of == "good"
+    assert [rate and rate.value for rate in (group.selected, group.false_alarms, group.misses)] == pytest.approx(
+        [29 / 40, 2 / 10, 3 / 30]
+    )
