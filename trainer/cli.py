@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from protocols.measuring import MeasureGraph
     from trainer.request import TrainRequest
 
-#: Endings of files that hold no code, whatever is in them.
-_NO_CODE = (".onnx", ".txt", ".lgb", ".json", ".ubj", ".cbm")
 #: When the command began: its budget counts from here, what it imports included.
 _BEGUN = time.monotonic()
 
@@ -131,7 +129,7 @@ def import_model(argv: list[str]) -> int:
         feeding=feeding_of(given),
         **variant_options(given),
     )
-    if given.trust and given.file.suffix not in _NO_CODE:
+    if request.may_run_code:
         print(f"genba: loading {given.file} runs the code of whoever made it, as --trust allows", file=sys.stderr)
     with ProgressLine() as progress:
         manifest = import_file(request, given.out, progress, force=given.force)

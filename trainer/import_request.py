@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Rows of a sample that are enough for ranges, golden vectors and a proof.
 MIN_SAMPLE_ROWS = 20
+#: Endings of files that hold no code, whatever is in them.
+_NO_CODE = (".onnx", ".txt", ".lgb", ".json", ".ubj", ".cbm")
 
 #: How a graph's tensor lies: N rows or images of a batch, T rows of a window, C columns or channels.
 Layout = Literal["NTC", "NCT", "TNC", "NCHW", "NHWC"]
@@ -88,6 +90,11 @@ class ImportRequest:
     def fed(self) -> bool:
         """Whether its graph takes more than one row."""
         return self.feeding != FeedingRequest()
+
+    @property
+    def may_run_code(self) -> bool:
+        """Whether loading the file may run code of whoever made it: it is trusted, and of a kind that can hold some."""
+        return self.trusted and self.file.suffix.lower() not in _NO_CODE
 
 
 def check_sample(request: ImportRequest) -> None:

@@ -1,13 +1,15 @@
-"""TensorFlow and PyTorch, each in a folder that goes behind all others on a path, so that the tests' own packages win.
+"""TensorFlow, PyTorch and MLflow, each in a folder that goes behind all others on a path, so that the tests' own
+packages win.
 
-They weigh gigabytes, so they are in no lock and in no virtual environment of the project's. A folder is kept between
-runs in ~/.cache/genba, or in what XDG_CACHE_HOME says; only slow tests ask for one.
+They weigh gigabytes, or are asked for by one test, so they are in no lock and in no virtual environment of the
+project's. A folder is kept between runs in ~/.cache/genba, or in what XDG_CACHE_HOME says; only slow tests ask for one.
 """
 
 import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,32 +17,51 @@ from filelock import FileLock
 
 from edge_agent.disk import sync_folder
 
-_LOCK = Path(__file__).parents[2] / "requirements" / "dev.txt"
+ROOT = Path(__file__).resolve().parents[2]
+_LOCK = ROOT / "requirements" / "dev.txt"
 _INSTALL_S = 900
-#: Extra of Genba -> what is asked for, first choice first; PyTorch's builds without CUDA are not on every index.
+#: Name -> what is asked for, first choice first; PyTorch's builds without CUDA are not on every index.
 REQUIREMENTS = {
     "tensorflow": [["tensorflow-cpu==2.21.0", "tf2onnx==1.17.0"]],
     "torch": [["torch==2.13.0+cpu", "onnxscript==0.7.2"], ["torch==2.13.0", "onnxscript==0.7.2"]],
+    "mlflow": [["mlflow-skinny==3.17.2"]],
 }
 
 
-def framework_folder(extra: str) -> Path:
+def framework_folder(name: str) -> Path:
     """Return a folder with a framework in it, fetched by the first who asks; skip where that cannot be."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genba"
-    version = REQUIREMENTS[extra][0][0].partition("==")[2]
-    folder = cache / f"{extra}-{version}-{sysconfig.get_config_var('SOABI')}"
+    version = REQUIREMENTS[name][0][0].partition("==")[2]
+    folder = cache / f"{name}-{version}-{sysconfig.get_config_var('SOABI')}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            _install(extra, folder)
+            _install(name, folder)
     return folder
 
 
-def _install(extra: str, folder: Path) -> None:
+def run_python(words: Sequence[str], folder: Path, behind: Sequence[Path] = ()) -> str:
+    """Run Python in a folder, and return what it printed.
+
+    Args:
+        words: of its command line, from the first option on.
+        behind: folders with a framework; they come after this interpreter's own packages.
+    """
+    path = os.pathsep.join([str(ROOT), *filter(None, sys.path), *map(str, behind)])
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    environment = {**os.environ, **quiet, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _install(name: str, folder: Path) -> None:
     staged = folder.with_name(f".{folder.name}")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
     reason = "nothing was asked for"
-    for wanted in REQUIREMENTS[extra]:
+    for wanted in REQUIREMENTS[name]:
         try:
             made = subprocess.run(
                 [*pip, "--upgrade", "--target", str(staged), "-c", str(_LOCK), *wanted],
@@ -56,4 +77,4 @@ def _install(extra: str, folder: Path) -> None:
             sync_folder(folder.parent)
             return
         reason = (made.stderr.strip().splitlines() or ["pip failed"])[-1]
-    pytest.skip(f"{extra} cannot be fetched: {reason}")
+    pytest.skip(f"{name} cannot be fetched: {reason}")

@@ -31,6 +31,10 @@ from trainer.workers.sizes import default_memory_bytes
 CONVERT_S, ANSWER_S = 600.0, 300.0
 #: Address space beyond the memory that is free: what frameworks reserve and do not use.
 MARGIN_BYTES = 2**31
+#: Packages that the extras of Genba bring; what else a file asks for is its maker's own.
+_FRAMEWORKS = (
+    "catboost", "keras", "lightgbm", "onnxmltools", "onnxscript", "tensorflow", "tf2onnx", "torch", "xgboost"
+)  # fmt: skip
 
 
 class OriginalRefusesError(ValueError):
@@ -131,10 +135,7 @@ class Original:
         if "rows" in answer:
             return OriginalRefusesError(answer["rows"])
         if "missing" in answer:
-            return ImportRefusedError(
-                f"{name} is {article}: this needs the package {answer['missing']!r}, which is not installed: "
-                f"pip install 'genba[{extra}]'"
-            )
+            return ImportRefusedError(f"{name} is {article}: this {_needs(answer['missing'], extra)}")
         if "starved" in answer:
             return ImportRefusedError(
                 f"{name} asks for more than {self._limit_bytes >> 20} MiB of memory in its framework, "
@@ -147,6 +148,13 @@ class Original:
         self._said.seek(0)
         last = (self._said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
         return ImportRefusedError(f"{name} kills the process that loads it ({ended}): {last[:200]}")
+
+
+def _needs(missing: str, extra: str) -> str:
+    if missing in _FRAMEWORKS:
+        return f"needs the package {missing!r}, which is not installed: pip install 'genba[{extra}]'"
+    way = f"put the folder that it is in on PYTHONPATH, or pip install {missing} if it is a package"
+    return f"needs the module {missing!r}, which is not found here: {way}"
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -200,7 +201,7 @@ def import_model(
         sample: a table of at least 20 rows as the model will see them; of an image model a folder of images.
         model: its name in registry and topics.
         target: column of the sample with the true values; the model is measured on them.
-        trust: load a file that holds code, which runs it.
+        trust: load a file that can hold code, which runs it; a UserWarning says so.
         out, force, progress: as in `train`.
         options: more of `trainer.import_request.ImportRequest`, such as `feeding` or `quantise`.
 
@@ -213,6 +214,12 @@ def import_model(
         request = ImportRequest(
             Path(file), Path(rows) if isinstance(rows, str) else rows, model, target, trusted=trust, **options
         )
+        if request.may_run_code:
+            warnings.warn(
+                f"loading {file} runs the code of whoever made it, as trust=True allows",
+                UserWarning,
+                stacklevel=2,
+            )
         import_file(request, folder, told, force=force)
         return TrainedModel(folder, keeper)
 

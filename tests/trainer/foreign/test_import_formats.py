@@ -163,7 +163,7 @@ SCRIPT = {"m/constants.pkl": b"\x80\x02).", "m/code/m.py": b"", "m/data.pkl": b"
         ("m.pt", {**SCRIPT, "m/data.pkl": pickle.dumps(Bomb(), 4)}, "a pickle in it calls builtins.print"),
         ("m.pt", {**SCRIPT, "m/data.pkl": b"\x80\x02ctorch.hub\nload\n)R."}, "calls torch.hub.load"),
         ("m.pt", {**SCRIPT, "m/data.pkl": b"\xff\xff"}, "a pickle that cannot be read"),
-        ("m.pt2", {"m/archive_format": b"pt2", "m/data/w.pt": b"x"}, None),
+        ("m.pt2", {"m/archive_format": b"pt2", "m/data/w.pt": b"x"}, "w.pt is no archive of tensors but a bare pickle"),
     ],
 )
 def test_code_in_a_file_is_seen_without_loading_it(

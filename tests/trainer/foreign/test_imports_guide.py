@@ -1,23 +1,17 @@
 """docs/operations/imports.md and docs/examples: what the scripts and commands make predicts the target."""
 
 import importlib.util
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from simulators.frameworks import framework_folder
+from simulators.frameworks import ROOT, framework_folder, run_python
 
 from trainer.candidate import read_candidate
 from trainer.report import decode_report
 
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs" / "operations" / "imports.md").read_text("utf-8")
 
 
@@ -29,20 +23,9 @@ def commands(kind: str) -> list[list[str]]:
 
 
 def run(words: list[str], folder: Path, behind: Sequence[Path] = ()) -> str:
-    """Run a line of the guide.
-
-    Args:
-        behind: folders with a framework; they come after this interpreter's own packages.
-    """
+    """Run a line of the guide."""
     words = ["-P", "-m", "genba", *words[1:]] if words[0] == "genba" else [str(ROOT / words[1]), *words[2:]]
-    path = os.pathsep.join([str(ROOT), *filter(None, sys.path), *map(str, behind)])
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, *words]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python(words, folder, behind)
 
 
 def check(kind: str, folder: Path, behind: Sequence[Path] = ()) -> None:
@@ -59,6 +42,10 @@ def check(kind: str, folder: Path, behind: Sequence[Path] = ()) -> None:
         assert any(rail.check == "numbers in float32" for rail in report.guardrails)
 
 
+def test_a_pipeline_saved_by_joblib_is_taken_in_and_predicts_its_target(tmp_path: Path) -> None:
+    check("joblib", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("kind", "needs"),
     [
@@ -67,9 +54,9 @@ def check(kind: str, folder: Path, behind: Sequence[Path] = ()) -> None:
         ("lightgbm", "lightgbm"),
         ("xgboost", "xgboost"),
         ("catboost", "catboost"),
-        ("mlflow", "mlflow"),
     ],
 )
+@pytest.mark.slow
 @pytest.mark.sample
 def test_an_example_is_taken_in_and_predicts_its_target(tmp_path: Path, kind: str, needs: str) -> None:
     if importlib.util.find_spec(needs) is None:
@@ -79,9 +66,11 @@ def test_an_example_is_taken_in_and_predicts_its_target(tmp_path: Path, kind: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("kind", "extra"), [("keras", "tensorflow"), ("torch", "torch")])
-def test_an_example_of_a_network_is_taken_in_and_predicts_its_target(tmp_path: Path, kind: str, extra: str) -> None:
-    check(kind, tmp_path, [framework_folder(extra)])
+@pytest.mark.parametrize(("kind", "framework"), [("keras", "tensorflow"), ("torch", "torch"), ("mlflow", "mlflow")])
+def test_an_example_of_a_framework_is_taken_in_and_predicts_its_target(
+    tmp_path: Path, kind: str, framework: str
+) -> None:
+    check(kind, tmp_path, [framework_folder(framework)])
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from trainer.foreign.original import Original
 CRASH = "import os\nos.abort()\n"
 HANG = "import time\ntime.sleep(60)\n"
 MISSING = "raise ModuleNotFoundError(\"No module named 'catboost'\", name='catboost')\n"
+THEIRS = "import our_plant.nets\n"
 HUNGRY = "import numpy\nnumpy.ones(1 << 28)\n"
 CHATTER = """
 print("CatBoost says hello", flush=True)
@@ -42,9 +43,10 @@ def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, framework: str) -> Ori
     [
         (CRASH, r"m\.cbm kills the process that loads it \(SIGABRT\)"),
         (MISSING, r"needs the package 'catboost', which is not installed: pip install 'genba\[boosting\]'"),
+        (THEIRS, r"needs the module 'our_plant', which is not found here: put the folder that it is in on PYTHONPATH"),
         ("raise ValueError('one\\ntwo')", r"m\.cbm: one two"),
     ],
-    ids=["crash", "missing", "error"],
+    ids=["crash", "missing", "theirs", "error"],
 )
 def test_a_framework_that_fails_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framework: str, says: str

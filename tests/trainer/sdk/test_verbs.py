@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 import genba
 from protocols.manifest import Manifest
 from trainer.cli import _train_parser
-from trainer.errors import RequestError, TooFewRowsError
+from trainer.errors import ImportRefusedError, RequestError, TooFewRowsError
 
 #: Options of the command that have another name in Python.
 RENAMED = {"data": "table", "help": None}
@@ -120,6 +121,30 @@ def test_a_foreign_model_is_imported(many_rows: pd.DataFrame, tmp_path: Path) ->
     assert model.front.empty
     assert len(model.plots) == 0
     assert "plant" in model.card._repr_html_()
+
+
+def test_a_file_that_runs_code_is_loaded_with_a_warning_where_it_was_asked_for(
+    many_rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    sample = many_rows[["Torque [Nm]", "yield"]]
+    file = tmp_path / "line.joblib"
+    joblib.dump(LinearRegression().fit(sample[["Torque [Nm]"]], sample["yield"]), file)
+    options: dict[str, Any] = {"model": "plant", "target": "yield", "progress": False}
+    with pytest.raises(ImportRefusedError, match="add --trust"):
+        genba.import_model(file, sample, **options)
+    with pytest.warns(UserWarning, match=r"line\.joblib runs the code of whoever made it") as caught:
+        model = genba.import_model(file, sample, trust=True, **options)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert model.manifest.metrics["rmse"] < 10
+
+
+def test_a_file_that_can_hold_no_code_is_loaded_without_a_warning(many_rows: pd.DataFrame, tmp_path: Path) -> None:
+    sample = many_rows[["Torque [Nm]"]]
+    fitted = LinearRegression().fit(sample.to_numpy(), many_rows["yield"])
+    types = [("Torque [Nm]", FloatTensorType([None, 1]))]
+    graph = to_onnx(fitted, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3})
+    (tmp_path / "line.onnx").write_bytes(graph.SerializeToString())
+    genba.import_model(tmp_path / "line.onnx", sample, model="plant", trust=True, progress=False)
 
 
 def test_a_file_is_scored(class_candidate: tuple[Path, Manifest], many_rows: pd.DataFrame, tmp_path: Path) -> None:
