@@ -140,10 +140,10 @@ def _check(spec: TensorSpec, value: Any, path: Path) -> Rejection | None:
         where = show_path(path)
         return Rejection("missing-feature", f"{spec.name}: nothing at {where} (null would mean: not measured)")
     if spec.dtype == "float32":
-        wrong = value is not None and (isinstance(value, bool) or not isinstance(value, int | float))
+        wrong = value is not None and not isinstance(value, int | float)  # true and false are 1 and 0
         wanted = "a number"
     elif spec.dtype == "int64":
-        wrong = isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63
+        wrong = not isinstance(value, int) or not -(2**63) <= value < 2**63
         wanted = "a whole number"
     else:
         wrong = value is not None and not isinstance(value, str)
@@ -172,7 +172,7 @@ def show_path(path: Path) -> str:
 
 #: msgspec gives a field no name with a backslash, a double quote or a control character in it.
 _NAMEABLE = re.compile(r"[^\\\"\x00-\x1f]+")
-_TYPES: dict[str, Any] = {"float32": float | None, "int64": int, "string": str | None}
+_TYPES: dict[str, Any] = {"float32": float | bool | None, "int64": int | bool, "string": str | None}
 
 
 def _fast_reader(

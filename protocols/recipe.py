@@ -23,12 +23,18 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """From which probability on a row counts as the positive of two classes."""
+    """From which probability on a row counts as the positive of two classes.
+
+    Attributes:
+        false_alarm_cost, miss_cost: of mistakes, which cost least so; 0 where a metric is best so.
+        metric: that one; "": none.
+    """
 
     positive: str
     threshold: float
-    false_alarm_cost: float
-    miss_cost: float
+    false_alarm_cost: float = 0.0
+    miss_cost: float = 0.0
+    metric: str = ""
 
 
 class Recipe(msgspec.Struct, frozen=True):

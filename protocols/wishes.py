@@ -52,6 +52,8 @@ def wishes_of(manifest: Manifest) -> TrainingWishes:
     """Return what was wished of a release when it was trained."""
     lineage = manifest.lineage
     decision = None if lineage.recipe is None else lineage.recipe.decision
+    if decision is not None and decision.metric:  # nobody named costs
+        decision = None
     limits = lineage.limits_asked
     return TrainingWishes(
         metric=lineage.metric_asked,  # type: ignore[arg-type]  # a manifest keeps names that a newer Genba may have

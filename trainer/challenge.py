@@ -9,7 +9,7 @@ import pandas as pd
 from protocols.manifest import Manifest
 from trainer.assembly import class_indices
 from trainer.candidate import read_candidate
-from trainer.columns import Column, type_column
+from trainer.columns import Column, type_column, type_label
 from trainer.errors import MissingColumnError, TooFewRowsError
 from trainer.graphs import followed_output, open_graph, run_graph, to_feed
 from trainer.metrics import classification_loss, classification_metrics, regression_loss, regression_metrics
@@ -87,7 +87,7 @@ def true_values(manifest: Manifest, series: pd.Series) -> tuple[Array, Array]:
         values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         rows = np.flatnonzero(np.isfinite(values))
         return values[rows], rows
-    column = type_column(manifest.target, series.astype("object") if pd.api.types.is_bool_dtype(series) else series)
+    column = type_label(manifest.target, series)
     rows = np.flatnonzero(~column.missing)
     return np.array(labels_as_text(column.values[rows]), dtype=object), rows
 
@@ -98,6 +98,9 @@ def typed_as(name: str, dtype: str, series: pd.Series) -> Column:
         missing = series.isna().to_numpy()
         texts = ["" if gone else str(value) for value, gone in zip(series, missing, strict=True)]
         return Column(name, "category", np.array(texts, dtype=object))
+    column = type_column(name, series)
+    if column.kind == "number":
+        return column
     numbers = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(over="ignore"):
         values = numbers.astype(np.float32)

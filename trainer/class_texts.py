@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainer.columns import type_column
+from trainer.columns import type_label
 from trainer.targets import labels_as_text
 
 Array = np.ndarray[Any, Any]
@@ -24,7 +24,7 @@ class ClassTexts:
 
     def __init__(self, classes: Array) -> None:
         plain = classes.astype(object) if classes.dtype.kind in "bOU" else classes
-        column = type_column("classes", pd.Series(plain))
+        column = type_label("classes", pd.Series(plain))
         told = [] if column.kind == "time" or column.missing.any() else labels_as_text(column.values)
         as_it_is = len(set(told)) == len(classes)
         self._given = plain if as_it_is else np.array([f"class {place}" for place in range(len(classes))], dtype=object)

@@ -17,6 +17,8 @@ NUMBER_SHARE = 0.5
 #: Two kinds of values change places once: so many of either at least, and so large a share of the rarer out of place.
 TURN_ROWS, TURN_SHARE = 10, 0.1
 _COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][+-]?\d+)?\s*")
+#: What texts of nothing but true and false say, in any case; as numbers.
+_TRUTHS = {"true": 1.0, "false": 0.0}
 #: What may be a whole number with its thousands parted.
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
 #: From here on float32 takes two whole numbers for one.
@@ -69,16 +71,23 @@ class Column:
 def type_column(name: str, series: pd.Series) -> Column:
     """Decide what a column is and convert it.
 
-    Booleans are the numbers 0 and 1. Text that is a number in at least half of its values is a number column whose
-    other values are missing; below that it is a category whose numbers are text. A decimal comma is read as a point,
-    unless it may part thousands. Text that is a date, with or
-    without a time of day, is a point in time.
+    Booleans, and texts that say nothing but true and false, are the numbers 0 and 1. Text that is a number in at least
+    half of its values is a number column whose other values are missing; below that it is a category whose numbers are
+    text. A decimal comma is read as a point, unless it may part thousands. Text that is a date, with or without a time
+    of day, is a point in time.
     """
     if pd.api.types.is_bool_dtype(series.dtype):
         return _number(name, series.astype("Float64"))
+    column = type_label(name, series)
+    said = _truths(column) if column.kind == "category" else None
+    return column if said is None else _number(name, said)
+
+
+def type_label(name: str, series: pd.Series) -> Column:
+    """As `type_column`, of what names classes: true and false stay words."""
     if pd.api.types.is_datetime64_any_dtype(series.dtype) or pd.api.types.is_timedelta64_dtype(series.dtype):
         return Column(name, "time", _text(series))
-    if pd.api.types.is_numeric_dtype(series.dtype):
+    if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
         return _number(name, pd.to_numeric(series, errors="coerce"))
     return _from_text(name, series)
 
@@ -166,6 +175,20 @@ def _turn(of_kind: np.ndarray[Any, Any], present: np.ndarray[Any, Any], kind: st
         if misplaced[cut] <= TURN_SHARE * min(total, rows - total):
             return f"{first} up to about row {int(places[cut - 1]) + 1}, {then} from there on"
     return ""
+
+
+def _truths(column: Column) -> pd.Series | None:
+    """Texts as 1 for true and 0 for false, NaN where missing; None where one of them says something else."""
+    present = column.values[~column.missing]
+    if not len(present) or present[0].strip().lower() not in _TRUTHS:
+        return None
+    codes, different = pd.factorize(present)
+    said = [_TRUTHS.get(text.strip().lower()) for text in different]
+    if None in said:
+        return None
+    numbers = np.full(len(column.values), np.nan)
+    numbers[~column.missing] = np.array(said)[codes]
+    return pd.Series(numbers)
 
 
 def _number(name: str, series: pd.Series) -> Column:

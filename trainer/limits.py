@@ -1,6 +1,7 @@
 """What a device allows a model, and what mistakes cost: wishes of a run, without a library."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from protocols.manifest import Prefer
 
@@ -38,6 +39,10 @@ class Costs:
     false_alarm: float
     miss: float
     positive: str | None = None
+
+    def a_row(self, false_alarms: Any, misses: Any, positives: int, negatives: int) -> Any:
+        """What so many mistakes cost, for each of the rows."""
+        return (self.false_alarm * false_alarms + self.miss * misses) / (positives + negatives)
 
 
 def described(latency_ms: float | None, size_bytes: float | None, memory_bytes: float | None) -> str:

@@ -13,14 +13,26 @@ import pyarrow.parquet as pq
 
 from trainer.row_sample import ROWS_IN_FILE, Classes, Draw, have_value, most_rows
 
-#: Files up to so many bytes are read at once; so many compressed ones are about as much.
-AT_ONCE_BYTES, AT_ONCE_GZIP_BYTES = 32 * 2**20, 4 * 2**20
+PARQUET_ENDINGS = (".parquet", ".pq")
+#: Files up to so many bytes are read at once; so many compressed ones, or cells of Parquet, are about as much.
+AT_ONCE_BYTES, AT_ONCE_GZIP_BYTES, AT_ONCE_CELLS = 32 * 2**20, 4 * 2**20, 4 * 2**20
 _BLOCK_BYTES, _BATCH_ROWS = 8 * 2**20, 65_536
 
 
 def is_long(path: Path, name: str) -> bool:
-    """Whether a file should be read in batches."""
-    return path.stat().st_size > (AT_ONCE_GZIP_BYTES if name.lower().endswith(".gz") else AT_ONCE_BYTES)
+    """Whether a file should be read in batches. A Parquet file may hold a thousand times what it takes."""
+    if path.stat().st_size > (AT_ONCE_GZIP_BYTES if name.lower().endswith(".gz") else AT_ONCE_BYTES):
+        return True
+    return name.lower().endswith(PARQUET_ENDINGS) and _cells(path) > AT_ONCE_CELLS
+
+
+def _cells(path: Path) -> int:
+    """How many a Parquet file has, as its footer says; none where it has no footer."""
+    try:
+        footer = pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return 0
+    return int(footer.num_rows * footer.num_columns)
 
 
 def read_long_parquet(path: Path, target: str | None, rows: int | None) -> pd.DataFrame:

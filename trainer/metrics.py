@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from protocols.manifest import Task
 from trainer.errors import RequestError
+from trainer.thresholds import Loss, balanced_loss, best_threshold, f1_loss
 
 METRIC: dict[Task, str] = {"regression": "rmse", "classification": "log_loss"}
 
@@ -85,12 +86,15 @@ class Metric:
     Attributes:
         loss: of true values (rows,) and outputs, probabilities (rows, classes) or predictions (rows, 1).
         higher: the figure that people know is one minus the loss.
+        mistakes: of two classes, what it is by the answers, where it depends on the threshold that makes them: the loss
+            is that of the best one then, and a release answers by it.
     """
 
     name: str
     task: Task
     loss: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
     higher: bool = False
+    mistakes: Loss | None = None
 
     @property
     def loss_name(self) -> str:
@@ -136,21 +140,31 @@ def _error_rate(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> fl
     return float((output.argmax(axis=1) != truth).mean()) + 1e-4 * _quick_log_loss(truth, output)
 
 
+def _at_best(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any], mistakes: Loss) -> float:
+    """Of two classes, the least loss of any threshold for the rarer one, which an alarm is for."""
+    true = truth.astype(np.int64)
+    place = rarer(true)
+    return best_threshold(output[:, place], true == place, mistakes)[1] + 1e-4 * _quick_log_loss(truth, output)
+
+
 def _balanced_error(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
+    if output.shape[1] == 2:
+        return _at_best(truth, output, balanced_loss)
     predicted = output.argmax(axis=1)
     missed = [float((predicted[truth == one] != one).mean()) for one in np.unique(truth)]
     return float(np.mean(missed)) + 1e-4 * _quick_log_loss(truth, output)
 
 
 def _f1_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
-    """Of two classes that of the rarer one, which an alarm is for; of more the mean of all that occur."""
+    """Of two classes that of the rarer one; of more the mean of all that occur."""
+    if output.shape[1] == 2:
+        return _at_best(truth, output, f1_loss)
     given, true = output.argmax(axis=1), truth.astype(np.int64)
     classes = output.shape[1]
     hits = np.bincount(true[given == true], minlength=classes)
     both = np.bincount(true, minlength=classes) + np.bincount(given, minlength=classes)
     scores = 2.0 * hits / np.maximum(both, 1)
-    score = scores[_rarer(true)] if classes == 2 else scores[both > 0].mean()
-    return 1.0 - float(score) + 1e-4 * _quick_log_loss(truth, output)
+    return 1.0 - float(scores[both > 0].mean()) + 1e-4 * _quick_log_loss(truth, output)
 
 
 def _roc_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
@@ -163,14 +177,14 @@ def _precision_loss(truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -
 
 def _mean_of_classes(score: Any, truth: np.ndarray[Any, Any], output: np.ndarray[Any, Any]) -> float:
     """One class against the others; of two classes the rarer alone."""
-    classes = [_rarer(truth.astype(np.int64))] if output.shape[1] == 2 else list(range(output.shape[1]))
+    classes = [rarer(truth.astype(np.int64))] if output.shape[1] == 2 else list(range(output.shape[1]))
     sides = [(truth == one, output[:, one]) for one in classes]
     found = [score(mine, scores) for mine, scores in sides if 0 < np.count_nonzero(mine) < len(truth)]
     return float(np.mean(found)) if found else 0.5
 
 
-def _rarer(truth: np.ndarray[Any, Any]) -> int:
-    """Of two classes; the second where there are as many of either."""
+def rarer(truth: np.ndarray[Any, Any]) -> int:
+    """The place of the rarer of two classes; the second where there are as many of either."""
     first, second = np.bincount(truth, minlength=2)
     return 0 if first < second else 1
 
@@ -209,8 +223,8 @@ METRICS: dict[str, Metric] = {
         Metric("log_loss", "classification", cautious_log_loss),
         Metric("brier", "classification", _brier),
         Metric("accuracy", "classification", _error_rate, higher=True),
-        Metric("balanced_accuracy", "classification", _balanced_error, higher=True),
-        Metric("f1", "classification", _f1_loss, higher=True),
+        Metric("balanced_accuracy", "classification", _balanced_error, higher=True, mistakes=balanced_loss),
+        Metric("f1", "classification", _f1_loss, higher=True, mistakes=f1_loss),
         Metric("roc_auc", "classification", _roc_loss, higher=True),
         Metric("average_precision", "classification", _precision_loss, higher=True),
         Metric("rmse", "regression", _rmse),

@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.errors import ColumnNameRefusedError, EmptyTableError, TableUnreadableError
-from trainer.long_tables import is_long, open_text, read_long_csv, read_long_parquet
+from trainer.long_tables import PARQUET_ENDINGS, is_long, open_text, read_long_csv, read_long_parquet
 from trainer.row_sample import ROWS_IN_FILE, shortened
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
-PARQUET_ENDINGS = (".parquet", ".pq")
 #: Separators that are told apart, the likeliest first.
 _SEPARATORS = (",", ";", "\t", "|")
 
@@ -116,6 +115,7 @@ def table_digest(table: pd.DataFrame) -> str:
 
 def _long_parquet(path: Path, name: str, target: str | None, rows: int | None) -> pd.DataFrame:
     try:
+        _check_unique(pq.read_schema(path).names, name)
         table = read_long_parquet(path, target, rows)
     except (pa.ArrowException, ValueError) as error:
         raise TableUnreadableError(f"{name} is not a Parquet file: {_first_line(error)}") from error
@@ -151,6 +151,7 @@ def _with_attributes(table: pd.DataFrame, source: pd.DataFrame) -> pd.DataFrame:
 
 def _parse_parquet(data: bytes, name: str) -> pd.DataFrame:
     try:
+        _check_unique(pq.read_schema(pa.BufferReader(data)).names, name)
         table: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableUnreadableError(f"{name} is not a Parquet file: {_first_line(error)}") from error

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from protocols.manifest import Task
-from trainer.columns import Column, type_column
+from trainer.columns import Column, type_label
 from trainer.errors import OneClassError, TargetError, TooFewRowsError
 
 #: Labelled rows below which nothing can be learned and proven.
@@ -53,9 +53,7 @@ def read_target(name: str, series: pd.Series, task: Task | None) -> Target:
         OneClassError: one class, or one class that has enough rows.
         TargetError: it is a date, has no value, or cannot be learned as this task.
     """
-    if pd.api.types.is_bool_dtype(series.dtype):
-        series = series.astype("object")
-    column = type_column(name, series)
+    column = type_label(name, series)
     labelled = np.flatnonzero(~column.missing)
     if not len(labelled):
         raise TargetError(f"target {name!r} has no value in any row: fill it in, or name another --target")

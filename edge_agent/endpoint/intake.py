@@ -13,11 +13,12 @@ from protocols.manifest import Manifest, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
-#: The datatype that each type of a manifest is described as, and those that are taken for it besides.
+#: The datatype that each type of a manifest is described as, and those that are taken for it besides; true is 1.
 DATATYPE_OF = {"float32": "FP32", "int64": "INT64", "string": "BYTES"}
+_WHOLE = {"BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32"}
 _TAKEN = {
-    "float32": {"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"},
-    "int64": {"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32"},
+    "float32": _WHOLE | {"FP16", "FP32", "FP64", "UINT64"},
+    "int64": _WHOLE,
     "string": {"BYTES"},
 }
 _STORED: dict[str, Any] = {"float32": np.float32, "int64": np.int64, "string": object}

@@ -1,5 +1,6 @@
 """A column of a table to a model's input, and which of its rows cannot be."""
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edge_agent.scoring.column_types import measured
+from edge_agent.scoring.column_types import measured, numerals
 from edge_agent.scoring.json_text import plain_texts
 from edge_agent.scoring.sources import Notation
 from protocols.manifest import TensorSpec
@@ -87,15 +88,14 @@ def _texts(column: pa.ChunkedArray) -> Array:
 
 def _parsed(column: pa.ChunkedArray, wanted: pa.DataType, spec: TensorSpec) -> tuple[pa.ChunkedArray, dict[int, str]]:
     """Return the numbers that texts say, null or NaN where one says none, and where that is."""
-    try:
+    with contextlib.suppress(pa.ArrowInvalid):
         return column.cast(wanted), {}  # nothing but numbers: most columns, in a third of the time
-    except pa.ArrowInvalid:
-        pass
     texts = measured(column)
-    try:
+    with contextlib.suppress(pa.ArrowInvalid):
         return texts.cast(wanted), {}
-    except pa.ArrowInvalid:
-        pass
+    texts = numerals(texts)
+    with contextlib.suppress(pa.ArrowInvalid):
+        return texts.cast(wanted), {}
     doubtful = pc.and_(pc.is_valid(texts), pc.invert(pc.match_substring_regex(texts, _NUMBER)))
     if wanted == pa.int64():
         doubtful = pc.is_valid(texts)

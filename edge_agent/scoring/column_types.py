@@ -56,6 +56,13 @@ def measured(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed)
 
 
+def numerals(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts with 1 for true and 0 for false, in any case: what they are to an input of numbers."""
+    small = pc.utf8_lower(texts)
+    one, zero = pa.scalar("1", texts.type), pa.scalar("0", texts.type)
+    return pc.if_else(pc.equal(small, "true"), one, pc.if_else(pc.equal(small, "false"), zero, texts))
+
+
 def _of_input(spec: TensorSpec) -> pa.DataType:
     return {"float32": pa.float64(), "int64": pa.int64()}.get(spec.dtype, pa.string())
 

@@ -1,11 +1,12 @@
 """The columns that are copied: of which type they are in the result."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edge_agent.scoring.column_types import column_types, measured
+from edge_agent.scoring.column_types import column_types, measured, numerals
 from edge_agent.scoring.json_text import plain_texts
 from edge_agent.scoring.progress import ProgressLine
 from edge_agent.scoring.sources import Notation, Source
@@ -91,6 +92,9 @@ def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
     texts = measured(column)
+    with contextlib.suppress(pa.ArrowInvalid):
+        return texts.cast(kind)
+    texts = numerals(texts)
     try:
         return texts.cast(kind)
     except pa.ArrowInvalid:  # an input of a bad row

@@ -49,6 +49,9 @@ def joined(original: pd.DataFrame | None, newest: pd.DataFrame, manifest: Manife
     if original is None:
         return newest
     base = original.reindex(columns=list(newest.columns))
+    for spec in manifest.inputs:
+        if spec.dtype != "string" and (base[spec.name].dtype == object or pd.api.types.is_bool_dtype(base[spec.name])):
+            base[spec.name] = base[spec.name].map(_number, na_action="ignore")
     below = newest.copy()
     for name in below.columns:
         if pd.api.types.is_numeric_dtype(base[name]) and not pd.api.types.is_numeric_dtype(below[name]):
@@ -57,6 +60,11 @@ def joined(original: pd.DataFrame | None, newest: pd.DataFrame, manifest: Manife
             below[name] = below[name].map(_text, na_action="ignore")
     below = below.dropna(subset=[manifest.target])
     return pd.concat([base, below], ignore_index=True)
+
+
+def _number(value: Any) -> Any:
+    """True and false as the numbers that training makes of them; below numbers they would be texts."""
+    return float(value) if isinstance(value, bool | np.bool_) else value
 
 
 def _text(value: Any) -> str:

@@ -157,6 +157,17 @@ def test_nested_lists_and_other_number_types_are_taken(device: Device) -> None:
     assert answer.json["outputs"][0]["data"] == [12.0, 12.0]
 
 
+def test_true_and_false_are_taken_as_one_and_zero(device: Device, client: triton.InferenceServerClient) -> None:
+    device.serve()
+    inputs = [column("AT", [True, False], "BOOL"), column("V", [0, 0])]
+    assert device.ask("POST", INFER, {"inputs": inputs}).json["outputs"][0]["data"] == [12.0, 10.0]
+    said = triton.InferInput("AT", [2, 1], "BOOL")
+    said.set_data_from_numpy(np.array([[True], [False]]))
+    assert client.infer("ccpp", [said, tensor("V", [0, 0])]).as_numpy("prediction").tolist() == [[12.0], [10.0]]
+    missing = device.ask("POST", INFER, {"inputs": [column("AT", [None], "BOOL"), column("V", [0])]})
+    assert "AT: its data are not BOOL" in missing.error
+
+
 def test_a_prediction_that_is_no_number_is_null(device: Device) -> None:
     from simulators.small_models import nan_regression
 

@@ -41,6 +41,26 @@ def test_values_become_columns() -> None:
     assert list(rows.keys) == [7, None]
 
 
+@pytest.mark.parametrize("binding", [FLAT, LISTED], ids=["the fast way", "the slow way"])
+def test_true_and_false_are_one_and_zero_to_a_number(binding: StreamBinding) -> None:
+    inputs = (TensorSpec("AT", "float32"), TensorSpec("kind", "int64"))
+    said = [(True, False), (False, True), (2.5, 3), (None, 1)]
+    payloads = [{"AT": one, "kind": two, "values": [one, two]} for one, two in said]
+    rows = RowReader(inputs, binding).read([json.dumps(payload).encode() for payload in payloads])
+    assert rows.rejected == []
+    np.testing.assert_array_equal(rows.columns[0].ravel(), np.float32([1, 0, 2.5, np.nan]))
+    assert rows.columns[1].ravel().tolist() == [0, 1, 3, 1]
+    np.testing.assert_array_equal(rows.numbers[0], np.float32([1, 0, 2.5, np.nan]))
+
+
+def test_a_text_input_with_the_words_true_and_false_goes_on_taking_texts() -> None:
+    """As releases have it that were made of columns with missing values before these were numbers."""
+    reader = RowReader((TensorSpec("open", "string", categories=("True", "False")),), StreamBinding("s", "m", "t", "o"))
+    rows = reader.read([b'{"open": "True"}', b'{"open": true}', b'{"open": null}'])
+    assert (rows.columns[0].ravel().tolist(), list(rows.accepted)) == (["True", ""], [0, 2])
+    assert [rejection.reason for _, rejection in rows.rejected] == ["wrong-type"]
+
+
 def test_null_is_a_missing_measurement_and_an_absent_key_is_not() -> None:
     rows = read(FLAT, {"AT": None, "kind": None})
     assert math.isnan(rows.columns[0][0, 0])
@@ -63,7 +83,8 @@ def test_null_is_a_missing_measurement_and_an_absent_key_is_not() -> None:
         (b"12.5", "not-an-object", "a number"),
         (b"null", "not-an-object", "null"),
         ({"AT": "12.5", "kind": "a"}, "wrong-type", "AT: the text '12.5' at $.AT, expected a number"),
-        ({"AT": True, "kind": "a"}, "wrong-type", "true or false"),
+        ({"AT": 1, "kind": True}, "wrong-type", "kind: true or false at $.kind, expected text"),
+        ({"AT": "true", "kind": "a"}, "wrong-type", "AT: the text 'true' at $.AT, expected a number"),
         ({"AT": {"v": 1}, "kind": "a"}, "wrong-type", "an object"),
         ({"AT": [1], "kind": "a"}, "wrong-type", "a list"),
         ({"AT": 1, "kind": 3}, "wrong-type", "kind: a number at $.kind, expected text"),

@@ -35,3 +35,26 @@ def test_what_was_not_measured_and_what_is_no_number_are_told_apart_in_one_colum
     np.testing.assert_array_equal(cells.values[:4, 0], [1.5, np.nan, np.nan, np.nan])
     assert cells.values[5] == 3
     assert list(cells.bad) == [4]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_true_and_false_are_one_and_zero_however_they_are_written(dtype: Dtype) -> None:
+    cells = read(["True", "false", " TRUE ", "1", "0", "truth", "1"], dtype)
+    assert cells.values[[0, 1, 2, 3, 4], 0].tolist() == [1, 0, 1, 1, 0]
+    assert list(cells.bad) == [5]
+    typed = read_cells(pa.chunked_array([pa.array([True, False, True])]), TensorSpec("x", dtype), "typed")
+    assert (typed.values.ravel().tolist(), typed.bad) == ([1, 0, 1], {})
+
+
+def test_a_missing_truth_is_a_missing_number() -> None:
+    np.testing.assert_array_equal(read(["true", "", "false"], "float32").values[:, 0], np.float32([1, np.nan, 0]))
+    typed = read_cells(pa.chunked_array([pa.array([True, None])]), TensorSpec("x", "float32"), "typed")
+    np.testing.assert_array_equal(typed.values[:, 0], np.float32([1, np.nan]))
+
+
+def test_json_says_true_and_no_text_of_it() -> None:
+    texts = pa.chunked_array([pa.array(["true", "false", "null", '"true"', "1"], pa.string())])
+    number = read_cells(texts, TensorSpec("x", "float32"), "json")
+    np.testing.assert_array_equal(number.values[[0, 1, 2, 4], 0], np.float32([1, 0, np.nan, 1]))
+    assert list(number.bad) == [3]
+    assert list(read_cells(texts, TensorSpec("x", "string"), "json").bad) == [0, 1, 4]

@@ -147,6 +147,24 @@ def test_json_becomes_columns_with_types(release: Path, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_true_and_false_are_kept_as_written_and_are_numbers_where_the_result_has_types(
+    release: Path, tmp_path: Path, form: str
+) -> None:
+    source = tmp_path / f"in.{form}"
+    said = [(True, 0), (False, 1), (None, 2)]
+    if form == "csv":
+        source.write_text("AT,V\nTrue,0\nfalse,1\n,2\n")
+    else:
+        source.write_text("".join(json.dumps({"AT": at, "V": v}) + "\n" for at, v in said))
+    score_file(release, source, tmp_path / "out.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table.to_pydict() == {"AT": [1.0, 0.0, None], "V": [0.0, 1.0, 2.0], "prediction": [12.0, 9.0, 8.0]}
+    score_file(release, source, tmp_path / f"out.{form}")
+    kept = (tmp_path / f"out.{form}").read_text().splitlines()
+    assert kept[-3].startswith("True,0," if form == "csv" else '{"AT":true,"V":0,')
+
+
 TYPED = {
     "AT": pa.array([1, 2, None], pa.int16()),
     "V": pa.array([decimal.Decimal("2.50"), None, decimal.Decimal("-1.00")], pa.decimal128(9, 2)),

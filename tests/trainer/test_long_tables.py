@@ -119,6 +119,19 @@ def test_what_is_no_table_is_the_same_clear_line(in_batches, tmp_path, data, err
     assert "\n" not in str(caught.value)
 
 
+def test_a_small_file_of_many_rows_is_long(tmp_path):
+    path, rows = tmp_path / "flat.parquet", 600_000
+    columns = {f"s{number}": np.zeros(rows, dtype=np.int8) for number in range(8)}
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    assert path.stat().st_size < 100_000
+    assert long_tables.is_long(path, "flat.parquet")
+    assert not long_tables.is_long(path, "flat.csv")
+    pyarrow.parquet.write_table(pa.table(columns).slice(0, 500_000), path)
+    assert not long_tables.is_long(path, "flat.parquet")
+    path.write_bytes(b"no footer")
+    assert not long_tables.is_long(path, "flat.parquet")
+
+
 def test_a_broken_large_file_is_one_clear_line(in_batches, tmp_path):
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 10_000)[:-20])
     (tmp_path / "x.parquet").write_bytes(b"PAR1" * 10)
@@ -202,13 +215,14 @@ print(len(table), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) 
 
 @pytest.mark.slow
 @pytest.mark.sample
-@pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_five_million_rows_are_read_and_checked_in_capped_memory(tmp_path, root, ending):
+@pytest.mark.parametrize(("ending", "digits"), [(".csv", 2), (".parquet", 2), (".parquet", -1)])
+def test_five_million_rows_are_read_and_checked_in_capped_memory(tmp_path, root, ending, digits):
     rows, random = 5_000_000, np.random.default_rng(0)
-    columns = {f"s{number}": np.round(random.normal(50, 10, rows), 2) for number in range(6)}
+    columns = {f"s{number}": np.round(random.normal(50, 10, rows), digits) for number in range(6)}
     columns["fault"] = np.where(columns["s0"] + random.normal(0, 5, rows) > 65, "bad", "good")
     write = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}[ending]
     write(pa.table(columns), tmp_path / f"long{ending}")
+    assert ((tmp_path / f"long{ending}").stat().st_size < long_tables.AT_ONCE_BYTES) == (digits < 0)
     done = subprocess.run(
         [sys.executable, "-c", PEAK, tmp_path / f"long{ending}"], capture_output=True, text=True, check=True, cwd=root
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from trainer.errors import RequestError
 from trainer.metrics import METRICS, metric_named
@@ -31,10 +31,13 @@ def test_of_two_classes_the_rarer_one_is_measured_as_scikit_learn_does(rows: lis
     mine, scores = truth == rarer, output[:, rarer]
     assert METRICS["roc_auc"].loss(truth, output) == pytest.approx(1 - roc_auc_score(mine, scores))
     assert METRICS["average_precision"].loss(truth, output) == pytest.approx(1 - average_precision_score(mine, scores))
-    f1 = f1_score(truth, output.argmax(axis=1), pos_label=rarer, zero_division=0.0)
+    at_each = [scores >= at for at in (*np.unique(scores), 2.0)]
+    f1 = max(f1_score(mine, given, zero_division=0.0) for given in at_each)
+    balanced = max(balanced_accuracy_score(mine, given) for given in at_each)
     exact = output.astype(np.float64)
     certainty = 1e-4 * log_loss(truth, exact / exact.sum(axis=1, keepdims=True))
     assert METRICS["f1"].loss(truth, output) == pytest.approx(1 - f1 + certainty, abs=1e-6)
+    assert METRICS["balanced_accuracy"].loss(truth, output) == pytest.approx(1 - balanced + certainty, abs=1e-6)
 
 
 @settings(max_examples=15)
@@ -52,7 +55,7 @@ def test_of_three_classes_each_is_measured_against_the_others(rows: list[tuple[i
 def test_the_name_of_a_class_does_not_decide_what_is_measured() -> None:
     truth = np.array([0] * 5 + [1] * 45)  # the rarer class comes first in the alphabet
     lazy = np.tile(np.array([[0.1, 0.9]], dtype=np.float32), (50, 1))
-    assert METRICS["f1"].loss(truth, lazy) == pytest.approx(1.0, abs=1e-3)
+    assert METRICS["f1"].loss(truth, lazy) == pytest.approx(1 - 2 * 5 / (2 * 5 + 45), abs=1e-3)  # an alarm at every row
     assert METRICS["average_precision"].loss(truth, lazy) == pytest.approx(0.9)
 
 

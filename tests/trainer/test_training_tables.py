@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
-from trainer.columns import type_column
+from trainer.columns import type_column, type_label
 from trainer.errors import ColumnNameRefusedError, EmptyTableError, TableError, TableUnreadableError
 from trainer.tables import parse_table, read_table, table_digest
 
@@ -85,6 +87,18 @@ def test_a_name_over_two_columns_is_refused(tmp_path: Path) -> None:
         check_shape(twice, "the table")
 
 
+@pytest.mark.parametrize("long", [False, True], ids=["at once", "in batches"])
+def test_a_name_over_two_columns_of_parquet_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool
+) -> None:
+    if long:
+        monkeypatch.setattr("trainer.long_tables.AT_ONCE_BYTES", 0)
+    twice = pa.Table.from_arrays([pa.array([1, 2]), pa.array([3.0, 4.0]), pa.array(["x", "y"])], names=["a", "b", "a"])
+    pyarrow.parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(ColumnNameRefusedError, match=r"^t\.parquet has the column 'a' twice: rename one of them$"):
+        read_table(tmp_path / "t.parquet")
+
+
 def test_mostly_numbers_is_a_number_column_and_its_text_is_missing() -> None:
     column = type_column("x", pd.Series(["1", "2.5", "error", "4", None]))
     assert column.kind == "number"
@@ -138,9 +152,42 @@ def test_texts_that_only_look_like_dates_stay_categories(texts: list[str]) -> No
     assert type_column("x", pd.Series(texts)).kind == "category"
 
 
-def test_booleans_are_numbers_and_times_are_times() -> None:
-    assert type_column("x", pd.Series([True, False])).values.tolist() == [1.0, 0.0]
-    assert type_column("x", pd.Series([True, None], dtype="boolean")).missing.tolist() == [False, True]
+BOOLEANS = {
+    "bool": pd.Series([True, False, True]),
+    "nullable": pd.Series([True, False, None, True], dtype="boolean"),
+    "objects": pd.Series([True, False, None, True], dtype=object),
+    "categories": pd.Series([True, False, None, True], dtype="category"),
+    "texts in any case": pd.Series(["TRUE", " false", None, "tRue"]),
+    "texts and an empty one": pd.Series(["true", "False", "", "true"]),
+    "one of them": pd.Series(["true", None, None]),
+    "CSV": parse_table(b"x,y\ntrue,1\nFALSE,2\n,3\nTrue,4\n", "x.csv")["x"],
+}
+
+
+@pytest.mark.parametrize("said", BOOLEANS)
+def test_booleans_are_the_numbers_one_and_zero_with_missing_values_too(said: str) -> None:
+    column = type_column("x", BOOLEANS[said])
+    assert (column.kind, column.mixed, column.integral) == ("number", 0, True)
+    wanted = {"bool": [1, 0, 1], "one of them": [1, np.nan, np.nan]}.get(said, [1, 0, np.nan, 1])
+    np.testing.assert_array_equal(column.values, np.float32(wanted))
+
+
+@pytest.mark.parametrize(
+    "others", [["yes", "no"], ["true", "false", "unknown"], ["truely"], [" ", "true"], [None, None]]
+)
+def test_other_texts_beside_true_and_false_are_categories(others: list[str | None]) -> None:
+    assert type_column("x", pd.Series(others, dtype=object)).kind == "category"
+
+
+@pytest.mark.parametrize("said", BOOLEANS)
+def test_of_a_target_they_are_words(said: str) -> None:
+    series = BOOLEANS[said]
+    column = type_label("x", series)
+    assert column.kind == "category"
+    assert column.values.tolist() == ["" if pd.isna(value) else str(value) for value in series]
+
+
+def test_times_are_times() -> None:
     assert type_column("x", pd.Series(pd.to_datetime(["2024-01-01"]))).kind == "time"
 
 

@@ -58,3 +58,18 @@ def test_wishes_are_those_of_the_lineage_and_its_recipe() -> None:
 def test_one_cost_alone_is_refused() -> None:
     with pytest.raises(RequestError, match="belong together"):
         wished(TrainingWishes(miss_cost=3.0))
+
+
+def test_a_threshold_that_a_metric_chose_is_no_wish_for_costs() -> None:
+    manifest = manifest_of({})
+    recipe = Recipe((Member("linear", {}, {}, 1.0, (0,)),), decision=Decision("yes", 0.2, metric="f1"))
+    lineage = msgspec.structs.replace(manifest.lineage, metric_asked="f1", recipe=recipe)
+    assert wishes_of(msgspec.structs.replace(manifest, lineage=lineage)) == TrainingWishes(metric="f1")
+
+
+def test_a_threshold_of_an_older_release_is_read() -> None:
+    """Before, costs alone chose it, and an older reader finds both in what is written now."""
+    old = b'{"positive":"yes","threshold":0.2,"false_alarm_cost":1.0,"miss_cost":20.0}'
+    assert msgspec.json.decode(old, type=Decision) == Decision("yes", 0.2, 1.0, 20.0)
+    written = msgspec.json.decode(msgspec.json.encode(Decision("yes", 0.2, metric="f1")))
+    assert {"false_alarm_cost", "miss_cost"} < written.keys()

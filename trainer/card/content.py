@@ -54,11 +54,13 @@ def _purpose(manifest: Manifest, card: Card) -> Iterator[str | Table]:
 
 def decision_words(decision: Decision) -> str:
     """Say from where on the alarm is raised, and why there."""
-    return (
-        f"answers {decision.positive!r} from a probability of {decision.threshold:.3g} on: a miss costs "
-        f"{decision.miss_cost:g} and a false alarm {decision.false_alarm_cost:g}, and on the rows to validate on "
-        "mistakes cost least so"
+    why = (
+        f"{decision.metric} is best so on the rows to validate on"
+        if decision.metric
+        else f"a miss costs {decision.miss_cost:g} and a false alarm {decision.false_alarm_cost:g}, and on the rows to "
+        "validate on mistakes cost least so"
     )
+    return f"answers {decision.positive!r} from a probability of {decision.threshold:.3g} on: {why}"
 
 
 def _data(manifest: Manifest, guardrails: Sequence[Guardrail]) -> Iterator[str | Table]:

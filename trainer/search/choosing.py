@@ -221,7 +221,7 @@ def front_recipes(request: TrainRequest, prepared: Prepared, found: Found, truth
 
 def _selected(request: TrainRequest, prepared: Prepared, choice: Choice, truth: Array) -> Selected:
     division, classes = prepared.division, prepared.checked.target.classes
-    return select(choice, truth, classes, request.costs, division.drawn)
+    return select(choice, truth, classes, request.costs, division.drawn, request.metric)
 
 
 def _next(waiting: Sequence[Choice], refused: int, *, hurried: bool) -> Choice:

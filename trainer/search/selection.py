@@ -8,10 +8,12 @@ from protocols.recipe import Decision, Member, Recipe
 from trainer.families import FAMILIES
 from trainer.graph.encoded import Array
 from trainer.limits import Costs
-from trainer.search.calibration import apply_temperature, cheapest_threshold, fit_temperature
+from trainer.metrics import METRICS, rarer
+from trainer.search.calibration import apply_temperature, fit_temperature
 from trainer.search.ensembling import mean_output
 from trainer.search.front import Choice
 from trainer.targets import Target
+from trainer.thresholds import best_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,21 @@ class Selected:
         return np.asarray(np.unique(target.values)[places])
 
 
-def select(choice: Choice, truth: Array, classes: tuple[str, ...], costs: Costs | None, drawn: int | None) -> Selected:
+def select(
+    choice: Choice,
+    truth: Array,
+    classes: tuple[str, ...],
+    costs: Costs | None,
+    drawn: int | None,
+    metric: str | None = None,
+) -> Selected:
     """Calibrate a choice and choose its threshold, both on rows not learned from.
 
     Args:
         truth: of the rows to validate on.
         classes: empty for a regression.
         drawn: rows that the search was limited to.
+        metric: that was asked for.
     """
     members = tuple(
         Member(
@@ -60,15 +70,26 @@ def select(choice: Choice, truth: Array, classes: tuple[str, ...], costs: Costs 
     seen = choice.seen()
     temperature = fit_temperature(seen, truth)
     held_out = apply_temperature(choice.held_out(), temperature) if temperature != 1.0 else choice.held_out()
-    if costs is None:
-        return Selected(Recipe(members, drawn, temperature=temperature), held_out)
     warm = apply_temperature(seen, temperature) if temperature != 1.0 else seen
-    place = int(np.bincount(truth.astype(np.int64), minlength=2).argmin())
-    if costs.positive is not None:
-        place = classes.index(costs.positive)
-    threshold, _ = cheapest_threshold(warm[:, place], np.asarray(truth) == place, costs.false_alarm, costs.miss)
-    decision = Decision(classes[place], threshold, costs.false_alarm, costs.miss)
+    decision = _decision(warm, np.asarray(truth), classes, costs, metric)
     return Selected(Recipe(members, drawn, temperature=temperature, decision=decision), held_out)
+
+
+def _decision(
+    probabilities: Array, truth: Array, classes: tuple[str, ...], costs: Costs | None, metric: str | None
+) -> Decision | None:
+    """The threshold at which mistakes cost least, or the metric is best; None: the likeliest class is answered."""
+    mistakes = METRICS[metric].mistakes if metric is not None and len(classes) == 2 else None
+    loss = mistakes if costs is None else costs.a_row
+    if loss is None:
+        return None
+    place = rarer(truth.astype(np.int64))
+    if costs is not None and costs.positive is not None:
+        place = classes.index(costs.positive)
+    threshold, _ = best_threshold(probabilities[:, place], truth == place, loss)
+    if costs is None:
+        return Decision(classes[place], threshold, metric=metric or "")
+    return Decision(classes[place], threshold, costs.false_alarm, costs.miss)
 
 
 def of_fitted(selected: Selected, choice: Choice, recipe: Recipe) -> Selected:

@@ -1,5 +1,7 @@
 """Tables of labelled rows."""
 
+import io
+
 import pandas as pd
 import pytest
 
@@ -75,3 +77,16 @@ def test_text_labels_meet_text_labels(manifest):
     original = pd.DataFrame({"Torque [Nm]": [1.0], "Type": ["L"], "Grade": ["a"], "y": ["good"]})
     newest = labelled_frame([{"Torque [Nm]": 2.0, "Type": "L", "Grade": "b", "y": 1}], manifest("classification"))
     assert joined(original, newest, manifest("classification"))["y"].tolist() == ["good", "1"]
+
+
+@pytest.mark.parametrize("said", [[True, False], pd.array([True, None], dtype="boolean"), [True, None]])
+def test_true_and_false_of_the_original_table_are_the_numbers_that_lines_send(manifest, said):
+    original = pd.DataFrame({"Torque [Nm]": said, "Type": ["L", "M"], "Grade": ["a", "b"], "y": [1.0, 2.0]})
+    newest = labelled_frame(
+        [{"Torque [Nm]": True, "Type": "L", "Grade": "a", "y": 1}, {"Torque [Nm]": 0, "Type": "L", "y": 2}], manifest()
+    )
+    table = joined(original, newest, manifest())
+    column = pd.to_numeric(pd.read_csv(io.StringIO(table.to_csv(index=False)))["Torque [Nm]"])
+    assert column.tolist()[0] == 1
+    assert column.tolist()[2:] == [1, 0]
+    assert column.isna().tolist()[1] == pd.isna(said[1])

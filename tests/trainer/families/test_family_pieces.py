@@ -17,7 +17,7 @@ from trainer.graph.encoded import Array
 from trainer.graphs import open_graph
 from trainer.pieces import Piece, TreePiece, bag
 from trainer.pieces.trees import LEAF_BYTES, LOOKED_UP_AT_ONCE, VALUE_BYTES
-from trainer.search.calibration import apply_temperature, cheapest_threshold, fit_temperature
+from trainer.search.calibration import apply_temperature, fit_temperature
 
 WIDTH, ROWS = 4, 300
 
@@ -233,18 +233,3 @@ def test_a_temperature_takes_back_what_is_too_certain_and_leaves_what_is_right()
     certain = apply_temperature(right, 0.5)
     assert fit_temperature(certain, truth) == pytest.approx(2.0, rel=0.1)
     np.testing.assert_allclose(apply_temperature(certain, 2.0), right, atol=1e-9)
-
-
-@pytest.mark.parametrize(("false_alarm", "miss"), [(1.0, 1.0), (1.0, 10.0), (10.0, 1.0)])
-def test_no_threshold_is_cheaper(false_alarm: float, miss: float) -> None:
-    random = np.random.default_rng(1)
-    scores = random.integers(0, 12, 200) / 12.0
-    positive = random.random(200) < scores
-    threshold, cost = cheapest_threshold(scores, positive, false_alarm, miss)
-
-    def paid(at: float) -> float:
-        alarms = scores >= at
-        return float((false_alarm * (alarms & ~positive) + miss * (~alarms & positive)).mean())
-
-    assert paid(threshold) == pytest.approx(cost)
-    assert cost == pytest.approx(min(paid(at) for at in np.linspace(0.0, 1.05, 400)))

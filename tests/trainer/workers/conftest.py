@@ -48,3 +48,17 @@ def dask(cluster: DaskCluster, material: Callable[[], Any]) -> Iterator[Workers]
     with DaskWorkers(cluster.address, material, MEMORY, ["numpy"]) as workers:
         assert workers.size == 2
         yield workers
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Callable[..., DaskCluster]]:
+    """Starts a cluster that a test may break; options as of `DaskCluster`."""
+    made: list[DaskCluster] = []
+
+    def make(**options: Any) -> DaskCluster:
+        made.append(DaskCluster(tmp_path / f"dask{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()

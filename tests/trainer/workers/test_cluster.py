@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from simulators import trial_calls
 from simulators.call_watch import appeared, begun, end, ends, gone
-from simulators.dask_cluster import DaskCluster
 
 from trainer.errors import RequestError, WorkersLostError
 from trainer.workers import LocalWorkers, Nursery, open_workers
@@ -39,20 +38,6 @@ workers = DaskWorkers(sys.argv[1], dict, 2**28, ["numpy"])
 workers.start(trial_calls.wait, 300, sys.argv[2])
 workers.wait(300)
 """
-
-
-@pytest.fixture
-def own_cluster(tmp_path):
-    """A cluster that a test may break."""
-    made = []
-
-    def make(**options) -> DaskCluster:
-        made.append(DaskCluster(tmp_path / f"dask{len(made)}", **options))
-        return made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.close()
 
 
 def test_the_files_of_the_material_are_copied_and_taken_away(cluster, material):
