@@ -46,9 +46,10 @@ def train(argv: list[str], measuring: Callable[[str, str], "MeasureGraph"] | Non
 
     nursery = warm_up()  # it imports what trials need, while this process imports what it needs itself
     from trainer.report import decode_report, describe
+    from trainer.search.run_folder import telling_what_is_kept
     from trainer.train import train as run
 
-    with ProgressLine() as progress, Interruption() as interruption:
+    with telling_what_is_kept(given.out), ProgressLine() as progress, Interruption() as interruption:
         manifest = run(
             request,
             given.out,

@@ -282,7 +282,7 @@ def _candidates(
     )
     journal = Journal(folder.journal, request.seed, plan.guiding)
     if journal.finished:
-        seen = f"{len(journal.finished)} trials of this request were there from a run that was stopped or killed"
+        seen = f"{len(journal.finished)} trials of this request were there from an earlier run"
         alerts.append(Guardrail("resumed", "done", (seen,), "went on from them", "--anew"))
 
     def told(text: str, share: float) -> None:

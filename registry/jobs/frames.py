@@ -50,7 +50,8 @@ def joined(original: pd.DataFrame | None, newest: pd.DataFrame, manifest: Manife
         return newest
     base = original.reindex(columns=list(newest.columns))
     for spec in manifest.inputs:
-        if spec.dtype != "string" and (base[spec.name].dtype == object or pd.api.types.is_bool_dtype(base[spec.name])):
+        plain = pd.api.types.is_numeric_dtype(base[spec.name]) and not pd.api.types.is_bool_dtype(base[spec.name])
+        if spec.dtype != "string" and not plain:
             base[spec.name] = base[spec.name].map(_number, na_action="ignore")
     below = newest.copy()
     for name in below.columns:
@@ -63,8 +64,8 @@ def joined(original: pd.DataFrame | None, newest: pd.DataFrame, manifest: Manife
 
 
 def _number(value: Any) -> Any:
-    """True and false as the numbers that training makes of them; below numbers they would be texts."""
-    return float(value) if isinstance(value, bool | np.bool_) else value
+    """True and false, and texts that say so, as the numbers that training makes of them."""
+    return {"true": 1.0, "false": 0.0}.get(str(value).strip().lower(), value)
 
 
 def _text(value: Any) -> str:

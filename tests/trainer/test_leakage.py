@@ -69,6 +69,15 @@ def test_gaps_that_only_come_more_often_with_failures_do_not_leak(kind: str) -> 
     assert leaks(failing().assign(sensor=some(kind).where(~gaps))).state == "passed"
 
 
+def test_a_moment_tells_no_more_than_the_order_of_the_rows() -> None:
+    kept = leaks(line().assign(at=moments(), y=np.where(np.arange(ROWS) < 400, "ok", "worn")))
+    assert kept.state == "passed"
+    assert leaks(line().assign(at=moments(), y=np.arange(ROWS) * 3.0)).state == "passed"
+    shuffled = np.random.default_rng(1).permutation(ROWS)
+    mixed = line().assign(at=moments(), y=np.where(np.arange(ROWS) < 400, "ok", "worn")).iloc[shuffled]
+    assert leaks(mixed.reset_index(drop=True)).columns == ("at",)
+
+
 @pytest.mark.parametrize(("share", "state"), [(1.0, "done"), (0.5, "passed")])
 def test_among_many_classes_what_is_filled_in_for_all_of_one_and_no_other_leaks(share: float, state: str) -> None:
     labels = np.array(["a", "b", "c"])[np.arange(ROWS) % 3]

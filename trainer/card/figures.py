@@ -17,6 +17,7 @@ from trainer.columns import Column
 from trainer.explain.explanation import Explained
 from trainer.explain.fairness import Groups, fairness
 from trainer.graphs import followed_output, run_graph, to_feed
+from trainer.metrics import rarer
 from trainer.targets import Target
 
 #: Inputs that get a curve and an effect, the most important first.
@@ -111,7 +112,7 @@ def _place(material: Material) -> int | None:
     explained = material.explained.explained
     if len(explained):
         return int(explained[0])
-    return int(np.bincount(true_values(material.target), minlength=2).argmin())
+    return rarer(true_values(material.target))
 
 
 def _places(target: Target, answers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:

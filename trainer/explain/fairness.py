@@ -17,7 +17,7 @@ import numpy as np
 from protocols.card import Fairness, Gap, GroupFigures, Rate
 from protocols.manifest import Task
 from trainer.columns import Column
-from trainer.metrics import classification_loss, regression_loss
+from trainer.metrics import classification_loss, rarer, regression_loss
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +78,7 @@ def fairness(
     if len(classes) != 2:
         place = None
     elif place is None:
-        place = int(np.bincount(truth, minlength=2).argmin())
+        place = rarer(truth)
     made = []
     for name in told:
         rows = groups.labels.astype(str) == name

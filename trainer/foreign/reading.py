@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pandas as pd
 
 from trainer.cases import Case
-from trainer.columns import Column, type_column
+from trainer.columns import Column, type_column, type_label
 from trainer.errors import ImportRefusedError
 from trainer.foreign.code_inside import refuse_code
 from trainer.foreign.columns import choose
@@ -100,7 +100,7 @@ def _read_onnx(file: Path, table: pd.DataFrame, columns: list[str]) -> Foreign:
 def _read_pipeline(found: Found, request: ImportRequest, table: pd.DataFrame, available: list[str]) -> Foreign:
     model = load_pipeline(found, trusted=request.trusted)
     columns = model_columns(model, available)
-    typed = [type_column(name, table[name]) for name in columns]
+    typed = [_as_fitted(name, table[name]) for name in columns]
     for column in typed:
         check_numbers(column, table[column.name])
     as_loaded = copy.deepcopy(model)  # the export rounds thresholds to float32
@@ -116,6 +116,11 @@ def _read_pipeline(found: Found, request: ImportRequest, table: pd.DataFrame, av
         return answer_exactly(as_loaded, frame[columns])
 
     return Foreign(graph, tuple(by_name[name] for name in graph.columns), original, exact)
+
+
+def _as_fitted(name: str, series: pd.Series) -> Column:
+    """A column as a pipeline was fitted on it: texts that say true and false stay texts."""
+    return (type_column if pd.api.types.is_bool_dtype(series.dtype) else type_label)(name, series)
 
 
 def _read_framework(

@@ -15,7 +15,7 @@ from trainer.guardrails.drift import drift_rail
 from trainer.guardrails.duplicates import APART, Fate, duplicate_rails, fate_in_time, identical_rows
 from trainer.guardrails.groups import group_by, suspected_group_rail
 from trainer.guardrails.labels import balance_rails, label_rail, rows_rail, task_rail
-from trainer.guardrails.leakage import LEAKAGE, find_leak
+from trainer.guardrails.leakage import LEAKAGE, answers_of, find_leak
 from trainer.guardrails.order import HELD_OUT_PARTS, Validate, find_clock, order_rail
 from trainer.guardrails.outliers import ROWS as OUTLIER_ROWS
 from trainer.guardrails.outliers import outlier_rail
@@ -182,8 +182,10 @@ def _of_the_row(columns: Sequence[Column], rails: Sequence[Guardrail]) -> list[C
 
 
 def _leakage_rail(target: Target) -> Look:
+    answers = answers_of(target)
+
     def look(features: Sequence[Column], keep: frozenset[str]) -> tuple[Guardrail, list[str]]:
-        leaks = [(column.name, why) for column in features if (why := find_leak(column, target))]
+        leaks = [(column.name, why) for column in features if (why := find_leak(column, answers))]
         return dropping(LEAKAGE, [f"{n!r}: {why}" for n, why in leaks], [n for n, _ in leaks], keep)
 
     return look
@@ -231,6 +233,6 @@ def _in_order(
     features: Sequence[Column], labels: Target, groups: np.ndarray[Any, Any] | None, order: np.ndarray[Any, Any]
 ) -> tuple[list[Column], Target, np.ndarray[Any, Any] | None]:
     """The same rows, oldest first."""
-    ordered = [replace(column, values=column.values[order]) for column in features]
+    ordered = [replace(column, values=column.values[order], exact=None) for column in features]
     target = replace(labels, values=labels.values[order], rows=labels.rows[order])
     return ordered, target, None if groups is None else groups[order]

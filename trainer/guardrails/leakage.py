@@ -7,6 +7,7 @@ a column of any kind that is filled in for some targets alone (the date of the f
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,23 +40,46 @@ TREE_ROWS = 5_000
 Array = np.ndarray[Any, Any]
 
 
-def find_leak(column: Column, target: Target) -> str | None:
-    """Return why a column leaks the target, or None.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The target as columns are compared with it.
 
-    Args:
-        column: values of the target's rows, in their order.
-        target: what is to be predicted.
+    Attributes:
+        values: of every `step`th row: numbers, or the place of the class in `names`; shape (rows,).
+        names: of the classes; none: a regression.
+        by_time: the rows' own order tells the answer, so no moment is a leak for telling it, too.
     """
+
+    values: Array
+    names: tuple[str, ...]
+    step: int
+    by_time: bool
+
+
+def answers_of(target: Target) -> Answers:
     step = max(1, math.ceil(len(target.values) / SAMPLE_ROWS))
-    gone = column.missing[::step]
+    place = np.arange(len(target.values[::step]), dtype=np.float64)
     if target.task == "regression":
         y = target.values[::step].astype(np.float64)
-        return _regression_leak(column, _numbers(column, step), y) or _parted(gone, y)
-    labels = np.array(labels_as_text(target.values[::step]))
-    codes = _numbers(column, step)
+        return Answers(y, (), step, bool(np.ptp(y)) and abs(float(np.corrcoef(place, y)[0, 1])) > SAME_NUMBER)
+    names, labels = np.unique(np.array(labels_as_text(target.values[::step])), return_inverse=True)
+    return Answers(labels, tuple(names.tolist()), step, _runs(place, labels) <= 2 * len(names))
+
+
+def find_leak(column: Column, answers: Answers) -> str | None:
+    """Return why a column, whose values are of the answers' rows in their order, leaks the target, or None."""
+    gone, codes = column.missing[:: answers.step], _numbers(column, answers.step)
+    tells_itself = column.kind == "time" and answers.by_time
+    if not answers.names:
+        y = answers.values
+        return (None if tells_itself else _regression_leak(column, codes, y)) or _parted(gone, y)
     if column.kind == "time":
         codes = _ranks(codes)  # a tree reckons in float32
-    return _flag_leak(column, codes, labels) or _filled_for(gone, labels) or _class_leak(codes, labels)
+    return (
+        _flag_leak(column, codes, answers)
+        or _filled_for(gone, answers)
+        or (None if tells_itself else _class_leak(codes, answers.values))
+    )
 
 
 def _numbers(column: Column, step: int) -> Array:
@@ -121,44 +145,49 @@ def _parted(gone: Array, y: Array) -> str | None:
     )
 
 
-def _flag_leak(column: Column, codes: Array, labels: Array) -> str | None:
+def _flag_leak(column: Column, codes: Array, answers: Answers) -> str | None:
     """A rare flag beside a target of two classes. Among many classes a flag may well be an honest property."""
     values, counts = np.unique(codes[~np.isnan(codes)], return_counts=True)
     if len(values) != 2:
         return None
-    found = _only_with(codes == values[counts.argmin()], labels)
+    found = _only_with(codes == values[counts.argmin()], answers)
     shown = f"{values[counts.argmin()]:g}" if column.kind == "number" else repr(_rarer(column))
     return f"whenever it is {shown} {found}" if found else None
 
 
-def _filled_for(gone: Array, labels: Array) -> str | None:
+def _filled_for(gone: Array, answers: Answers) -> str | None:
     """A column that has a value, or none, in rows of one class alone."""
     few = gone if 2 * gone.sum() <= len(gone) else ~gone
     if min(few.sum(), (~few).sum()) < FLAG_SUPPORT:
         return None
     words = {True: "it has no value", False: "it has a value"}
-    if found := _only_with(few, labels):
+    if found := _only_with(few, answers):
         return f"whenever {words[few is gone]} {found}"
+    counts = np.bincount(answers.values, minlength=len(answers.names))
     for rows in (few, ~few):
-        classes = np.unique(labels[rows])
-        if len(classes) == 1 and not (labels[~rows] == classes[0]).any():
+        inside = np.bincount(answers.values[rows], minlength=len(answers.names))
+        place = int(inside.argmax())
+        if inside[place] == int(rows.sum()) == counts[place]:
             empty = bool(gone[rows][0])
-            return f"{words[empty]} in all {int(rows.sum())} rows whose target is {str(classes[0])!r}, and in no other"
+            return (
+                f"{words[empty]} in all {counts[place]} rows whose target is {answers.names[place]!r}, and in no other"
+            )
     return None
 
 
-def _only_with(flagged: Array, labels: Array) -> str:
+def _only_with(flagged: Array, answers: Answers) -> str:
     """Say of which of two classes flagged rows are, if nearly all are and few others; else "".
 
     Args:
         flagged: the rarer side of a flag, shape (rows,).
     """
     support = int(flagged.sum())
-    if len(np.unique(labels)) != 2 or support < FLAG_SUPPORT:
+    if len(answers.names) != 2 or support < FLAG_SUPPORT:
         return ""
-    classes, inside = np.unique(labels[flagged], return_counts=True)
-    winner, precision = str(classes[inside.argmax()]), inside.max() / support
-    everywhere = float((labels == winner).mean())
+    inside = np.bincount(answers.values[flagged], minlength=2)
+    place = int(inside.argmax())
+    winner, precision = answers.names[place], inside[place] / support
+    everywhere = float((answers.values == place).mean())
     chance = support * math.log10(everywhere)
     if precision < FLAG_PRECISION or precision < FLAG_LIFT * everywhere or chance > FLAG_LOG10_CHANCE:
         return ""

@@ -23,6 +23,7 @@ from trainer.sdk.interruption import Interruption
 from trainer.sdk.progress_line import ProgressLine
 from trainer.sdk.registries import known
 from trainer.sdk.trained import TrainedModel
+from trainer.search.run_folder import telling_what_is_kept
 from trainer.train import Progress
 from trainer.train import train as run
 
@@ -267,7 +268,8 @@ def _measuring(device: str, registry: str | None) -> MeasureGraph:
 def _folder(out: Path | str | None) -> Iterator[tuple[Path, Path | None]]:
     """Yield where a candidate goes, and the temporary folder around it, which is gone where nothing came of it."""
     if out is not None:
-        yield Path(out), None
+        with telling_what_is_kept(Path(out)):
+            yield Path(out), None
         return
     keeper = Path(tempfile.mkdtemp(prefix="genba-model-"))
     try:

@@ -1,8 +1,8 @@
 """The search: a portfolio first, then what TPE suggests, on workers that can be killed, until the time or the trials
 are used up.
 
-With a number of trials the same request tries the same models whatever the clock and however many workers there are:
-they are proposed in batches of one size and told in order. Without it the clock decides.
+With a number of trials the same request tries the same models whatever the clock and however many workers there are,
+if it begins anew: they are proposed in batches of one size and told in order. Without it the clock decides.
 
 Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (TPE), as in Optuna.
 """

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -80,12 +81,7 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """A run that ended well leaves nothing; any other leaves the trials that it has finished."""
-        kept = _was_stopped(error)
-        if error is not None and any(self.journal.glob("*.npz")):
-            kept = True
-            error.add_note(
-                f"the trials are kept in {self.path}, the same command goes on from them; --anew forgets them"
-            )
+        kept = _was_stopped(error) or (error is not None and any(self.journal.glob("*.npz")))
         shutil.rmtree(self.table if kept else self.path, ignore_errors=True)
         self._unlock()
 
@@ -93,6 +89,21 @@ class RunFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(out: Path) -> Iterator[None]:
+    """An error that leaves trials beside `out` says so."""
+    try:
+        yield
+    except BaseException as error:
+        folder = _beside(out)
+        if any(folder.glob("trials/*.npz")):
+            error.add_note(
+                f"the trials are kept in {folder}: the same command goes on from them, also with other limits; "
+                "--anew forgets them"
+            )
+        raise
 
 
 def kept_pace(out: Path, request: TrainRequest) -> float | None:

@@ -79,7 +79,9 @@ def test_text_labels_meet_text_labels(manifest):
     assert joined(original, newest, manifest("classification"))["y"].tolist() == ["good", "1"]
 
 
-@pytest.mark.parametrize("said", [[True, False], pd.array([True, None], dtype="boolean"), [True, None]])
+@pytest.mark.parametrize(
+    "said", [[True, False], pd.array([True, None], dtype="boolean"), [True, None], [" True", "FALSE"], ["true", None]]
+)
 def test_true_and_false_of_the_original_table_are_the_numbers_that_lines_send(manifest, said):
     original = pd.DataFrame({"Torque [Nm]": said, "Type": ["L", "M"], "Grade": ["a", "b"], "y": [1.0, 2.0]})
     newest = labelled_frame(

@@ -186,6 +186,7 @@ def test_ctrl_c_twice_ends_at_once_and_the_trials_stay(start: Callable[..., Run]
     run.interrupt()
     status, said = run.end()
     assert status == 130, said
+    assert f"the trials are kept in {tmp_path / 'out.search'}" in said
     many = len(list(run.trials.glob("[0-9]*.npz")))
     assert many >= 1
     assert finished(data, tmp_path / "out")[1] == many
