@@ -1,5 +1,6 @@
 """Champion against challenger: how well a candidate or release does on rows, by the graph that devices run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -100,7 +101,7 @@ def typed_as(name: str, dtype: str, series: pd.Series) -> Column:
         return Column(name, "category", np.array(texts, dtype=object))
     column = type_column(name, series)
     if column.kind == "number":
-        return column
+        return replace(column, exact=None)
     numbers = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(over="ignore"):
         values = numbers.astype(np.float32)

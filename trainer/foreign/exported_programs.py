@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 _OPERATORS = re.compile(
     r"torch\.ops\.(?:aten|prims?|quantized|quantized_decomposed|torchvision|onnx|onnx_symbolic)"
-    r"\.(?!from_file\b)(?:(?!__)\w+|__i?(?:and|or|xor|lshift|rshift)__)(?:\.(?!__)\w+)?"
+    r"\.(?!(?:from_file|save|load)\b)(?:(?!__)\w+|__i?(?:and|or|xor|lshift|rshift)__)(?:\.(?!__)\w+)?"
     r"|torch\.ops\.higher_order\.(?!__)(?!\w*(?:delegate|triton|torchbind|print))\w+"
     r"|torch\._?sym_\w+|math\.[a-z]\w*"
     r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|pow|neg|pos|abs|and_|or_|not_|xor|lshift|rshift"
@@ -30,11 +30,11 @@ _FUNCTIONS = {
     "IsNonOverlappingAndDenseIndicator", "TruncToFloat", "TruncToInt", "RoundToInt", "RoundDecimal", "ToFloat",
     "Identity", "abs", "max", "min",
 }  # fmt: skip
+#: What a symbol may be said to be.
+_ASSUMPTIONS = {"positive", "nonnegative", "nonzero", "negative", "integer", "real", "rational", "finite", "evaluate"}
+#: Symbols, as PyTorch names them, and the inputs of a guard; no name that Python itself knows.
+_SYMBOL = re.compile(r"[szu][a-z]{0,2}\d+|L")
 _METHODS = ("size", "stride", "storage_offset", "dim", "numel")
-_FORMULA_NODES = (
-    ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.UnaryOp, ast.unaryop, ast.BinOp,
-    ast.operator, ast.Compare, ast.cmpop, ast.BoolOp, ast.boolop, ast.Subscript, ast.Attribute,
-)  # fmt: skip
 #: No line ends, which SymPy leaves out; no comments and no escapes.
 _FORMULA = re.compile(r"[ \w()\[\]+\-*/%<>=!~&|,.'\"]*", re.ASCII)
 _NAME, _PATH, _TEXT = re.compile(r"[\w.]*"), re.compile(r"[\w.\-/ ]*"), re.compile(r"[\w.+\- ]*")
@@ -71,6 +71,8 @@ def _code_in_text(key: str, text: str) -> str | None:
     if key in ("name", "as_name", "forward_arg_names"):
         allowed = _NAME
     elif key in ("in_spec", "out_spec"):
+        if "__" in text or "default_factory" in text:  # its types are looked up in modules that it names
+            return f"the program in it has the nesting {shown}"
         allowed = _NESTING
     elif key.endswith("_name"):
         allowed = _PATH
@@ -84,26 +86,45 @@ def _is_formula(text: str) -> bool:
     if not _FORMULA.fullmatch(text) or "__" in text:
         return False
     try:
-        nodes = list(ast.walk(ast.parse(text.strip(), mode="eval")))
+        return _is_arithmetic(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return all(isinstance(node, _FORMULA_NODES) and _is_arithmetic(node) for node in nodes)
 
 
 def _is_arithmetic(node: ast.AST) -> bool:
+    """Whether an expression is of the few forms that are allowed here, and so is all in it."""
     match node:
-        case ast.Call(func=ast.Name(id=name)):
-            return name in _FUNCTIONS
-        case ast.Call(func=called):
-            return isinstance(called, ast.Attribute)  # which is looked at by itself
-        case ast.Attribute(value=ast.Name(id="math")):
-            return True
-        case ast.Attribute(value=ast.Name(id="torch"), attr=name):
-            return name.startswith(("sym_", "_sym_"))
-        case ast.Attribute(value=ast.Subscript(), attr=name):  # of an input: L['rows'].size()
-            return name in _METHODS
-        case ast.Attribute():
-            return False
         case ast.Constant(value=str(text)):  # SymPy evaluates it where a function is given it
             return _TEXT.fullmatch(text) is not None
-    return True
+        case ast.Constant(value=value):
+            return isinstance(value, int | float)
+        case ast.Name(id=name):
+            return _SYMBOL.fullmatch(name) is not None
+        case ast.UnaryOp(operand=inner):
+            return _is_arithmetic(inner)
+        case ast.BinOp(left=left, right=right) | ast.Subscript(value=left, slice=right):
+            return _is_arithmetic(left) and _is_arithmetic(right)
+        case ast.BoolOp(values=parts):
+            return all(map(_is_arithmetic, parts))
+        case ast.Compare(left=left, comparators=others):
+            return all(map(_is_arithmetic, [left, *others]))
+        case ast.Call(func=called, args=given, keywords=named):
+            return _may_be_called(called) and all(map(_is_arithmetic, given)) and all(map(_is_assumption, named))
+    return False
+
+
+def _may_be_called(node: ast.AST) -> bool:
+    match node:
+        case ast.Name(id=name):
+            return name in _FUNCTIONS
+        case ast.Attribute(value=ast.Name(id="math"), attr=name):
+            return name.isalnum()
+        case ast.Attribute(value=ast.Name(id="torch"), attr=name):
+            return name.startswith(("sym_", "_sym_"))
+        case ast.Attribute(value=ast.Subscript() as of, attr=name):  # of an input: L['rows'].size()
+            return name in _METHODS and _is_arithmetic(of)
+    return False
+
+
+def _is_assumption(given: ast.keyword) -> bool:
+    return given.arg in _ASSUMPTIONS and isinstance(given.value, ast.Constant) and isinstance(given.value.value, bool)

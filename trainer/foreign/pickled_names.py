@@ -13,6 +13,8 @@ from collections.abc import Iterator
 UNTOLD = "a name that is made while it is loaded"
 
 _MARK = pickletools.markobject
+#: Stands on the stack for what was imported.
+_NAMED = object()
 _TEXTS = {opcode.name for opcode in pickletools.opcodes if opcode.name.endswith(("UNICODE", "UNICODE8", "STRING"))}
 _GETS = ("GET", "BINGET", "LONG_BINGET")
 _PUTS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
@@ -20,6 +22,8 @@ _PUTS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 
 def pickled_names(data: bytes) -> Iterator[str]:
     """Yield each name that a pickle would import, as module.name, in its order; `UNTOLD` for one that is not told.
+
+    What is named must not be given a state either, by which a function would be made another: `UNTOLD`, too.
 
     Raises:
         ValueError: it is no pickle from here on; what came before would already have been run.
@@ -33,7 +37,8 @@ def pickled_names(data: bytes) -> Iterator[str]:
             elif opcode.name == "STACK_GLOBAL":
                 module, name = stack[-2:]
                 yield f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else UNTOLD
-            elif opcode.name.startswith("EXT"):  # a number, for which copyreg knows a name
+            # An extension is a number, for which copyreg knows a name.
+            elif opcode.name.startswith("EXT") or (opcode.name == "BUILD" and stack[-2] is _NAMED):
                 yield UNTOLD
             _follow(opcode, argument, stack, memo)
     except (LookupError, ArithmeticError, MemoryError) as error:
@@ -58,6 +63,8 @@ def _follow(opcode: pickletools.OpcodeInfo, argument: object, stack: list[object
         stack.append(argument)
     elif opcode.name in _GETS:
         stack.append(memo[argument])
+    elif opcode.name in ("GLOBAL", "STACK_GLOBAL"):
+        stack.append(_NAMED)
     elif opcode.name == "DUP":
         stack += [top, top]
     else:

@@ -28,9 +28,12 @@ _TENSOR_NAMES = re.compile(
     r"|torch\.(?:per_(?:tensor|channel)_\w+|\w+_format)"
     r"|torch\.nn\.parameter\.(?:Parameter|Buffer)"
     r"|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2"
-    r"|torch\.serialization\._get_layout"
-    r"|torch\.jit\._pickle\.\w+|__torch__\..+"  # TorchScript's lists and classes, which no Python runs
+    r"|torch\.jit\._pickle\.(?:build_(?:int|tensor|double|bool)list|build_tensor_from_id|restore_type_tag)"
 )
+#: TorchScript's own classes, which no Python runs: its loader is another.
+_TORCHSCRIPT_NAMES = re.compile(r"__torch__\..+")
+#: What TorchScript's code may do to files.
+_TORCHSCRIPT_REACHES = re.compile(rb"\b(?:torch|ops\.aten)\.(?:from_file|save|load)\(")
 _PICKLES = (".pkl", ".debug_pkl")
 #: Archives of tensors; those in "JSON" are of PyTorch 2.1.
 _TENSORS = (".pt", ".pth", "serialized_state_dict.json", "serialized_constants.json")
@@ -48,7 +51,9 @@ def code_in_archive(file: Path | BinaryIO, *, inner: bool = False) -> str | None
         with zipfile.ZipFile(file) as archive:
             # Entry by entry: of two with one name, PyTorch's reader takes another than Python's.
             seen = (
-                _code_in_member(entry.filename, partial(archive.read, entry), inner=inner)
+                f"an entry with two names, {entry.orig_filename!r} and {entry.filename!r}"
+                if entry.orig_filename != entry.filename  # PyTorch's reader takes the one, Python's the other
+                else _code_in_member(entry.filename, partial(archive.read, entry), inner=inner)
                 for entry in archive.infolist()
             )
             return next((said for said in seen if said), None)
@@ -59,9 +64,11 @@ def code_in_archive(file: Path | BinaryIO, *, inner: bool = False) -> str | None
 def _code_in_member(name: str, read: Callable[[], bytes], *, inner: bool) -> str | None:
     low = name.lower()  # PyTorch's reader finds a name in either case
     if low.endswith(_PICKLES):
-        return _code_in_pickle(read())
+        return _code_in_pickle(read(), inner=inner)
     if inner:
         return None
+    if low.endswith(".py") and (reaching := _TORCHSCRIPT_REACHES.search(read())):
+        return f"{name} calls {reaching[0].decode()[:-1]}"
     if "aotinductor/" in low:
         return f"{name} is a part of a compiled library"
     if low.partition("/")[2].startswith("models/") or low.endswith("serialized_exported_program.json"):
@@ -71,9 +78,12 @@ def _code_in_member(name: str, read: Callable[[], bytes], *, inner: bool) -> str
     return _code_in_tensors(name, read()) if low.endswith(_TENSORS) else None
 
 
-def _code_in_pickle(data: bytes) -> str | None:
+def _code_in_pickle(data: bytes, *, inner: bool) -> str | None:
+    def allowed(name: str) -> bool:
+        return bool(_TENSOR_NAMES.fullmatch(name) or (not inner and _TORCHSCRIPT_NAMES.fullmatch(name)))
+
     try:
-        name = next((name for name in pickled_names(data) if not _TENSOR_NAMES.fullmatch(name)), None)
+        name = next((name for name in pickled_names(data) if not allowed(name)), None)
     except ValueError:
         return "a pickle that cannot be read"
     return f"a pickle in it calls {name}" if name else None

@@ -91,9 +91,10 @@ def with_contributions(
     if len(blend.parts) != 1 or CONTRIBUTIONS in {column.name for column in features}:
         return blend
     (part,) = blend.parts
+    alarm = None if blend.decision is None else blend.decision.positive
     try:
         live = live_contributions(
-            part.piece, featurizers[part.kind], rows, len(features), target.classes, blend.temperature
+            part.piece, featurizers[part.kind], rows, len(features), target.classes, blend.temperature, alarm
         )
     except NotAdditiveError:
         return blend

@@ -61,7 +61,13 @@ class LiveContributions:
 
 
 def live_contributions(
-    piece: Piece, featurizer: Featurizer, rows: Encoded, width: int, classes: Sequence[str], temperature: float
+    piece: Piece,
+    featurizer: Featurizer,
+    rows: Encoded,
+    width: int,
+    classes: Sequence[str],
+    temperature: float,
+    alarm: str | None = None,
 ) -> LiveContributions:
     """Return the contributions of a single model.
 
@@ -71,6 +77,7 @@ def live_contributions(
         width: how many raw columns there are.
         classes: of a classifier, in the order of its probabilities.
         temperature: that the sums are divided by before they become probabilities.
+        alarm: of two classes the one in question; None: the rarer one.
 
     Raises:
         NotAdditiveError: the model is no sum over raw columns; the text says why.
@@ -80,8 +87,9 @@ def live_contributions(
     usual = base + means.reshape(len(base), width).sum(axis=1)
     scale, of = 1.0 / temperature, None
     unit: Literal["target", "log-odds", "score"] = "target" if not classes else "log-odds"
-    if len(classes) == 2:  # the rarer one is the one that people ask about
-        scale, of = (-scale, classes[0]) if usual[0] > 0 else (scale, classes[1])
+    if len(classes) == 2:
+        first = usual[0] > 0 if alarm is None else alarm == classes[0]
+        scale, of = (-scale, classes[0]) if first else (scale, classes[1])
     elif len(usual) > 1:
         unit = "score"
     return LiveContributions(parts, means, scale, Contributions(unit, tuple((scale * usual).tolist()), of))

@@ -80,7 +80,8 @@ def test_text_labels_meet_text_labels(manifest):
 
 
 @pytest.mark.parametrize(
-    "said", [[True, False], pd.array([True, None], dtype="boolean"), [True, None], [" True", "FALSE"], ["true", None]]
+    "said",
+    [[True, False], pd.array([True, None], dtype="boolean"), [True, None], [" True", "FALSE"], ["true", None]],
 )
 def test_true_and_false_of_the_original_table_are_the_numbers_that_lines_send(manifest, said):
     original = pd.DataFrame({"Torque [Nm]": said, "Type": ["L", "M"], "Grade": ["a", "b"], "y": [1.0, 2.0]})

@@ -247,9 +247,7 @@ def test_limits_that_nothing_meets_are_told_with_the_nearest_by_these_limits(
     train_inline(monkeypatch)
     limits = Limits(size_bytes=100, memory_bytes=10**9)
     request = TrainRequest(many_rows, "yield", "plant", budget_s=30, drop=("fault",), trials=2, limits=limits)
-    with pytest.raises(
-        LimitsError, match=r"within 0\.1 kB, 1e\+03 MB of memory; the nearest: linear with .* kB"
-    ) as told:
+    with pytest.raises(LimitsError, match=r"within 0\.1 kB, 1e\+03 MB of memory; the nearest: linear with .* kB"):
         train(request, tmp_path / "out")
     assert [one.name for one in tmp_path.iterdir()] == ["out.search"]
     looser = dataclasses.replace(request, limits=Limits(size_bytes=10**9))
