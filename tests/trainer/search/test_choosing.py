@@ -109,7 +109,7 @@ def test_the_simplest_is_the_last_resort(
 def test_every_member_is_fitted_before_any_is_fitted_twice(bench: Bench, candidates: Candidates) -> None:
     ticks = itertools.count()
     members = [Member(one.family, one.parameters, one.settled, 0.3, (0, 1, 2)) for one in candidates.trials[:3]]
-    fitted = fit_members(InlineWorkers(bench), members, lambda: 4.0 - next(ticks))
+    fitted = fit_members(InlineWorkers(bench), members, lambda: 5.0 - next(ticks))
     assert [one.member.seeds for one in fitted] == [(0, 1), (0,), (0,)]
 
 
@@ -205,14 +205,18 @@ def test_what_a_board_refuses_gives_way_to_what_is_smaller(
     request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
 ) -> None:
     fitting = Fitting(InlineWorkers(bench), None, silent)
-    first = choose(request_, prepared, candidates, fitting, None)
+    linear, process = candidates.trials[:2]
+    poor = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0)
+    two = Candidates([poor, process], candidates.truth, candidates.metric)
+    first = choose(request_, prepared, two, fitting, None)
     board = Board(len(first.proven.graph) - 1)
     boards = Boards(board, Limits())
-    found = choose(request_, prepared, candidates, fitting, boards)
+    found = choose(request_, prepared, two, fitting, boards)
+    assert found.choice.name == "linear"
     assert found.choice.size_bytes < first.choice.size_bytes
-    assert "pi-1 refuses it: it has no room" in found.refused[0]
-    assert board.seen == sorted(board.seen, reverse=True)
-    assert [one.outcome for one in boards.figures][:3] == ["refused", "measured", "measured"]
+    assert found.refused == (f"{first.choice.name}: pi-1 refuses it: it has no room",)
+    assert len(board.seen) == 2
+    assert [one.outcome for one in boards.figures] == ["refused", "measured", "measured"]
 
 
 def test_where_a_board_takes_nothing_its_reasons_are_told(

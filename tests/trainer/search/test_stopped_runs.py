@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_with_every_finished_trial(start: Callable[..., Run
     rails = {rail.check: rail for rail in decode_report((tmp_path / "out" / "report.json").read_bytes()).guardrails}
     resumed = rails["resumed"]
     assert (resumed.state, resumed.done, resumed.override) == ("done", "went on from them", "--anew")
-    assert resumed.seen == (f"{many} trials of this request were there from a run that was stopped or killed",)
+    assert resumed.seen == (f"{many} trials of this request were there from an earlier run",)
 
 
 def left_behind(data: Path, out: Path, pace: float = 1.0) -> Path:
