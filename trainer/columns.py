@@ -139,8 +139,10 @@ def _dated(codes: np.ndarray[Any, Any], different: np.ndarray[Any, Any]) -> np.n
     sample = different[np.unique(codes[:: max(1, len(codes) // ENOUGH)])]
     found = [is_timestamp(text) for text in sample if text]
     if all(found) or not any(found):
-        return np.asarray(((different != "") & any(found))[codes])
-    return np.fromiter((is_timestamp(text) for text in different), dtype=bool, count=len(different))[codes]
+        of_text = (different != "") & any(found)
+    else:
+        of_text = np.array([is_timestamp(text) for text in different], dtype=bool)
+    return np.asarray(of_text[codes])
 
 
 def _numbers(text: pd.Series) -> tuple[pd.Series, np.ndarray[Any, Any]]:

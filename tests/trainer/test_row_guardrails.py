@@ -123,6 +123,15 @@ def test_the_order_of_rows_without_a_time_is_told_and_not_acted_upon() -> None:
     assert divide(asked, 0)[1].tolist() == list(range(480, 600))
 
 
+def test_moments_that_few_rows_have_give_no_order() -> None:
+    repaired = pd.Series(pd.date_range("2024-01-01", periods=ROWS, freq="h").astype(str), dtype=object)
+    some = np.random.default_rng(0).random(ROWS) < 0.3
+    table = still().assign(z=lambda t: t["z"] + np.linspace(0, 20, ROWS), repaired=repaired.where(some))
+    checked = check_table(table, "y", None)
+    assert rail(checked, "time order").state == "passed"
+    assert not checked.ordered
+
+
 def test_random_rows_are_held_out_where_that_is_asked_for() -> None:
     table = moving().assign(at=pd.date_range("2024-01-01", periods=ROWS, freq="h"))
     checked = check_table(table, "y", None, Wishes(validate="random"))
@@ -220,19 +229,27 @@ def test_groups_that_share_rows_are_on_one_side_together() -> None:
         assert not set(table["machine"][learn]) & set(table["machine"][held_out])
 
 
-@pytest.mark.parametrize("rows", [12, 10])
-def test_groups_that_cannot_go_together_though_they_share_rows_are_told(rows: int) -> None:
+@pytest.mark.parametrize(
+    "alike",
+    [
+        [range(12)],  # all are one group
+        [range(3), range(3, 6), range(6, 9), range(9, 12)],  # ... or four
+        [range(7)],  # one has more than half of the rows
+    ],
+)
+def test_groups_that_cannot_go_together_though_they_share_rows_are_told(alike: list[range]) -> None:
     table = by_machine()
-    table.loc[: rows - 1, ["x", "z"]] = table.loc[0, ["x", "z"]].to_numpy()  # of all machines, or of most of them
+    for rows in alike:
+        table.loc[list(rows), ["x", "z"]] = table.loc[rows[0], ["x", "z"]].to_numpy()
     checked = check_table(table, "y", None, Wishes(group="machine"))
     found = rail(checked, "duplicate rows")
     assert found.state == "alerted"
-    assert f"{rows} rows have the same inputs as a row of another group of 'machine'" in found.done
+    assert f"{sum(map(len, alike))} rows have the same inputs as a row of another group of 'machine'" in found.done
     assert "the same rows may be both learned from and held out" in found.done
     assert "divide by another --group" in found.override
-    learn, held_out = divide(checked, 0)
-    assert not set(table["machine"][learn]) & set(table["machine"][held_out])
-    assert shared(table, learn, held_out) == 1
+    sides = [divide(checked, seed) for seed in range(8)]
+    assert not any(set(table["machine"][learn]) & set(table["machine"][held_out]) for learn, held_out in sides)
+    assert any(shared(table, learn, held_out) for learn, held_out in sides)
 
 
 def test_a_repeated_row_of_one_group_changes_no_group() -> None:

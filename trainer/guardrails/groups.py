@@ -76,7 +76,7 @@ def _joined(codes: Codes, same: Codes) -> Codes:
     """Codes by which groups that share identical rows, directly or by other groups between them, are one."""
     order = np.argsort(same, kind="stable")
     one, other = codes[order[:-1]], codes[order[1:]]
-    edges = (same[order[:-1]] == same[order[1:]]) & (one != other)
+    edges = same[order[:-1]] == same[order[1:]]
     groups = int(codes.max()) + 1
     graph = coo_matrix((np.ones(int(edges.sum()), dtype=bool), (one[edges], other[edges])), shape=(groups, groups))
     return np.asarray(connected_components(graph, directed=False)[1])[codes]
