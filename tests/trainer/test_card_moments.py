@@ -47,7 +47,7 @@ def material(line: Line, moments: Any) -> Material:
     target = Target("PE", "regression", values, np.arange(len(texts)), (), 0, 0, {})
     order = np.random.default_rng(2).permutation(len(texts))
     learn, held_out = order[100:], order[:100]
-    explained = explain(line, features, held_out, learn, lambda: False, walks=4)
+    explained = explain(line, features, held_out, learn, lambda: False, walks=100)
     return Material(line, features, target, learn, held_out, explained)
 
 
