@@ -31,6 +31,7 @@ from trainer.train import train
 
 SHAPE = Shape("regression", 400, 3, 0)
 NAMES = ("Torque [Nm]", "speed", "grade")
+LABELS = ("bad", "good", "scrap", "spoilt")
 TEMPERATURE = 1.3
 
 
@@ -52,8 +53,8 @@ SCORE = np.nan_to_num(FEATURES[0].values, nan=-1.0) + FEATURES[1].values + (FEAT
 def target(classes: int) -> Target:
     if not classes:
         return Target("y", "regression", SCORE.astype(np.float32), np.arange(400), (), 0, 0, {})
-    labels = np.array(["bad", "good", "scrap"], dtype=object)[np.digitize(SCORE, [0.5, 1.2][: classes - 1])]
-    return Target("y", "classification", labels, np.arange(400), ("bad", "good", "scrap")[:classes], 0, 0, {})
+    labels = np.array(LABELS, dtype=object)[np.digitize(SCORE, [0.5, 1.2, 1.8][: classes - 1])]
+    return Target("y", "classification", labels, np.arange(400), LABELS[:classes], 0, 0, {})
 
 
 @cache
@@ -146,13 +147,13 @@ def test_base_and_contributions_are_the_pieces_own_sum(family: str, classes: int
 
 @pytest.mark.parametrize("hard", [False, True], ids=["rows of the table", "missing and unseen values"])
 @pytest.mark.parametrize("family", ["additive", "linear"])
-def test_of_three_classes_they_are_of_the_score_of_each_rows_own_answer(family: str, hard: bool) -> None:
+def test_of_several_classes_they_are_of_the_score_of_each_rows_own_answer(family: str, hard: bool) -> None:
     rows = hard_rows() if hard else FEATURES
-    told, graph, scores = telling(family, 3)
+    told, graph, scores = telling(family, 4)
     outputs = run_graph(open_graph(graph), to_feed(rows))
     found, output = outputs[-1], followed_output(outputs).astype(np.float64)
     every, answer = np.arange(len(output)), output.argmax(axis=1)
-    assert (told.unit, set(answer)) == ("score", {0, 1, 2})
+    assert (told.unit, set(answer)) == ("score", {0, 1, 2, 3})
     score = scores(rows)
     np.testing.assert_allclose(softmax(score), output, atol=2e-4)
     total = np.array(told.base)[answer] + found.sum(axis=1)
@@ -160,12 +161,12 @@ def test_of_three_classes_they_are_of_the_score_of_each_rows_own_answer(family: 
     # Of a sum, an input's Shapley value is what the score falls by where the input is as each usual row has it.
     some = every[::16]
     for place in range(len(rows)):
-        usual = scores(exchanged(rows, some, place)).reshape(len(some), 400, 3).mean(axis=1)
+        usual = scores(exchanged(rows, some, place)).reshape(len(some), 400, 4).mean(axis=1)
         fallen = score[some, answer[some]] - usual[np.arange(len(some)), answer[some]]
         np.testing.assert_allclose(found[some, place], fallen, rtol=1e-3, atol=3e-3)
 
 
-@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("classes", [0, 2, 4])
 @pytest.mark.parametrize("family", ["additive", "linear"])
 def test_answers_are_the_same_without_contributions(family: str, classes: int) -> None:
     without, made = blend_of(family, classes)
