@@ -26,6 +26,8 @@ REQUIREMENTS = {
     "torch": [["torch==2.13.0+cpu", "onnxscript==0.7.2"], ["torch==2.13.0", "onnxscript==0.7.2"]],
     "mlflow": [["mlflow-skinny==3.17.2"]],
 }
+#: Not held to the lock: MLflow asks for an importlib-metadata before the lock's, which serves it as well.
+_FREE = ("mlflow",)
 
 
 def framework_folder(name: str) -> Path:
@@ -60,11 +62,12 @@ def run_python(words: Sequence[str], folder: Path, behind: Sequence[Path] = ()) 
 def _install(name: str, folder: Path) -> None:
     staged = folder.with_name(f".{folder.name}")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+    locked = [] if name in _FREE else ["-c", str(_LOCK)]
     reason = "nothing was asked for"
     for wanted in REQUIREMENTS[name]:
         try:
             made = subprocess.run(
-                [*pip, "--upgrade", "--target", str(staged), "-c", str(_LOCK), *wanted],
+                [*pip, "--upgrade", "--target", str(staged), *locked, *wanted],
                 capture_output=True,
                 text=True,
                 timeout=_INSTALL_S,
