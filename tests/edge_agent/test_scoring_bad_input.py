@@ -149,7 +149,7 @@ def one_endless_line(path: Path) -> None:
         ("in.sqlite", nothing, "in.sqlite is empty"),
         ("in.jsonl", jsonl('{"AT": 1, "V": '), "row 30001, line 30001: Input data was truncated"),
         ("in.jsonl", jsonl('{"AT": [1], "V": 2}'), "row 30001, column 'AT': '[1]': expected a number"),
-        ("in.jsonl", jsonl('{"AT": true, "V": 2}'), "row 30001, column 'AT': 'true': expected a number"),
+        ("in.jsonl", jsonl('{"AT": "true", "V": 2}'), "row 30001, column 'AT': '\"true\"': expected a number"),
         ("in.jsonl", jsonl('{"AT": 1e400, "V": 2}'), "row 30001, column 'AT': inf is beyond what a float32 holds"),
         ("in.jsonl", one_endless_line, "line 1: it is longer than 16 MiB; a row is a JSON object"),
     ],
