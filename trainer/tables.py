@@ -115,7 +115,6 @@ def table_digest(table: pd.DataFrame) -> str:
 
 def _long_parquet(path: Path, name: str, target: str | None, rows: int | None) -> pd.DataFrame:
     try:
-        _check_unique(pq.read_schema(path).names, name)
         table = read_long_parquet(path, target, rows)
     except (pa.ArrowException, ValueError) as error:
         raise TableUnreadableError(f"{name} is not a Parquet file: {_first_line(error)}") from error

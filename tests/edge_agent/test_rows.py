@@ -46,10 +46,9 @@ def test_true_and_false_are_one_and_zero_to_a_number(binding: StreamBinding) -> 
     inputs = (TensorSpec("AT", "float32"), TensorSpec("kind", "int64"))
     said = [(True, False), (False, True), (2.5, 3), (None, 1)]
     payloads = [{"AT": one, "kind": two, "values": [one, two]} for one, two in said]
-    reader = RowReader(inputs, binding)
-    encoded = [json.dumps(payload).encode() for payload in payloads]
-    assert (reader._fast is not None and reader._fast(encoded[0]) is not None) == (binding is FLAT)
-    rows = reader.read(encoded)
+    reader, raw = RowReader(inputs, binding), [json.dumps(payload).encode() for payload in payloads]
+    assert [reader._fast is not None and reader._fast(payload) is not None for payload in raw] == [binding is FLAT] * 4
+    rows = reader.read(raw)
     assert rows.rejected == []
     np.testing.assert_array_equal(rows.columns[0].ravel(), np.float32([1, 0, 2.5, np.nan]))
     assert rows.columns[1].ravel().tolist() == [0, 1, 3, 1]

@@ -173,7 +173,7 @@ def test_the_faults_of_a_stream_are_bounded_and_outlive_its_windows(bench: Bench
     good = rows(1)[0]
     for name in ("AT", "V"):
         bench.send(
-            {**good, name: "hot"}, {**good, name: True}, {key: value for key, value in good.items() if key != name}
+            {**good, name: "hot"}, {**good, name: [1]}, {key: value for key, value in good.items() if key != name}
         )
     bench.send(*[f"garbage {number}".encode() for number in range(300)], {**good, "AT": "x" * 100_000})
     wait_until(lambda: bench.engine.served()[0].rejected == 307)

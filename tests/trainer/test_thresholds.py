@@ -72,6 +72,11 @@ def test_rows_of_one_class_have_a_loss() -> None:
         assert best_threshold(scores, positive, balanced_loss)[1] == 0.0
 
 
+def test_where_no_alarm_is_best_a_certain_row_raises_none_either() -> None:
+    threshold, cost = best_threshold(np.array([1.0, 0.9]), np.array([False, True]), Costs(10.0, 1.0).a_row)
+    assert (threshold > 1.0, cost) == (True, 0.5)
+
+
 def rare(rows: int, seed: int) -> pd.DataFrame:
     """One row in fifteen is bad, and none is more likely bad than good by much."""
     random = np.random.default_rng(seed)

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from trainer.class_texts import ClassTexts
 from trainer.columns import type_column, type_label
 from trainer.errors import ColumnNameRefusedError, EmptyTableError, TableError, TableUnreadableError
 from trainer.tables import parse_table, read_table, table_digest
+from trainer.targets import read_target
 
 CSV = 'a,"b; c",d\n1,2.5,x\n2,,y\n'
 
@@ -185,6 +187,16 @@ def test_of_a_target_they_are_words(said: str) -> None:
     column = type_label("x", series)
     assert column.kind == "category"
     assert column.values.tolist() == ["" if pd.isna(value) else str(value) for value in series]
+
+
+@pytest.mark.parametrize("said", ["bool", "nullable", "CSV"])
+def test_their_classes_are_words(said: str) -> None:
+    series = pd.concat([BOOLEANS[said]] * 20, ignore_index=True)
+    target = read_target("x", series, None)
+    assert target.classes == ("False", "True")
+    assert target.values[:2].tolist() == ["True", "False"]
+    assert target.unlabelled == int(series.isna().sum())
+    assert ClassTexts(np.array([False, True])).places(["True", "False"]).tolist() == [1, 0]
 
 
 def test_times_are_times() -> None:
