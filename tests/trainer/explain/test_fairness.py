@@ -71,8 +71,8 @@ def test_a_regression_that_is_too_low_for_one_group_is_named() -> None:
 
 
 def test_answers_with_a_threshold_of_their_own_count_rather_than_the_likeliest() -> None:
-    truth = np.array([0, 1] * 20)
-    answers = np.zeros(40, dtype=int)
+    truth = np.array([0, 1] * 20)  # of as many of either the second is in question
+    answers = np.ones(40, dtype=int)
     groups = Groups("line", np.array(["A"] * 40))
     found = fairness(groups, truth, probabilities(truth), "classification", CLASSES, answers)
     assert found.groups[0].selected is not None
