@@ -54,7 +54,9 @@ class RunFolder:
         return 0.0
 
     def spend(self, seconds: float) -> None:
-        (self.path / "spent_s").write_text(f"{seconds:.1f}")
+        made = self.path / "spent_s.made"
+        made.write_text(f"{seconds:.1f}")
+        made.rename(self.path / "spent_s")
 
     def __enter__(self) -> "RunFolder":
         try:
