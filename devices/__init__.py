@@ -7,6 +7,7 @@ __all__ = [
     "accelerators",
     "cgroups",
     "cli",
+    "direct_run",
     "drivers",
     "errors",
     "fit",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from devices.direct_run import direct_run
 from edge_agent.errors import ModelLoadError, ModelRunError
 from edge_agent.placement import check_placement, read_placement
 from edge_agent.session_plan import SessionPlan
@@ -48,6 +49,7 @@ class Model:
         self.manifest = manifest
         self.plan = plan or SessionPlan()
         self._session = open_session(folder, manifest, self.plan)
+        self._run = direct_run(self._session)
         placed = read_placement(self._session)
         self.placement = {provider: len(nodes) for provider, nodes in placed.items()}
         self.provider = check_placement(placed, self.plan.wanted, allow_fallback=self.plan.allow_fallback)
@@ -76,7 +78,7 @@ class Model:
             parts = [self.run([columns[0][at : at + self._most]]) for at in range(0, len(columns[0]), self._most)]
             return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
         try:
-            outputs: list[Array] = self._session.run(self._outputs, dict(zip(self._inputs, columns, strict=True)))
+            outputs: list[Array] = self._run(self._outputs, dict(zip(self._inputs, columns, strict=True)))
         except Exception as error:  # the binding's errors share no root but Exception
             raise ModelRunError(f"{self.manifest.release}: the model fails: {one_line(error)}") from error
         return outputs

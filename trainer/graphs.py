@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from devices.direct_run import direct_run
 from trainer.columns import Column
 
 Feed = dict[str, np.ndarray[Any, Any]]
@@ -31,9 +32,9 @@ def to_feed(features: Sequence[Column], rows: np.ndarray[Any, Any] | None = None
 
 def run_graph(session: Any, feed: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
     """Return the outputs in the graph's order; many rows are run one part after the other, for what a graph takes."""
-    rows = max((len(values) for values in feed.values()), default=0)
+    rows, run = max((len(values) for values in feed.values()), default=0), direct_run(session)
     parts = [
-        session.run(None, {name: values[begin : begin + PART_ROWS] for name, values in feed.items()})
+        run(None, {name: values[begin : begin + PART_ROWS] for name, values in feed.items()})
         for begin in range(0, max(rows, 1), PART_ROWS)
     ]
     return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]

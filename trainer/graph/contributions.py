@@ -95,6 +95,40 @@ def live_contributions(
     return LiveContributions(parts, means, scale, Contributions(unit, tuple((scale * usual).tolist()), of))
 
 
+@dataclass(frozen=True, slots=True)
+class _WeightedColumns:
+    """The part of each raw column in each sum: a few products, where a dense layer has its width squared.
+
+    Attributes:
+        places: columns of the matrix by raw column, shape (raw columns, most); where there are fewer, any.
+        weights: shape (sums, raw columns, most), 0 where there are fewer.
+    """
+
+    places: Array
+    weights: Array
+
+    @classmethod
+    def of(cls, weights: Array, origins: Array, width: int) -> "_WeightedColumns":
+        """Args: weights: shape (matrix columns, sums). origins: of the matrix columns."""
+        order = np.argsort(origins, kind="stable")
+        counts = np.bincount(origins, minlength=width)
+        starts = np.cumsum(counts) - counts
+        rank = np.arange(len(origins)) - starts[origins[order]]
+        places = np.zeros((width, max(int(counts.max(initial=0)), 1)), dtype=np.int64)
+        spread = np.zeros((weights.shape[1], *places.shape))
+        places[origins[order], rank] = order
+        spread[:, origins[order], rank] = weights[order].T
+        return cls(places, spread)
+
+    def write(self, builder: GraphBuilder, matrix: str) -> str:
+        sums, width, most = self.weights.shape
+        found = builder.add("Gather", matrix, builder.constant(self.places.reshape(-1), np.int64), axis=1)
+        found = builder.add("Reshape", found, builder.constant([-1, 1, width, most], np.int64))
+        found = builder.add("Mul", found, builder.constant(self.weights, np.float32))
+        found = builder.add("ReduceSum", found, builder.constant([3], np.int64), keepdims=0)
+        return builder.add("Reshape", found, builder.constant([-1, sums * width], np.int64))
+
+
 def contribution_spec(width: int) -> TensorSpec:
     """Describe the output in a manifest, after the others."""
     return TensorSpec(CONTRIBUTIONS, "float32", shape=(None, width))
@@ -126,10 +160,7 @@ def _of_weights(piece: DensePiece, origins: Array, width: int) -> tuple[Piece, A
             raise NotAdditiveError(_MEAN)
         weights, base = weights.mean(axis=0), base.mean(axis=0)
     base = np.ravel(base).astype(np.float64)
-    spread = np.zeros((len(origins), len(base), width))
-    spread[np.arange(len(origins)), :, origins] = weights
-    apart = spread.reshape(len(origins), -1)
-    return DensePiece(((apart, np.zeros(apart.shape[1])),), "none"), base
+    return _WeightedColumns.of(weights, origins, width), base
 
 
 def _of_trees(piece: TreePiece, origins: Array, width: int) -> tuple[Piece, Array]:
