@@ -36,8 +36,9 @@ $(STAMP): $(LOCK) pyproject.toml
 demo: $(STAMP) ## run the whole loop on this machine and explain each step (ARGS="--report demo.json")
 	@$(BIN)/genba demo $(ARGS)
 
-test: $(STAMP) ## run the tests, less the slow ones (ARGS="tests/devices -x")
-	@$(BIN)/pytest -m 'not slow' $(ARGS)
+# A file's tests stay together, for what they share. The slow ones measure, so they have the machine for themselves.
+test: $(STAMP) ## run the tests, less the slow ones (ARGS="tests/devices -x"; one process: ARGS=-n0)
+	@$(BIN)/pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## run every test
 	@$(BIN)/pytest $(ARGS)
