@@ -200,13 +200,14 @@ def _front_lines(report: Report) -> list[str]:
     card = report.card
     if card is not None and len(card.front) > 1:
         shown = [(place, one) for place, one in enumerate(card.front, 1) if place <= SHOWN or one.chosen]
+        width, places = max(11, *(len(one.name) for _, one in shown)), len(str(shown[-1][0]))
         lines += [
             "",
             f"the front: less {loss_of(report)}, latency, size and memory (estimated) have their price (* is released, "
             "another by `genba choose`)",
         ]
         lines += [
-            f"  {place} {'*' if one.chosen else ' '} {one.name:<11} {loss_of(report)} {one.loss:<9.4g} "
+            f"  {place:>{places}} {'*' if one.chosen else ' '} {one.name:<{width}} {loss_of(report)} {one.loss:<9.4g} "
             f"{one.latency_ms:<6.2g} ms  {one.size_bytes / 1000:>7.3g} kB  {one.memory_bytes / 1e6:>4.3g} MB"
             for place, one in shown
         ]

@@ -36,6 +36,8 @@ from trainer.workers import Workers
 READABLE_S = 1.0
 #: Choices that are fitted and proven before a run gives up.
 PROOFS = 4
+#: Seconds that another fit may take, about, where the time is over.
+HURRIED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def choose(
         if why := _beyond(limits, choice, prepared, proven, fitting, boards):
             refused.append(f"{choice.name}: {why}")
             waiting = [one for one in waiting if boards is None or boards.may_fit(one)]
+            waiting = _as_grown(waiting, limits, len(proven.graph) / choice.size_bytes)
             continue
         selected = of_fitted(selected, choice, proven.recipe)
         return Found(candidates.trials, offered, choice, selected, proven, tuple(refused), metric)
@@ -228,13 +231,27 @@ def _next(waiting: Sequence[Choice], refused: int, *, hurried: bool) -> Choice:
     """What is tried after so many that were refused.
 
     The best; in the end the simplest, since what one family cannot do may be in each of the best; and where the time is
-    over, what is fitted soonest.
+    over, the best that is fitted in no time, or what is fitted soonest.
     """
     if refused and hurried:
-        return min(waiting, key=lambda one: one.fit_s() + one.write_s())
+        quickest = min(_seconds(one) for one in waiting)
+        return next(one for one in waiting if _seconds(one) <= max(quickest, HURRIED_S))
     if refused == PROOFS - 1:
         return min(waiting, key=lambda one: (one.simplicity, one.risk))
     return waiting[0]
+
+
+def _seconds(one: Choice) -> float:
+    return one.fit_s() + one.write_s()
+
+
+def _as_grown(waiting: Sequence[Choice], limits: Limits, grown: float) -> list[Choice]:
+    """Those that are within the limits if their graphs, too, become so many times what the trials' own took.
+
+    Where none is, the smallest is left.
+    """
+    within = [one for one in waiting if limits.allow(one.latency_ms, one.size_bytes * grown, one.memory_bytes)]
+    return within or sorted(waiting, key=lambda one: one.size_bytes)[:1]
 
 
 def _none_allowed(offered: Sequence[Choice], limits: Limits, prefer: Prefer) -> TrainerError:

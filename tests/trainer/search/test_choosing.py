@@ -21,7 +21,7 @@ from trainer.metrics import metric_named
 from trainer.report import Report, decode_report
 from trainer.request import TrainRequest
 from trainer.search.boards import Boards
-from trainer.search.choosing import PROOFS, Candidates, Fitting, choose
+from trainer.search.choosing import HURRIED_S, PROOFS, Candidates, Fitting, choose
 from trainer.search.final_fit import fit_members
 from trainer.search.front import choices
 from trainer.search.preparation import Prepared, prepare
@@ -159,7 +159,8 @@ def test_where_the_time_is_over_what_comes_next_is_what_is_fitted_soonest(
 ) -> None:
     linear, process, *others = candidates.trials
     quick = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0, fit_s=1e-6)
-    three = Candidates([quick, process, *others], candidates.truth, candidates.metric)
+    slow = [dataclasses.replace(one, fit_s=2 * HURRIED_S) for one in (process, *others)]
+    three = Candidates([quick, *slow], candidates.truth, candidates.metric)
     ticks = itertools.count()
 
     def only_linear(blend: Blend, *args: object) -> bytes:
@@ -171,6 +172,21 @@ def test_where_the_time_is_over_what_comes_next_is_what_is_fitted_soonest(
     found = choose(request_, prepared, three, fitting, None)
     assert found.choice.name == "linear"
     assert len(found.refused) == 1
+
+
+def test_a_graph_that_became_larger_than_its_trials_says_so_of_the_others(
+    request_: TrainRequest, prepared: Prepared, bench: Bench, candidates: Candidates
+) -> None:
+    linear, process = candidates.trials[:2]
+    close = dataclasses.replace(process, size_bytes=1_000)  # its graph will have more than ten times that
+    small = dataclasses.replace(linear, seen=linear.seen[::-1], loss=9.0, size_bytes=10)
+    next_best = dataclasses.replace(close, family="kernel", seen=process.seen + np.float32(0.01), size_bytes=900)
+    asked = dataclasses.replace(request_, limits=Limits(size_bytes=8_000))
+    three = Candidates([close, next_best, small], candidates.truth, candidates.metric)
+    found = choose(asked, prepared, three, Fitting(InlineWorkers(bench), None, silent), None)
+    assert "kernel" in {one.name for one in found.offered}
+    assert found.choice.name == "linear"
+    assert len(found.refused) == 1  # what would be as large was not fitted in vain
 
 
 def test_where_nothing_readable_was_found_that_is_said(
